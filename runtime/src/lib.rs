@@ -1,0 +1,20 @@
+//! The engine of babil: it knows how to run a transformer, and no model by name.
+//!
+//! Data flows one way: [`weights::Weights`] (a mapped file) and a [`spec`] (a description) make a
+//! [`plan`] (immutable: resolved tensors, chosen kernels), a plan makes sessions (mutable: caches and
+//! scratch), and [`generate`] drives a session through the [`model::Model`] trait into tokens.
+//! `ARCHITECTURE.md` at the top of the repository is the map.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod kernels;
+pub mod model;
+pub mod quant;
+pub mod text;
+pub mod threads;
+pub mod weights;
+
+pub use error::{Error, Result};
+
+/// A token id of a model's vocabulary.
+pub type Token = u32;
