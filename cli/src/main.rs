@@ -1,2 +1,29 @@
-//! stub
-fn main() {}
+//! The `babil` command: parses the arguments, runs one command, and turns its outcome into an exit code.
+//!
+//! stdout carries a command's result and nothing else; notes, progress and errors go to stderr.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod exit;
+mod interrupt;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    interrupt::install();
+    output::start_log();
+    let context = cli.global.resolve();
+    let exit = match cli.command.run(&context) {
+        Ok(()) => Exit::Success,
+        Err(error) => context.output.report(&error),
+    };
+    exit.into()
+}

@@ -1,0 +1,83 @@
+//! The command line. Raw arguments ([`Cli`]) become resolved options ([`Context`] and each command's own), and only
+//! those are passed on.
+
+use anyhow::Result;
+use babil_models::catalogue::Settings;
+use clap::{Args, Parser, Subcommand};
+
+#[cfg(feature = "pull")]
+use crate::commands::pull;
+use crate::commands::{list, rm, show, verify};
+use crate::exit;
+use crate::output::Output;
+
+/// Offline translation and small language models on your own device.
+#[derive(Debug, Parser)]
+#[command(name = "babil", version, propagate_version = true, after_long_help = exit::HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Print the result as JSON (errors too, on stderr)
+    #[arg(long, global = true)]
+    json: bool,
+    /// No notes and no progress on stderr, errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Never open a network connection, as HF_HUB_OFFLINE=1
+    #[arg(long, global = true)]
+    offline: bool,
+}
+
+/// What every command needs, resolved from [`GlobalArgs`].
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where results, notes and progress go.
+    pub(crate) output: Output,
+    offline: bool,
+}
+
+impl GlobalArgs {
+    pub(crate) fn resolve(&self) -> Context {
+        Context { output: Output::new(self.json, self.quiet), offline: self.offline }
+    }
+}
+
+impl Context {
+    /// Where the cache and the hub are: the environment, and `--offline`.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let mut settings = Settings::from_env()?;
+        settings.offline |= self.offline;
+        Ok(settings)
+    }
+}
+
+/// One variant per module in [`crate::commands`].
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[cfg(feature = "pull")]
+    Pull(pull::PullArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Verify(verify::VerifyArgs),
+    Rm(rm::RmArgs),
+}
+
+impl Command {
+    pub(crate) fn run(self, context: &Context) -> Result<()> {
+        match self {
+            #[cfg(feature = "pull")]
+            Self::Pull(args) => pull::run(args, context),
+            Self::List(args) => list::run(args, context),
+            Self::Show(args) => show::run(args, context),
+            Self::Verify(args) => verify::run(args, context),
+            Self::Rm(args) => rm::run(args, context),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Where things go: results to stdout, notes, progress and errors to stderr.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+
+/// Nobody reads stdout any more (`babil list | head -1`): the command ends quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout was closed")]
+pub(crate) struct ClosedPipe;
+
+/// How to show results and progress.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Whether `--json` was given: then results go through [`Output::json`] alone.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes `text` to stdout as it is, and flushes.
+    pub(crate) fn text(&self, text: impl Display) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        write!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => ClosedPipe.into(),
+            _ => anyhow::Error::new(error).context("cannot write to stdout"),
+        })
+    }
+
+    /// Writes a line of the result to stdout.
+    pub(crate) fn line(&self, line: impl Display) -> Result<()> {
+        self.text(format_args!("{line}\n"))
+    }
+
+    /// Writes `value` to stdout as one line of JSON.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
+        self.line(serde_json::to_string(value)?)
+    }
+
+    /// A remark on stderr; none with `--quiet`.
+    pub(crate) fn note(&self, note: impl Display) {
+        if !self.quiet {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(io::stderr(), "{note}");
+        }
+    }
+
+    /// A progress bar of `total` bytes on stderr; invisible unless stderr is a terminal.
+    pub(crate) fn bytes_bar(&self, total: u64) -> ProgressBar {
+        if self.quiet || self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// Says what went wrong on stderr, and returns the code to exit with.
+    pub(crate) fn report(&self, error: &anyhow::Error) -> Exit {
+        let exit = Exit::of(error);
+        if exit != Exit::Success {
+            let message = format!("{error:#}");
+            let text = if self.json {
+                serde_json::json!({ "error": message, "exit_code": exit as u8 }).to_string()
+            } else {
+                format!("babil: {message}")
+            };
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+        exit
+    }
+}
+
+/// Sends the log to stderr as `BABIL_LOG` asks; without it there is none.
+pub(crate) fn start_log() {
+    if let Ok(filter) = EnvFilter::try_from_env("BABIL_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+}
+
+/// `bytes` as people read it: `74 B`, `1.5 MB`.
+pub(crate) fn human_bytes(bytes: u64) -> impl Display {
+    indicatif::DecimalBytes(bytes)
+}
