@@ -22,7 +22,7 @@ pub struct ActivationsView<'a> {
 }
 
 /// An elementwise function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Activation {
     /// max(x, 0)
     Relu,
