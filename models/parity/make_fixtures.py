@@ -43,7 +43,7 @@ VARIANTS = {
         share=True, pre_norm=False, eos=0, pad=95,
     ),
     "relu": dict(
-        seed=3, d_model=64, heads=(4, 2), ffn=(64, 96), layers=(2, 1), vocab=(104, 104), activation="relu",
+        seed=38, d_model=64, heads=(2, 2), ffn=(64, 96), layers=(2, 1), vocab=(104, 104), activation="relu",
         share=True, pre_norm=False, eos=0, pad=103,
     ),
     "separate": dict(
@@ -586,6 +586,25 @@ def compact(value, indent=""):
     return opening + "\n" + ",\n".join(body) + "\n" + indent + closing
 
 
+def make_pytorch_files(folder, v, out):
+    """What old repositories hold instead of safetensors, of the model in `folder`: torch's files, old and new."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = load(folder, v).state_dict()
+    assert {"lm_head.weight", "model.encoder.embed_positions.weight"} <= set(state)
+    torch.save(state, out / "pytorch_model.bin")
+    # The other two hold a few tensors only: tied ones, and one that is stored transposed.
+    names = ["final_logits_bias", "model.shared.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"]
+    some = {name: state[name] for name in names} | {
+        "model.decoder.layers.0.fc1.weight": state["model.decoder.layers.0.fc1.weight"].T.contiguous().T,
+        "model.decoder.layers.0.fc1.bias": state["model.decoder.layers.0.fc1.bias"],
+    }
+    halves = {}  # one half-precision copy per tensor, so that tied tensors stay tied
+    some_halves = {name: halves.setdefault(t.data_ptr(), t.half()) for name, t in some.items()}
+    some_halves["model.decoder.layers.0.fc1.weight"] = some["model.decoder.layers.0.fc1.weight"].half()
+    torch.save(some_halves, out / "float16.bin")
+    torch.save(some, out / "legacy.bin", _use_new_zipfile_serialization=False)
+
+
 def print_table(results):
     names = list(results)
     print(f"{'largest relative change of a logit':28}" + "".join(f"{n:>12}" for n in names))
@@ -622,6 +641,7 @@ def main():
             results[name] = make(name, v, args.out / name)
     print_table(results)
     if not args.variants:
+        make_pytorch_files(args.out / "swish", VARIANTS["swish"], args.out / "pytorch")
         table = [m | {"measured": {n: r[m["name"]] for n, r in results.items() if m["name"] in r}} for m in mutation_table()]
         (args.out / "MUTATIONS.json").write_text(compact({"tolerance": TOLERANCE, "mutations": table}) + "\n")
 
