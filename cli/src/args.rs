@@ -5,9 +5,9 @@ use anyhow::Result;
 use babil_models::catalogue::Settings;
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{list, rm, show, verify};
 #[cfg(feature = "pull")]
 use crate::commands::pull;
+use crate::commands::{list, rm, show, verify};
 use crate::exit;
 use crate::output::Output;
 

@@ -16,7 +16,10 @@ pub enum Error {
         problem: String,
     },
     /// Neither a name of the catalogue, nor a repository, nor a path.
-    #[error("unknown model `{name}`: not in the catalogue (`babil list`), not a path, and not of the form owner/repo{}", did_you_mean(suggestion))]
+    #[error(
+        "unknown model `{name}`: not in the catalogue (`babil list`), not a path, and not of the form owner/repo{}",
+        did_you_mean(suggestion)
+    )]
     Unknown {
         /// What was asked for.
         name: String,
@@ -171,7 +174,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setting { .. } => Kind::Setting,
-            Self::Unknown { .. } | Self::NotPulled { .. } | Self::Bundled { .. } | Self::NotFound { .. } => Kind::NoModel,
+            Self::Unknown { .. } | Self::NotPulled { .. } | Self::Bundled { .. } | Self::NotFound { .. } => {
+                Kind::NoModel
+            }
             Self::MissingFiles { .. } | Self::Damaged { .. } => Kind::BadModel,
             Self::Unauthorized { .. }
             | Self::Offline { .. }

@@ -90,7 +90,9 @@ mod tests {
     fn only_hashes_are_etags() {
         let git = "CE013625030ba8dba906f756967f9e9ca394464a";
         assert_eq!(Etag::parse(&format!("W/\"{git}\"")).unwrap().as_str(), git.to_lowercase());
-        for bad in ["", "\"\"", "../../etc/passwd", "d41d8cd98f00b204e9800998ecf8427e", &"g".repeat(64), &"é".repeat(20)] {
+        for bad in
+            ["", "\"\"", "../../etc/passwd", "d41d8cd98f00b204e9800998ecf8427e", &"g".repeat(64), &"é".repeat(20)]
+        {
             assert_eq!(Etag::parse(bad), None, "{bad}");
         }
     }

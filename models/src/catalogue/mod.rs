@@ -1,0 +1,457 @@
+//! From a model's name to its files.
+//!
+//! [`Catalogue`] knows names (`models.toml`), [`resolve`] finds what a name means here and now, [`cache`] holds what
+//! was pulled in the layout that the hub's other clients share, and [`pull`] (feature `pull`) fetches what is missing.
+//! Nothing but `pull` opens a network connection.
+
+pub mod cache;
+mod error;
+mod hash;
+#[cfg(feature = "pull")]
+pub mod pull;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+pub use cache::{Cache, CachedModel, CachedRepository, Condition, FileReport, Removed};
+pub use error::{Error, Kind, Result};
+pub use settings::Settings;
+
+/// The name of the built-in model.
+pub const BUNDLED: &str = "en-fr";
+
+/// The family of repositories that are named directly, as `owner/repo`.
+const DEFAULT_FAMILY: &str = "marian";
+
+/// What a model name means here and now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolved {
+    /// The model inside the library.
+    Bundled,
+    /// A folder that holds the model's files.
+    Directory(PathBuf),
+    /// A known model whose files are not in the cache.
+    NotPulled {
+        /// The model.
+        entry: Box<Entry>,
+    },
+}
+
+/// What `name` means: a name of the catalogue, or else an existing path, or else `owner/repo` or `owner/repo@revision`
+/// on the hub. To name a folder that is called like a model, write `./name`.
+///
+/// Looks at the disk, never at the network.
+///
+/// # Errors
+/// [`Error::Unknown`]; [`Error::Setting`] when the environment names no usable cache.
+pub fn resolve(name: &str) -> Result<Resolved> {
+    resolve_with(name, Settings::from_env)
+}
+
+/// As [`resolve`], with explicit settings.
+///
+/// # Errors
+/// [`Error::Unknown`].
+pub fn resolve_in(name: &str, settings: &Settings) -> Result<Resolved> {
+    resolve_with(name, || Ok(settings.clone()))
+}
+
+/// The built-in model and paths need no settings.
+fn resolve_with(name: &str, settings: impl FnOnce() -> Result<Settings>) -> Result<Resolved> {
+    let catalogue = Catalogue::get();
+    if catalogue.find(name).is_none() && Path::new(name).exists() {
+        return Ok(Resolved::Directory(name.into()));
+    }
+    let entry = catalogue.entry(name)?;
+    let Source::Hub { repository, files } = &entry.source else {
+        return Ok(Resolved::Bundled);
+    };
+    let snapshot = Cache::new(&settings()?).repository(repository).complete_snapshot(files);
+    Ok(snapshot.map_or(Resolved::NotPulled { entry: Box::new(entry.clone()) }, Resolved::Directory))
+}
+
+/// All models known by name.
+#[derive(Debug)]
+pub struct Catalogue {
+    families: BTreeMap<String, FileSet>,
+    entries: Vec<Entry>,
+}
+
+/// One model of the catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// The name to ask for.
+    pub name: String,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// A line about it; may be empty.
+    pub description: String,
+    /// How it is built, such as `marian`.
+    pub family: String,
+    /// Source languages, ISO 639-1; `mul` stands for many.
+    pub from: Vec<String>,
+    /// Target languages, ISO 639-1; `mul` stands for many.
+    pub to: Vec<String>,
+    /// Whether the input has to begin with a token for the target language, such as `>>fr<<`.
+    pub target_token: bool,
+    /// The licence of the weights, as the model card names it; `None` if the catalogue does not know.
+    pub licence: Option<String>,
+    /// Approximate number of parameters.
+    pub parameters: Option<u64>,
+    /// Where its files are.
+    pub source: Source,
+}
+
+/// Where a model's files are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Inside the library.
+    Bundled,
+    /// In a repository of the hub.
+    Hub {
+        /// Which one.
+        #[serde(flatten)]
+        repository: Repository,
+        /// Which of its files.
+        files: FileSet,
+    },
+}
+
+/// The files that a family needs of a repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSet {
+    /// All of these.
+    pub required: Vec<String>,
+    /// One of these: the first that there is.
+    pub weights: Vec<String>,
+    /// Those of these that there are.
+    pub optional: Vec<String>,
+}
+
+impl FileSet {
+    /// Chooses from the files that `has` knows, or names what is missing.
+    pub(crate) fn choose(&self, has: impl Fn(&str) -> bool) -> std::result::Result<Vec<&str>, String> {
+        let weights = self.weights.iter().find(|file| has(file));
+        let mut missing: Vec<_> = self.required.iter().filter(|file| !has(file)).cloned().collect();
+        if weights.is_none() {
+            missing.push(self.weights.join(" or "));
+        }
+        if !missing.is_empty() {
+            return Err(missing.join(", "));
+        }
+        let optional = self.optional.iter().filter(|file| has(file));
+        Ok(self.required.iter().chain(weights).chain(optional).map(String::as_str).collect())
+    }
+}
+
+/// A revision of a model repository of the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repository {
+    /// `owner/repo`.
+    #[serde(rename = "repository")]
+    id: String,
+    /// Branch, tag or commit.
+    revision: String,
+}
+
+impl Repository {
+    /// The repository `owner/repo`, at its branch `main`, or `owner/repo@revision`. `None` if that is not a valid
+    /// name: names become folders and addresses, so only letters, digits, `-`, `_` and `.` may occur.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+        let (owner, repository) = id.split_once('/')?;
+        let valid_id = [owner, repository].iter().all(|part| is_plain_name(part) && !part.contains("--"));
+        let valid_revision = revision.split('/').all(is_plain_name);
+        (valid_id && valid_revision).then(|| Self { id: id.to_owned(), revision: revision.to_owned() })
+    }
+
+    /// `owner/repo`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Branch, tag or commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision.as_str() {
+            "main" => f.write_str(&self.id),
+            revision => write!(f, "{}@{revision}", self.id),
+        }
+    }
+}
+
+fn is_plain_name(part: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !part.is_empty() && part.len() <= 128 && !part.starts_with('.') && !part.contains("..") && part.bytes().all(allowed)
+}
+
+impl Catalogue {
+    /// The catalogue of this version.
+    pub fn get() -> &'static Self {
+        static CATALOGUE: LazyLock<Catalogue> =
+            LazyLock::new(|| Catalogue::parse(include_str!("models.toml")).expect("models.toml is checked by a test"));
+        &CATALOGUE
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let file: CatalogueFile = toml::from_str(text).map_err(|error| error.to_string())?;
+        let entries = file
+            .models
+            .into_iter()
+            .map(|model| model.into_entry(&file.families))
+            .collect::<std::result::Result<_, String>>()?;
+        Ok(Self { families: file.families, entries })
+    }
+
+    /// All models, the built-in one first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The model of that name or alias.
+    pub fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name || entry.aliases.iter().any(|alias| alias == name))
+    }
+
+    /// The models that translate `from` -> `to`: the built-in one first, then those for few languages before those for
+    /// many.
+    pub fn for_pair(&self, from: &str, to: &str) -> Vec<&Entry> {
+        let knows = |languages: &[String], language: &str| languages.iter().any(|l| l == language || l == "mul");
+        let mut found: Vec<_> =
+            self.entries.iter().filter(|e| from != to && knows(&e.from, from) && knows(&e.to, to)).collect();
+        let many = |languages: &[String]| languages.iter().any(|l| l == "mul");
+        found.sort_by_key(|e| (e.source != Source::Bundled, many(&e.from) || many(&e.to), e.from.len() * e.to.len()));
+        found
+    }
+
+    /// The model of that name or alias, or a description of the repository `owner/repo`.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn entry(&self, name: &str) -> Result<Entry> {
+        if let Some(entry) = self.find(name) {
+            return Ok(entry.clone());
+        }
+        let repository = Repository::parse(name)
+            .ok_or_else(|| Error::Unknown { name: name.to_owned(), suggestion: self.similar(name) })?;
+        let known = self.entries.iter().find(|entry| entry.repository().is_some_and(|r| r.id == repository.id));
+        let mut entry = known.cloned().unwrap_or_else(|| Entry {
+            name: String::new(),
+            aliases: Vec::new(),
+            description: String::new(),
+            family: DEFAULT_FAMILY.to_owned(),
+            from: Vec::new(),
+            to: Vec::new(),
+            target_token: false,
+            licence: None,
+            parameters: None,
+            source: Source::Bundled,
+        });
+        entry.name = name.to_owned();
+        entry.source = Source::Hub { repository, files: self.families[&entry.family].clone() };
+        Ok(entry)
+    }
+
+    /// The name of the catalogue that shares most letter pairs with `name`, if they are many.
+    fn similar(&self, name: &str) -> Option<String> {
+        let pairs = |text: &str| text.to_lowercase().as_bytes().windows(2).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let wanted = pairs(name);
+        let score = |candidate: &str| {
+            let found = pairs(candidate);
+            let shared = found.iter().filter(|pair| wanted.contains(pair)).count();
+            200 * shared / (wanted.len() + found.len()).max(1)
+        };
+        let names = self.entries.iter().flat_map(|entry| entry.aliases.iter().chain([&entry.name]));
+        names
+            .map(|name| (score(name), name))
+            .filter(|(score, _)| *score >= 75)
+            .max_by_key(|(score, _)| *score)
+            .map(|(_, name)| name.clone())
+    }
+}
+
+impl Entry {
+    /// Its repository, unless it is built in.
+    pub fn repository(&self) -> Option<&Repository> {
+        match &self.source {
+            Source::Bundled => None,
+            Source::Hub { repository, .. } => Some(repository),
+        }
+    }
+
+    /// Its repository and files, for an action that the built-in model does not know.
+    pub(crate) fn hub(&self, action: &'static str) -> Result<(&Repository, &FileSet)> {
+        match &self.source {
+            Source::Bundled => Err(Error::Bundled { name: self.name.clone(), action }),
+            Source::Hub { repository, files } => Ok((repository, files)),
+        }
+    }
+}
+
+/// `models.toml` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CatalogueFile {
+    families: BTreeMap<String, FileSet>,
+    models: Vec<ModelTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelTable {
+    name: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    #[serde(default)]
+    description: String,
+    family: String,
+    from: Vec<String>,
+    to: Vec<String>,
+    #[serde(default)]
+    target_token: bool,
+    licence: Option<String>,
+    parameters: Option<u64>,
+    #[serde(default)]
+    bundled: bool,
+    repository: Option<String>,
+}
+
+impl ModelTable {
+    fn into_entry(self, families: &BTreeMap<String, FileSet>) -> std::result::Result<Entry, String> {
+        let files = families.get(&self.family).ok_or_else(|| format!("{}: unknown family", self.name))?;
+        let source = match (self.bundled, &self.repository) {
+            (true, None) => Source::Bundled,
+            (false, Some(name)) => {
+                let repository = Repository::parse(name).ok_or_else(|| format!("{}: bad repository", self.name))?;
+                Source::Hub { repository, files: files.clone() }
+            }
+            _ => return Err(format!("{}: either bundled or a repository", self.name)),
+        };
+        Ok(Entry {
+            name: self.name,
+            aliases: self.aliases,
+            description: self.description,
+            family: self.family,
+            from: self.from,
+            to: self.to,
+            target_token: self.target_token,
+            licence: self.licence,
+            parameters: self.parameters,
+            source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn settings(cache: &Path) -> Settings {
+        Settings { cache: cache.to_owned(), endpoint: "http://127.0.0.1:9".to_owned(), token: None, offline: true }
+    }
+
+    #[test]
+    fn the_catalogue_is_consistent() {
+        let catalogue = Catalogue::parse(include_str!("models.toml")).unwrap();
+        let mut names = HashSet::new();
+        for entry in catalogue.entries() {
+            for name in entry.aliases.iter().chain([&entry.name]) {
+                assert!(names.insert(name.clone()), "{name} means two models");
+                assert!(!name.contains('/'), "{name} looks like a repository");
+            }
+            assert!(!entry.from.is_empty() && !entry.to.is_empty(), "{}", entry.name);
+        }
+        let bundled: Vec<_> = catalogue.entries().iter().filter(|e| e.source == Source::Bundled).collect();
+        assert!(matches!(&bundled[..], [only] if only.name == BUNDLED));
+        for files in catalogue.families.values() {
+            let all = files.required.iter().chain(&files.weights).chain(&files.optional);
+            assert!(all.into_iter().all(|file| cache::is_safe_file_name(file)));
+        }
+    }
+
+    #[test]
+    fn names_that_could_leave_the_cache_are_no_repositories() {
+        let good = ["Helsinki-NLP/opus-mt-en-de", "a/b@main", "a/b@refs/pr/1", "a/b.c_d"];
+        assert!(good.iter().all(|name| Repository::parse(name).is_some()));
+        for bad in [
+            "", "a", "/b", "a/", "a/b/c", "../b", "a/..", "a/b@", "a/b@../x", "a/b@/etc", "a\\b/c", "a/b%2f", "a/b--c",
+            "a/b@x y",
+        ] {
+            assert_eq!(Repository::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_resolve_to_the_bundled_model_a_path_or_a_repository() {
+        let cache = tempfile::tempdir().unwrap();
+        let resolve = |name: &str| resolve_in(name, &settings(cache.path()));
+        assert_eq!(resolve("en-fr").unwrap(), Resolved::Bundled);
+        assert_eq!(resolve("fr-en").unwrap(), Resolved::Bundled);
+        let path = cache.path().to_str().unwrap();
+        assert_eq!(resolve(path).unwrap(), Resolved::Directory(path.into()));
+        for name in ["en-de", "opus-mt-en-de", "Helsinki-NLP/opus-mt-en-de", "someone/else"] {
+            assert!(matches!(resolve(name).unwrap(), Resolved::NotPulled { .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_suggest_a_similar_one() {
+        let message = |name: &str| Catalogue::get().entry(name).unwrap_err().to_string();
+        insta::assert_snapshot!(message("opus-mt-en-dee"), @"unknown model `opus-mt-en-dee`: not in the catalogue (`babil list`), not a path, and not of the form owner/repo; did you mean `opus-mt-en-de`?");
+        assert!(!message("../../etc/passwd").contains("did you mean"));
+    }
+
+    #[test]
+    fn models_for_a_pair_come_specific_first() {
+        let names = |from, to| Catalogue::get().for_pair(from, to).iter().map(|e| e.name.as_str()).collect::<Vec<_>>();
+        insta::assert_debug_snapshot!(names("en", "fr"), @r#"
+        [
+            "en-fr",
+            "opus-mt-en-fr",
+            "opus-mt-en-ROMANCE",
+            "opus-mt-en-mul",
+        ]
+        "#);
+        assert!(names("en", "en").is_empty());
+    }
+
+    #[test]
+    fn weights_are_the_first_kind_that_there_is() {
+        let files = &Catalogue::get().families[DEFAULT_FAMILY];
+        let choose = |listing: &[&str]| files.choose(|file| listing.contains(&file)).map(|files| files.join(" "));
+        let base = ["config.json", "source.spm", "target.spm", "vocab.json", "README.md"];
+        let with = |more: &[&'static str]| [&base[..], more].concat();
+        insta::assert_debug_snapshot!(
+            [
+                choose(&with(&["pytorch_model.bin", "model.safetensors"])),
+                choose(&with(&["pytorch_model.bin"])),
+                choose(&base),
+            ], @r#"
+        [
+            Ok(
+                "config.json source.spm target.spm vocab.json model.safetensors README.md",
+            ),
+            Ok(
+                "config.json source.spm target.spm vocab.json pytorch_model.bin README.md",
+            ),
+            Err(
+                "model.safetensors or pytorch_model.bin",
+            ),
+        ]
+        "#);
+    }
+}
