@@ -1,3 +1,7 @@
 //! What people do with models: translate (now), chat, transcribe and subtitle (to come).
 
+pub mod document;
+pub mod language;
+pub mod segment;
+pub mod testing;
 pub mod translate;
