@@ -1,8 +1,8 @@
 //! Model families, tasks and catalogue of babil, and the translator that ships with it.
 #![forbid(unsafe_code)]
 
-//TMP pub mod catalogue;
+pub mod catalogue;
 mod open;
 pub mod tasks;
 
-pub use open::{Backend, OpenOptions, Quant, open_translator};
+pub use open::{Backend, OpenOptions, Quant, has_bundled_model, open_translator};
