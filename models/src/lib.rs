@@ -5,4 +5,4 @@ pub mod catalogue;
 mod open;
 pub mod tasks;
 
-pub use open::{Backend, OpenOptions, Quant, has_bundled_model, open_translator};
+pub use open::{Backend, OpenOptions, Quant, open_translator};

@@ -48,8 +48,3 @@ pub fn open_translator(options: &OpenOptions) -> Result<Box<dyn SentenceTranslat
     let model = options.model.as_deref().unwrap_or("bundled");
     Err(Error::Unsupported(format!("model `{model}`: this build has no translation engine")))
 }
-
-/// Whether this build has the bundled model.
-pub fn has_bundled_model() -> bool {
-    cfg!(feature = "bundled")
-}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::Result;
+use babil_models::OpenOptions;
 use clap::Args;
 use serde::Serialize;
 
@@ -63,10 +64,9 @@ impl Report {
         {
             problems.push(format!("{} is not writable: models cannot be pulled", cache.path.display()));
         }
-        let bundled_model = babil_models::has_bundled_model();
-        if !bundled_model {
-            problems.push("this build has no built-in model: every command needs --model".into());
-        }
+        let bundled_model = babil_models::open_translator(&OpenOptions::default())
+            .map_err(|error| problems.push(format!("the built-in model does not open: {error}")))
+            .is_ok();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             os: std::env::consts::OS,

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_impossible_is_said() {
-        insta::assert_snapshot!(message(Some("fr"), Some("de"), ""), @"this model does not translate from French into German; it translates de -> en, en -> de, en -> fr, fr -> en");
+        insta::assert_snapshot!(message(Some("fr"), Some("de"), ""), @"this model does not translate from French into German; it translates de -> en, en -> de, en -> fr, fr -> en (--model opus-mt-fr-de does fr -> de)");
         insta::assert_snapshot!(message(None, Some("elvish"), ""), @"this model does not translate into `elvish`; it translates de -> en, en -> de, en -> fr, fr -> en");
         insta::assert_snapshot!(message(Some("en"), None, ""), @"into which language? Say --to with one of fr, de");
     }
