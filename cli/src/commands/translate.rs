@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use babil_models::catalogue::{self, Resolved};
 use babil_models::tasks::document::{Document, DocumentError, Job, Pace, Sink, Summary};
+use babil_models::tasks::language::{code_of, english_name};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
 use babil_models::{Backend, OpenOptions, Quant};
 use babil_runtime::Error;
@@ -112,7 +114,7 @@ enum QuantArg {
 }
 
 impl TranslateArgs {
-    fn open_options(&self, offline: bool) -> OpenOptions {
+    fn open_options(&self) -> OpenOptions {
         OpenOptions {
             model: self.model.clone(),
             backend: match self.backend {
@@ -125,7 +127,7 @@ impl TranslateArgs {
                 QuantArg::Q4_0 => Quant::Q4_0,
             }),
             threads: self.threads.map(NonZeroUsize::get),
-            offline,
+            offline: true, // translating never needs the network
         }
     }
 
@@ -172,7 +174,8 @@ impl Source {
             if args.inputs.len() == 1 && args.inputs[0] == "-" {
                 return Ok(vec![Self::Stdin]);
             }
-            let (files, words): (Vec<&OsString>, Vec<_>) = args.inputs.iter().partition(|input| Path::new(input).is_file());
+            let (files, words): (Vec<&OsString>, Vec<_>) =
+                args.inputs.iter().partition(|input| Path::new(input).is_file());
             if let (Some(file), Some(word)) = (files.first(), words.first()) {
                 let problem = format!(
                     "{} is a file and {} is not: use --file for files, or --text for text",
@@ -183,7 +186,10 @@ impl Source {
             }
             if !files.is_empty() {
                 for file in &files {
-                    context.output.note(format_args!("translating the file {} (--text would translate its name)", file.display()));
+                    context.output.note(format_args!(
+                        "translating the file {} (--text would translate its name)",
+                        file.display()
+                    ));
                 }
                 return Ok(files.into_iter().map(|file| Self::File(file.into())).collect());
             }
@@ -218,7 +224,7 @@ struct Streams {
     stdout_is_terminal: bool,
 }
 
-type Open<'o> = &'o dyn Fn(&OpenOptions) -> babil_runtime::Result<Box<dyn SentenceTranslator>>;
+type Open<'o> = &'o dyn Fn(OpenOptions) -> Result<Box<dyn SentenceTranslator>>;
 
 pub(crate) fn run(args: TranslateArgs, context: &Context) -> Result<()> {
     let streams = Streams {
@@ -227,7 +233,19 @@ pub(crate) fn run(args: TranslateArgs, context: &Context) -> Result<()> {
         stdin_is_terminal: io::stdin().is_terminal(),
         stdout_is_terminal: io::stdout().is_terminal(),
     };
-    translate(&args, context, streams, &babil_models::open_translator)
+    translate(&args, context, streams, &open)
+}
+
+/// Opens the model that the name in `options` means.
+fn open(mut options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
+    if let Some(name) = &options.model {
+        options.model = match catalogue::resolve(name)? {
+            Resolved::Bundled => None,
+            Resolved::Directory(path) => Some(path.to_string_lossy().into_owned()),
+            Resolved::NotPulled { .. } => return Err(catalogue::Error::NotPulled { name: name.clone() }.into()),
+        };
+    }
+    Ok(babil_models::open_translator(&options)?)
 }
 
 fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open: Open<'_>) -> Result<()> {
@@ -235,7 +253,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     let sources = Source::all(args, context)?;
     let destinations = destination::Plan::new(&sources, args.output.as_deref(), args.force, context.output.is_json())?;
     if let Some(to) = &args.to {
-        destinations.check(&direction::code(to))?;
+        destinations.check(&code_of(to))?;
     }
     for path in sources.iter().filter_map(Source::path) {
         open_input(path)?;
@@ -248,7 +266,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     }
 
     let started = Instant::now();
-    let translator = open(&args.open_options(context.settings()?.offline))?;
+    let translator = open(args.open_options())?;
     let opened = started.elapsed();
     let mut total = Summary::default();
     for source in &sources {
@@ -285,10 +303,11 @@ impl Run<'_> {
                 Feed::new(self.streams.stdin.take().unwrap_or_else(|| Box::new(io::empty())))
             }
         };
-        let start = feed.peek().map_err(|error| failure(DocumentError::Read(error), source, "stdout"))?;
-        let direction = direction::resolve(self.translator.pairs(), self.args.from.as_deref(), self.args.to.as_deref(), start)?;
+        let start = feed.peek(interrupted).map_err(|error| failure(DocumentError::Read(error), source, "stdout"))?;
+        let direction =
+            direction::resolve(self.translator.pairs(), self.args.from.as_deref(), self.args.to.as_deref(), &start)?;
         if direction.guessed {
-            let language = babil_models::tasks::language::english_name(&direction.pair.from);
+            let language = english_name(&direction.pair.from);
             output.note(format_args!("{}: {language}, as it seems (--from says otherwise)", source.name()));
         }
         let pair = direction.pair;
@@ -296,7 +315,8 @@ impl Run<'_> {
         match destinations.of(source, &pair.to)? {
             Destination::Stdout => {
                 let mut stdout = io::BufWriter::new(std::mem::replace(&mut self.streams.stdout, Box::new(io::sink())));
-                let bar = if self.streams.stdout_is_terminal { indicatif::ProgressBar::hidden() } else { self.bar(source) };
+                let bar =
+                    if self.streams.stdout_is_terminal { indicatif::ProgressBar::hidden() } else { self.bar(source) };
                 let result = self.document(source, &mut feed, &pair, &mut stdout, bar);
                 let flushed = stdout.flush();
                 self.streams.stdout = stdout.into_parts().0;
@@ -373,14 +393,14 @@ impl Run<'_> {
 fn pump(job: Job<'_>, feed: &mut Feed, sink: &mut dyn Sink) -> Result<Summary, DocumentError> {
     let mut document = Document::new(job, sink);
     loop {
-        let arrived = match feed.arrived() {
-            Some(bytes) => Some(bytes),
+        let chunk = match feed.arrived() {
+            Some(chunk) => chunk,
             None => {
                 document.flush()?;
                 feed.wait(interrupted).ok_or(Error::Cancelled)?
             }
         };
-        match arrived {
+        match chunk {
             Ok(bytes) if bytes.is_empty() => return document.finish(),
             Ok(bytes) => document.push(&bytes)?,
             Err(error) => {
@@ -422,3 +442,6 @@ fn stats(total: &Summary, opened: Duration) -> String {
         opened.as_secs_f64()
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,7 +159,8 @@ fn open_zip(file: &mut BufReader<File>) -> Opened {
     let mut pickle = None;
     for i in 0..zip.len() {
         let entry = zip.by_index_raw(i).map_err(explain)?;
-        let Some((_, name)) = entry.name().split_once('/') else { continue };
+        let name = entry.name().map_err(explain)?;
+        let Some((_, name)) = name.split_once('/') else { continue };
         if name == "data.pkl" {
             pickle = Some(i);
         } else if let Some(key) = name.strip_prefix("data/") {

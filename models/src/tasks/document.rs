@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
-use std::ops::ControlFlow;
+use std::ops::{AddAssign, ControlFlow};
 use std::time::{Duration, Instant};
 
 use babil_runtime::Error;
@@ -93,7 +93,7 @@ impl Sink for String {
     }
 }
 
-impl<S: Sink> Sink for &mut S {
+impl<S: Sink + ?Sized> Sink for &mut S {
     fn write(&mut self, text: &str) -> io::Result<()> {
         (**self).write(text)
     }
@@ -155,6 +155,17 @@ pub struct Summary {
     pub tokens: u64,
     /// Time spent in the translator.
     pub elapsed: Duration,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.lines += other.lines;
+        self.sentences += other.sentences;
+        self.source_tokens += other.source_tokens;
+        self.tokens += other.tokens;
+        self.elapsed += other.elapsed;
+    }
 }
 
 /// What waits in the window.
@@ -222,7 +233,8 @@ impl<'j, S: Sink> Document<'j, S> {
         for bytes in bytes.chunks(LONGEST_WAIT) {
             self.summary.bytes += bytes.len() as u64;
             self.pending.extend_from_slice(bytes);
-            let last_break = self.pending[self.searched..].iter().rposition(|b| *b == b'\n').map(|i| self.searched + i + 1);
+            let last_break =
+                self.pending[self.searched..].iter().rposition(|b| *b == b'\n').map(|i| self.searched + i + 1);
             self.searched = self.pending.len();
             if let Some(end) = last_break {
                 self.take(end, true)?;
@@ -355,6 +367,9 @@ impl<'j, S: Sink> Document<'j, S> {
                 done[i] = Some(translation);
             }
             next = self.write_ready(&window, &mut done, next)?;
+        }
+        if !order.is_empty() {
+            self.sink.flush().map_err(DocumentError::Write)?;
         }
         Ok(())
     }
@@ -554,7 +569,12 @@ mod tests {
     impl Default for Setup {
         fn default() -> Self {
             let translator = Shouter::default();
-            Self { translator, pair: LanguagePair::new("en", "fr"), options: TranslateOptions::default(), pace: Pace::default() }
+            Self {
+                translator,
+                pair: LanguagePair::new("en", "fr"),
+                options: TranslateOptions::default(),
+                pace: Pace::default(),
+            }
         }
     }
 
@@ -642,7 +662,13 @@ mod tests {
     #[test]
     fn a_long_line_is_translated_before_it_ends() {
         let setup = Setup::default();
-        let job = Job { translator: &setup.translator, pair: &setup.pair, options: &setup.options, pace: setup.pace, cancelled: NEVER };
+        let job = Job {
+            translator: &setup.translator,
+            pair: &setup.pair,
+            options: &setup.options,
+            pace: setup.pace,
+            cancelled: NEVER,
+        };
         let mut log = Log::default();
         let mut document = Document::new(job, &mut log);
         let text = "é some words here, and more. ".repeat(40_000);
@@ -690,7 +716,8 @@ mod tests {
     fn sentences_without_spaces_get_one_where_the_target_has_them() {
         let translator = Shouter::new(&[("zh", "en"), ("zh", "ja")], 64);
         let options = TranslateOptions::default();
-        let translate = |to| translate_text(&translator, "你好。再见。\n", &LanguagePair::new("zh", to), &options).unwrap();
+        let translate =
+            |to| translate_text(&translator, "你好。再见。\n", &LanguagePair::new("zh", to), &options).unwrap();
         assert_eq!(translate("en"), "你好。 再见。\n");
         assert_eq!(translate("ja"), "你好。再见。\n");
     }

@@ -15,12 +15,7 @@ pub struct Language {
     pub native: &'static str,
 }
 
-const fn language(
-    code: &'static str,
-    code3: &'static str,
-    english: &'static str,
-    native: &'static str,
-) -> Language {
+const fn language(code: &'static str, code3: &'static str, english: &'static str, native: &'static str) -> Language {
     Language { code, code3, english, native }
 }
 
@@ -156,8 +151,7 @@ pub fn english_name(code: &str) -> &str {
 /// Which of the languages `candidates` (codes) `text` is most likely written in; `None` when nothing tells, such as
 /// for a text without letters or without any candidate of its script.
 pub fn guess<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
-    let known: Vec<(&str, Lang)> =
-        candidates.iter().filter_map(|code| Some((*code, detectable(code)?))).collect();
+    let known: Vec<(&str, Lang)> = candidates.iter().filter_map(|code| Some((*code, detectable(code)?))).collect();
     let allowed = known.iter().map(|(_, lang)| *lang).collect();
     let found = Detector::with_allowlist(allowed).detect(text)?.lang();
     known.iter().find(|(_, lang)| *lang == found).map(|(code, _)| *code)

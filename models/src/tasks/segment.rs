@@ -148,7 +148,8 @@ fn marker_length(text: &str) -> Option<usize> {
         let inner = word.trim_start_matches('(');
         let closed = inner.strip_suffix(')').or_else(|| inner.strip_suffix('.'));
         closed.is_some_and(|label| {
-            let digits = label.bytes().all(|b| b.is_ascii_digit() || b == b'.') && label.starts_with(|c: char| c.is_ascii_digit());
+            let digits = label.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+                && label.starts_with(|c: char| c.is_ascii_digit());
             let letter = label.len() == 1 && label.as_bytes()[0].is_ascii_lowercase() && inner.ends_with(')');
             digits && label.len() <= 8 || letter
         })
@@ -204,7 +205,10 @@ fn is_sentence_end(before: &str, after: &str) -> bool {
     if quoted || stem.ends_with('.') {
         return true; // an ellipsis, or an abbreviation inside a quotation that ends here
     }
-    let word = stem.rsplit(|c: char| c.is_whitespace() || is_opening(c) || matches!(c, '\'' | '-' | '/')).next().unwrap_or(stem);
+    let word = stem
+        .rsplit(|c: char| c.is_whitespace() || is_opening(c) || matches!(c, '\'' | '-' | '/'))
+        .next()
+        .unwrap_or(stem);
     let next_word = next.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
     let digit_follows = next.starts_with(|c: char| c.is_numeric());
     let lower = word.to_lowercase();
@@ -232,38 +236,53 @@ fn is_opening(c: char) -> bool {
 
 /// Abbreviations that never end a sentence: something always follows them.
 const TITLES: &[&str] = &[
-    "mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "gen", "col", "lt", "capt", "cpt", "sgt", "maj", "cmdr", "adm", "gov",
-    "sen", "rep", "pres", "ste", "mt", "messrs", "mme", "mmes", "mlle", "mlles", "mgr", "pr", "sr", "sra",
-    "srta", "dña", "ud", "uds", "dra", "hr", "fr", "frl", "dott", "sig", "dipl", "ing", "e.g", "i.e", "eg", "ie", "cf", "vs",
-    "viz", "approx", "ex", "bzw", "ca", "vgl", "inkl", "evtl", "sog", "resp", "env",
+    "mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "gen", "col", "lt", "capt", "cpt", "sgt", "maj", "cmdr",
+    "adm", "gov", "sen", "rep", "pres", "ste", "mt", "messrs", "mme", "mmes", "mlle", "mlles", "mgr", "pr", "sr",
+    "sra", "srta", "dña", "ud", "uds", "dra", "hr", "fr", "frl", "dott", "sig", "dipl", "ing", "e.g", "i.e", "eg",
+    "ie", "cf", "vs", "viz", "approx", "ex", "bzw", "ca", "vgl", "inkl", "evtl", "sog", "resp", "env",
 ];
 
 /// Abbreviations that go with the number after them.
 const BEFORE_NUMBERS: &[&str] = &[
-    "no", "nos", "nr", "n", "núm", "p", "pp", "pg", "s", "vol", "vols", "ch", "chap", "fig", "figs", "sec", "sect", "art", "abb",
-    "bd", "kap", "tab", "eq", "eqs", "ref", "refs", "par", "v", "tel", "tél", "ext", "jan", "feb", "mar", "apr", "jun", "jul",
-    "aug", "sep", "sept", "oct", "okt", "nov", "dec", "dez", "janv", "févr", "avr", "juil", "déc", "ed", "op", "rev",
+    "no", "nos", "nr", "n", "núm", "p", "pp", "pg", "s", "vol", "vols", "ch", "chap", "fig", "figs", "sec", "sect",
+    "art", "abb", "bd", "kap", "tab", "eq", "eqs", "ref", "refs", "par", "v", "tel", "tél", "ext", "jan", "feb", "mar",
+    "apr", "jun", "jul", "aug", "sep", "sept", "oct", "okt", "nov", "dec", "dez", "janv", "févr", "avr", "juil", "déc",
+    "ed", "op", "rev",
 ];
 
 /// Abbreviations that stand inside a sentence or end one: the next word decides.
 const OFTEN_INSIDE: &[&str] = &[
-    "etc", "inc", "ltd", "co", "corp", "bros", "jr", "st", "mm", "al", "dept", "univ", "assn", "ave", "blvd", "rd", "av", "bd", "usw",
-    "a.m", "p.m", "u.s", "u.k", "u.n", "d.c", "ph.d", "m.d", "b.a", "m.a", "est", "ed", "eds", "hrsg", "str", "ass", "cie",
+    "etc", "inc", "ltd", "co", "corp", "bros", "jr", "st", "mm", "al", "dept", "univ", "assn", "ave", "blvd", "rd",
+    "av", "bd", "usw", "a.m", "p.m", "u.s", "u.k", "u.n", "d.c", "ph.d", "m.d", "b.a", "m.a", "est", "ed", "eds",
+    "hrsg", "str", "ass", "cie",
 ];
 
 /// Capitalised words that seldom follow an abbreviation inside a sentence.
 const STARTERS: &[&str] = &[
-    "The", "A", "An", "This", "That", "These", "Those", "It", "He", "She", "We", "They", "You", "I", "But", "And", "However", "In",
-    "On", "At", "If", "When", "What", "Why", "Who", "How", "There", "His", "Her", "Its", "My", "Our", "Their", "As", "For", "So",
-    "Le", "La", "Les", "Un", "Une", "Il", "Elle", "Ils", "Elles", "Nous", "Vous", "Je", "On", "Ce", "Cette", "Ces", "Mais", "Et",
-    "Der", "Die", "Das", "Ein", "Eine", "Er", "Sie", "Es", "Wir", "Ich", "Aber", "Und", "El", "Los", "Las", "Una", "Él", "Ella",
-    "Pero", "Yo", "Esto", "Este", "Esta",
+    "The", "A", "An", "This", "That", "These", "Those", "It", "He", "She", "We", "They", "You", "I", "But", "And",
+    "However", "In", "On", "At", "If", "When", "What", "Why", "Who", "How", "There", "His", "Her", "Its", "My", "Our",
+    "Their", "As", "For", "So", "Le", "La", "Les", "Un", "Une", "Il", "Elle", "Ils", "Elles", "Nous", "Vous", "Je",
+    "On", "Ce", "Cette", "Ces", "Mais", "Et", "Der", "Die", "Das", "Ein", "Eine", "Er", "Sie", "Es", "Wir", "Ich",
+    "Aber", "Und", "El", "Los", "Las", "Una", "Él", "Ella", "Pero", "Yo", "Esto", "Este", "Esta",
 ];
 
 /// Words after which a number with a full stop is an ordinal.
 const MONTHS: &[&str] = &[
-    "Januar", "Jänner", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember",
-    "Jahrhundert", "Jahrhunderts",
+    "Januar",
+    "Jänner",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
+    "Jahrhundert",
+    "Jahrhunderts",
 ];
 
 /// Where to cut `text`, which is to become `pieces` pieces, in two: near the border that gives each side its share of
@@ -281,7 +300,9 @@ fn cut_position(text: &str, pieces: usize) -> Option<usize> {
     };
     let graphemes = || text[low..].grapheme_indices(true).map(|(i, _)| low + i).take_while(|at| *at <= high);
     nearest(&mut borders(text, low..high))
-        .or_else(|| nearest(&mut graphemes().filter(|at| is_grapheme_start(text, *at)).map(|at| (Border::Grapheme, at))))
+        .or_else(|| {
+            nearest(&mut graphemes().filter(|at| is_grapheme_start(text, *at)).map(|at| (Border::Grapheme, at)))
+        })
         .or_else(|| nearest(&mut text.char_indices().map(|(at, _)| (Border::Character, at))))
 }
 
@@ -330,8 +351,8 @@ fn is_grapheme_start(text: &str, at: usize) -> bool {
 /// Whether the next word joins clauses.
 fn starts_with_conjunction(text: &str) -> bool {
     const CONJUNCTIONS: &[&str] = &[
-        "and", "or", "but", "because", "which", "that", "while", "when", "if", "et", "ou", "mais", "car", "que", "qui", "und", "oder",
-        "aber", "weil", "dass", "y", "o", "pero", "porque", "e", "ma", "perché",
+        "and", "or", "but", "because", "which", "that", "while", "when", "if", "et", "ou", "mais", "car", "que", "qui",
+        "und", "oder", "aber", "weil", "dass", "y", "o", "pero", "porque", "e", "ma", "perché",
     ];
     text.split_whitespace().next().is_some_and(|word| CONJUNCTIONS.contains(&word))
 }
@@ -404,11 +425,17 @@ mod tests {
 
     #[test]
     fn the_frame_of_a_line_is_kept() {
-        let text = "  1. First item.  \r\n\t- [ ] Do it. Now!\n\n## Title\n> > Quoted.\n---\n42\n(a) Point.\n\u{feff}End";
-        insta::assert_debug_snapshot!(split(text, 1000).iter().map(|part| match part {
-            Part::Sentence { text, .. } => format!("S {text:?}"),
-            Part::Between(text) => format!("  {text:?}"),
-        }).collect::<Vec<_>>());
+        let text =
+            "  1. First item.  \r\n\t- [ ] Do it. Now!\n\n## Title\n> > Quoted.\n---\n42\n(a) Point.\n\u{feff}End";
+        insta::assert_debug_snapshot!(
+            split(text, 1000)
+                .iter()
+                .map(|part| match part {
+                    Part::Sentence { text, .. } => format!("S {text:?}"),
+                    Part::Between(text) => format!("  {text:?}"),
+                })
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -423,7 +450,8 @@ mod tests {
     fn a_long_sentence_is_cut_at_clauses_and_evenly() {
         let text = "When the rain came, the river rose over its banks; the people left the town, but the dogs stayed.";
         let parts = split(text, 12);
-        let pieces: Vec<&str> = parts.iter().filter(|part| matches!(part, Part::Sentence { .. })).map(Part::text).collect();
+        let pieces: Vec<&str> =
+            parts.iter().filter(|part| matches!(part, Part::Sentence { .. })).map(Part::text).collect();
         assert_eq!(
             pieces,
             ["When the rain came,", "the river rose over its banks;", "the people left the town, but the dogs stayed."]

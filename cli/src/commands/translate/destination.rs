@@ -48,7 +48,9 @@ impl<'p> Plan<'p> {
                 match source {
                     Source::File(_) if path.is_dir() || named_folder => Layout::Folder(path),
                     _ if path.is_dir() => {
-                        return Err(UsageError::new(format!("{} is a folder: name a file in it", path.display())).into());
+                        return Err(
+                            UsageError::new(format!("{} is a folder: name a file in it", path.display())).into()
+                        );
                     }
                     _ => Layout::File(path),
                 }

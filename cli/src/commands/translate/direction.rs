@@ -1,6 +1,7 @@
 //! From and to which language: what the user said, what the model can do, and what the text looks like.
 
 use anyhow::Result;
+use babil_models::catalogue::Catalogue;
 use babil_models::tasks::language::{code_of, english_name, guess};
 use babil_models::tasks::translate::LanguagePair;
 use babil_runtime::Error;
@@ -28,7 +29,13 @@ pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&st
             (None, Some(to)) => format!("into {}", name(to)),
             (None, None) => "at all".into(),
         };
-        return Err(Error::BadRequest(format!("this model does not translate {asked}; it translates {}", list(pairs))).into());
+        let mut problem = format!("this model does not translate {asked}; it translates {}", list(pairs));
+        if let (Some(from), Some(to)) = (&from, &to)
+            && let Some(other) = Catalogue::get().for_pair(from, to).first()
+        {
+            problem += &format!(" (--model {} does {from} -> {to})", other.name);
+        }
+        return Err(Error::BadRequest(problem).into());
     }
 
     let mut sources: Vec<&str> = possible.iter().map(|pair| pair.from.as_str()).collect();
@@ -39,7 +46,10 @@ pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&st
         // A text without letters is copied, from whatever language.
         let unlettered = (!start.contains(char::is_alphabetic)).then_some(sources[0]);
         guess(start, &sources).or(unlettered).ok_or_else(|| {
-            UsageError::new(format!("cannot tell the language of the text: say --from with one of {}", sources.join(", ")))
+            UsageError::new(format!(
+                "cannot tell the language of the text: say --from with one of {}",
+                sources.join(", ")
+            ))
         })?
     } else {
         sources[0]
@@ -108,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_impossible_is_said() {
-        insta::assert_snapshot!(message(Some("fr"), Some("de"), ""), @"this model does not translate from French into German; it translates de -> en, en -> de, en -> fr, fr -> en");
+        insta::assert_snapshot!(message(Some("fr"), Some("de"), ""), @"this model does not translate from French into German; it translates de -> en, en -> de, en -> fr, fr -> en (--model opus-mt-fr-de does fr -> de)");
         insta::assert_snapshot!(message(None, Some("elvish"), ""), @"this model does not translate into `elvish`; it translates de -> en, en -> de, en -> fr, fr -> en");
         insta::assert_snapshot!(message(Some("en"), None, ""), @"into which language? Say --to with one of fr, de");
     }

@@ -51,9 +51,9 @@ impl Feed {
 
     /// The start of the input, as far as it is text; waits for it. It stays part of the input.
     pub(super) fn peek(&mut self, stop: impl Fn() -> bool) -> io::Result<String> {
-        let first = self.wait(stop).unwrap_or_else(|| Ok(Vec::new()));
-        match first {
-            Ok(bytes) => {
+        match self.wait(stop) {
+            None => Ok(String::new()),
+            Some(Ok(bytes)) => {
                 let text = match std::str::from_utf8(&bytes) {
                     Ok(text) => text.to_owned(),
                     Err(error) => String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(),
@@ -61,7 +61,7 @@ impl Feed {
                 self.first = Some(Ok(bytes));
                 Ok(text)
             }
-            Err(error) => Err(error),
+            Some(Err(error)) => Err(error),
         }
     }
 
