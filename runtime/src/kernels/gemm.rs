@@ -139,11 +139,11 @@ pub(super) unsafe fn gemm<T: Tile, Rest: Tile>(
         "columns start in the middle of a group"
     );
 
+    const { assert!(Rest::GROUPS == 1) };
     let groups = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
     let split = groups.start + groups.len() / T::GROUPS * T::GROUPS;
     // SAFETY: the operands were checked above; `split` leaves whole tiles to T; Rest::GROUPS divides what remains.
     unsafe {
-        assert!(Rest::GROUPS == 1);
         strips::<T>(groups.start..split, w, x, bias, out);
         strips::<Rest>(split..groups.end, w, x, bias, out);
     }

@@ -232,7 +232,7 @@ pub(super) fn gemm_f32(
     }
 }
 
-/// See [`super::Kernels::layer_norm`].
+/// See [`super::LayerNorm`].
 #[inline(always)]
 pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
@@ -248,7 +248,7 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
     }
 }
 
-/// See [`super::Kernels::rms_norm`].
+/// See [`super::RmsNorm`].
 #[inline(always)]
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
@@ -310,7 +310,7 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// See [`super::Kernels::attention_scores`].
+/// See [`super::AttentionScores`].
 #[inline(always)]
 pub(super) fn attention_scores(
     q: &[f32],
@@ -324,7 +324,7 @@ pub(super) fn attention_scores(
     }
 }
 
-/// See [`super::Kernels::attention_values`].
+/// See [`super::AttentionValues`].
 #[inline(always)]
 pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]) {
     for (i, &p) in p.iter().enumerate() {
