@@ -4,7 +4,7 @@
 //! until none is left; the caller then closes the job and waits for the workers that joined it. A worker that wakes late
 //! finds the job closed and is not waited for, so a busy machine never delays a job by more than the parts it took.
 //!
-//! A worker without a job spins for [`SPIN`], because the next job of a forward pass is microseconds away, and then
+//! A worker without a job spins for some microseconds, because the next job of a forward pass is microseconds away, and then
 //! parks: an idle pool uses no processor time. Nothing here allocates or locks while a job runs.
 #![allow(unsafe_code)]
 

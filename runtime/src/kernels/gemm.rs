@@ -82,7 +82,7 @@ pub(super) trait Tile {
     type Weights: Weights;
     /// Groups of 16 rows that it multiplies together: 1 or 2.
     const GROUPS: usize;
-    /// The most tokens that it multiplies together, 1..=6: as many as there are registers for.
+    /// The most tokens that it multiplies together, 1..=4: as many as there are registers for.
     const TOKENS: usize;
 
     /// Adds the product of `GROUPS` groups of 16 rows, from `group` on, and `M` tokens, from `token` on, to `acc`.
@@ -139,11 +139,11 @@ pub(super) unsafe fn gemm<T: Tile, Rest: Tile>(
         "columns start in the middle of a group"
     );
 
+    const { assert!(Rest::GROUPS == 1) };
     let groups = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
     let split = groups.start + groups.len() / T::GROUPS * T::GROUPS;
     // SAFETY: the operands were checked above; `split` leaves whole tiles to T; Rest::GROUPS divides what remains.
     unsafe {
-        assert!(Rest::GROUPS == 1);
         strips::<T>(groups.start..split, w, x, bias, out);
         strips::<Rest>(split..groups.end, w, x, bias, out);
     }
@@ -172,9 +172,7 @@ unsafe fn strips<T: Tile>(
                     1 => strip::<T, 1>(group, token, w, x, bias, out),
                     2 => strip::<T, 2>(group, token, w, x, bias, out),
                     3 => strip::<T, 3>(group, token, w, x, bias, out),
-                    4 => strip::<T, 4>(group, token, w, x, bias, out),
-                    5 => strip::<T, 5>(group, token, w, x, bias, out),
-                    _ => strip::<T, 6>(group, token, w, x, bias, out),
+                    _ => strip::<T, 4>(group, token, w, x, bias, out),
                 }
             }
         }
@@ -193,7 +191,7 @@ unsafe fn strip<T: Tile, const M: usize>(
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    const { assert!(T::GROUPS * TILE_ROWS <= MAX_ROWS && T::TOKENS <= 6) };
+    const { assert!(T::GROUPS * TILE_ROWS <= MAX_ROWS && T::TOKENS <= 4) };
     if M > T::TOKENS {
         unreachable!("a pass has at most TOKENS tokens");
     }

@@ -68,41 +68,36 @@ fn sum(lanes: [f32; LANES]) -> f32 {
     merge(lanes, |a, b| a + b)
 }
 
-/// The dot products of `R` rows with `T` rows, all of one length.
+/// The dot products of `R` rows with one, all of one length.
 #[inline(always)]
-fn dots<const R: usize, const T: usize>(w: [&[f32]; R], x: [&[f32]; T]) -> [[f32; R]; T] {
+fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
+    let (chunks, tail) = x.as_chunks::<LANES>();
     let w = w.map(|row| row.as_chunks::<LANES>());
-    let x = x.map(|row| row.as_chunks::<LANES>());
-    let chunks = x[0].0.len();
-    let mut lanes = [[[0.0f32; LANES]; R]; T];
-    // The lengths are equal; this lets the compiler see it.
-    if w.iter().any(|w| w.0.len() != chunks) || x.iter().any(|x| x.0.len() != chunks) {
-        return [[0.0; R]; T];
-    }
-    for i in 0..chunks {
-        for (x, lanes) in x.iter().zip(&mut lanes) {
-            for (w, lanes) in w.iter().zip(lanes) {
-                for l in 0..LANES {
-                    lanes[l] = w.0[i][l].mul_add(x.0[i][l], lanes[l]);
-                }
-            }
-        }
-    }
-    let mut out = [[0.0; R]; T];
-    for t in 0..T {
+    assert!(
+        w.iter()
+            .all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()),
+        "rows of different lengths"
+    );
+    let mut lanes = [[0.0; LANES]; R];
+    for (i, x) in chunks.iter().enumerate() {
         for r in 0..R {
-            for (lane, (&w, &x)) in lanes[t][r].iter_mut().zip(w[r].1.iter().zip(x[t].1)) {
-                *lane = w.mul_add(x, *lane);
+            let w = &w[r].0[i];
+            for l in 0..LANES {
+                lanes[r][l] = w[l].mul_add(x[l], lanes[r][l]);
             }
-            out[t][r] = sum(lanes[t][r]);
         }
     }
-    out
+    for r in 0..R {
+        for (lane, (w, &x)) in lanes[r].iter_mut().zip(w[r].1.iter().zip(tail)) {
+            *lane = w.mul_add(x, *lane);
+        }
+    }
+    lanes.map(sum)
 }
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dots([a], [b])[0][0]
+    dots([a], b)[0]
 }
 
 /// e^x, within 1 unit in the last place; 0 far below and infinity far above the range, NaN for NaN.
@@ -210,42 +205,34 @@ pub(super) fn gemm_f32(
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    /// Rows of `w`, and tokens, that are multiplied together.
-    const TILE: usize = 2;
+    /// Rows of `w` that are multiplied together. (The compiler does not vectorise more.)
+    const ROWS: usize = 2;
     let (columns, tokens) = (out.columns(), out.rows());
     assert_eq!(
         x.len(),
         tokens * cols,
         "activations are not [{tokens}, {cols}]"
     );
-    let w = &w[columns.start * cols..columns.end * cols];
     let row = |n: usize| &w[n * cols..][..cols];
-    let token = |m: usize| &x[m * cols..][..cols];
-    let bias = bias.map(|bias| &bias[columns.clone()]);
     let start = |n: usize| bias.map_or(0.0, |bias| bias[n]);
-    let len = columns.len();
-    for n in (0..len).step_by(TILE) {
-        let n2 = (n + 1).min(len - 1);
-        for m in (0..tokens).step_by(TILE) {
-            let m2 = (m + 1).min(tokens - 1);
-            if m2 > m {
-                let dots = dots([row(n), row(n2)], [token(m), token(m2)]);
-                for (m, dots) in [m, m2].into_iter().zip(dots) {
-                    let out = out.row_mut(m);
-                    out[n] = dots[0] + start(n);
-                    out[n2] = dots[1] + start(n2);
-                }
+    for n in columns.clone().step_by(ROWS) {
+        for m in 0..tokens {
+            let x = &x[m * cols..][..cols];
+            let out = &mut out.row_mut(m)[n - columns.start..];
+            if let [a, b, ..] = out {
+                let dots = dots([row(n), row(n + 1)], x);
+                *a = dots[0] + start(n);
+                *b = dots[1] + start(n + 1);
             } else {
-                let dots = dots([row(n), row(n2)], [token(m)]);
-                let out = out.row_mut(m);
-                out[n] = dots[0][0] + start(n);
-                out[n2] = dots[0][1] + start(n2);
+                for (n, out) in (n..).zip(out) {
+                    *out = dot(row(n), x) + start(n);
+                }
             }
         }
     }
 }
 
-/// See [`super::Kernels::layer_norm`].
+/// See [`super::LayerNorm`].
 #[inline(always)]
 pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
@@ -261,7 +248,7 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
     }
 }
 
-/// See [`super::Kernels::rms_norm`].
+/// See [`super::RmsNorm`].
 #[inline(always)]
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
@@ -323,7 +310,7 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// See [`super::Kernels::attention_scores`].
+/// See [`super::AttentionScores`].
 #[inline(always)]
 pub(super) fn attention_scores(
     q: &[f32],
@@ -337,7 +324,7 @@ pub(super) fn attention_scores(
     }
 }
 
-/// See [`super::Kernels::attention_values`].
+/// See [`super::AttentionValues`].
 #[inline(always)]
 pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]) {
     for (i, &p) in p.iter().enumerate() {

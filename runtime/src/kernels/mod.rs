@@ -10,6 +10,10 @@
 //!
 //! `ADDING_A_KERNEL.md` says how to add one.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over registers and lanes read best by index"
+)]
 
 mod gemm;
 mod generic;
@@ -92,6 +96,16 @@ pub type GemmPacked =
 pub type GemmF32 =
     fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
 
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias, over one row; all of x's length.
+pub type LayerNorm = fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
+/// y = x / sqrt(mean(x^2) + eps) * weight, over one row; all of x's length.
+pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
+/// scores\[i] = scale * dot(q, keys\[i*stride..]\[..q.len()]) for each i in `scores`: one head, one query.
+pub type AttentionScores =
+    fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
+/// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
+pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
+
 /// The functions of one instruction set. To have a table means that this CPU can run it.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -105,10 +119,10 @@ pub struct Kernels {
     pub gemm_q4_0: GemmPacked,
     /// See [`GemmF32`].
     pub gemm_f32: GemmF32,
-    /// y = (x - mean) / sqrt(var + eps) * weight + bias, over one row. (x, weight, bias, eps, y)
-    pub layer_norm: fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
-    /// y = x / sqrt(mean(x^2) + eps) * weight, over one row. (x, weight, eps, y)
-    pub rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    /// See [`LayerNorm`].
+    pub layer_norm: LayerNorm,
+    /// See [`RmsNorm`].
+    pub rms_norm: RmsNorm,
     /// The largest value, minus infinity for an empty row; NaNs are passed over.
     pub max: fn(&[f32]) -> f32,
     /// Softmax of one row, in place. At least one value must be finite, or all become NaN.
@@ -117,17 +131,16 @@ pub struct Kernels {
     pub log_sum_exp: fn(&[f32]) -> f32,
     /// An elementwise function, in place.
     pub activate: fn(Activation, &mut [f32]),
-    /// y += x
+    /// y += x. (x, y)
     pub add: fn(&[f32], &mut [f32]),
-    /// scores\[i] = scale * dot(q, keys\[i*stride..]\[..q.len()]) for each i. (q, keys, stride, scale, scores)
-    pub attention_scores: fn(&[f32], &[f32], usize, f32, &mut [f32]),
-    /// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i. (p, values, stride, out)
-    pub attention_values: fn(&[f32], &[f32], usize, &mut [f32]),
+    /// See [`AttentionScores`].
+    pub attention_scores: AttentionScores,
+    /// See [`AttentionValues`].
+    pub attention_values: AttentionValues,
 }
 
 /// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemm::gemm`]
-/// over its tiles. A `unsafe` of the instruction set's file: the table may only be handed out where the CPU has
-/// `features`, because its functions do not check again.
+/// over its tiles. The table may only be handed out where the CPU has `features`: its functions do not check again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! table {
     (

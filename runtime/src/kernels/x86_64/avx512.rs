@@ -57,13 +57,14 @@ impl Weights for Q4_0 {
     }
 }
 
-/// `G` groups of 16 rows times up to 6 tokens: for G = 2 that is 12 integer and 12 float accumulators of 32 registers.
+/// `G` groups of 16 rows times up to 4 tokens: for G = 2 that is 8 integer and 8 float accumulators of 32 registers. (With 6
+/// tokens the compiler runs out of registers.)
 struct Avx512<W, const G: usize>(PhantomData<W>);
 
 impl<W: Weights, const G: usize> Tile for Avx512<W, G> {
     type Weights = W;
     const GROUPS: usize = G;
-    const TOKENS: usize = 6;
+    const TOKENS: usize = 4;
 
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn multiply<const M: usize>(
