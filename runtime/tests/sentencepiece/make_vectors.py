@@ -52,6 +52,9 @@ HOSTILE = [
     "<pad>", "<0x41>", "<0xE2><0x96><0x81>", " ⁇ ", "⁇", "~ \u301c ～", "--−–—", "\u2018a\u2019 \u201cb\u201d", "«a»", "a. b! c?",
     "<sep>", "a<sep>b", "<sep><sep>", " <sep> ", "<se", "<sep2>", "<sep2>>", "ﬁx", "[NL]", "a[NL] b", "@@@@", "@@@", "[ﬁ]", "x[ﬁ]ﬁ",
     "the river", "The river runs.", "une rivière où l'élève", "İstanbul ıI", "ǅ ǆ", "ſt ß ẞ", "aaaa bbbb", "ab" * 200, "́" * 100,
+    "every@@@past", "laughter@@@les\n", "   @@@ ", "vieilles\n@@@!", "<se@@@\0", "the@@@@@a", "every<@@@@@@@past", "ﬁﬁﬁ",
+    "\ufb1d\ufb2aA\u0334paper\U0001f3f3\ufe0f\u200d\U0001f308\U0002000f\U00020098uhiwd\u01c5 \u01c6\U000e015a\U000e010a\U000e01e1llli"
+    "\u00a0\u213e\u24ca\u2152\u25be\u2284whereO\u0360\u030e",
     "\u0f71\u0f72\u0f74", "\u0344", "\u0958", "\u2adc", "\ufb1d\ufb2a", "\U0001d15e", "\U0001d1bb\U0001d165", "\u1fbf\u0301", "\u0041\u030a\u0301",
 ]
 
