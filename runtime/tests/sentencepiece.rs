@@ -46,7 +46,7 @@ impl Tokenizer {
 
     fn detokenizer(&self) -> &dyn Detokenize {
         match self {
-            Self::Plain(model) => model,
+            Self::Plain(model) => model.as_ref(),
             Self::Mapped(vocabulary) => vocabulary,
         }
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes what runtime/tests/sentencepiece.rs checks, with SentencePiece and transformers themselves.
 
-    python3 -m venv .venv
+    python3 -m venv .venv        (Python 3.11 or later)
     .venv/bin/pip install sentencepiece==0.2.3 transformers==5.23.0
 
     make_vectors.py fixtures
@@ -20,6 +20,7 @@ decoded.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -137,8 +138,9 @@ def own_rules(path):
 def train(folder):
     rng = random.Random(7)
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        text, rules = os.path.join(scratch, "corpus.txt"), os.path.join(scratch, "rules.tsv")
+    # Models record the names of their training files: relative ones are the same every time.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        text, rules = "corpus.txt", "rules.tsv"
         Path(text).write_text("\n".join(corpus(rng)))
         own_rules(rules)
         variants = {
@@ -158,13 +160,13 @@ def train(folder):
         }
         for name, options in variants.items():
             options = dict(vocab_size=400, character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2) | options
-            spm.SentencePieceTrainer.train(input=text, model_prefix=os.path.join(scratch, name), **options)
-            Path(folder, f"{name}.model").write_bytes(Path(scratch, f"{name}.model").read_bytes())
+            spm.SentencePieceTrainer.train(input=text, model_prefix=name, **options)
+            Path(folder, f"{name}.model").write_bytes(Path(f"{name}.model").read_bytes())
         spm.SentencePieceTrainer.train(
-            input=text, model_prefix=os.path.join(scratch, "bpe"), model_type="bpe", vocab_size=200, character_coverage=0.98,
+            input=text, model_prefix="bpe", model_type="bpe", vocab_size=200, character_coverage=0.98,
             normalization_rule_name="identity", num_threads=1, minloglevel=2,
         )
-        Path(folder, "bpe.model").write_bytes(Path(scratch, "bpe.model").read_bytes())
+        Path(folder, "bpe.model").write_bytes(Path("bpe.model").read_bytes())
     return list(variants)
 
 
