@@ -32,7 +32,7 @@ enum Line {
 }
 
 enum Tokenizer {
-    Plain(SentencePiece),
+    Plain(Box<SentencePiece>),
     Mapped(PieceVocabulary),
 }
 
@@ -46,7 +46,7 @@ impl Tokenizer {
 
     fn detokenizer(&self) -> &dyn Detokenize {
         match self {
-            Self::Plain(model) => model,
+            Self::Plain(model) => model.as_ref(),
             Self::Mapped(vocabulary) => vocabulary,
         }
     }
@@ -83,9 +83,8 @@ fn check(path: &Path) -> usize {
     for line in std::fs::read_to_string(path).unwrap().lines() {
         match serde_json::from_str(line).unwrap() {
             Line::Model { model } => {
-                tokenizer = Some(Tokenizer::Plain(
-                    SentencePiece::open(folder.join(model)).unwrap(),
-                ));
+                let model = SentencePiece::open(folder.join(model)).unwrap();
+                tokenizer = Some(Tokenizer::Plain(Box::new(model)));
             }
             Line::Vocabulary { vocabulary: paths } => {
                 tokenizer = Some(Tokenizer::Mapped(vocabulary(folder, &paths)));
@@ -164,6 +163,39 @@ fn other_model_types_are_refused_by_name() {
         matches!(&error, Error::Unsupported(what) if what.contains("BPE")),
         "{error}"
     );
+}
+
+#[test]
+fn damage_is_named_with_its_place() {
+    let problem = |bytes: &[u8]| {
+        SentencePiece::from_bytes(bytes, "x.spm")
+            .unwrap_err()
+            .to_string()
+    };
+    let prefix = "x.spm: not a valid SentencePiece model: ";
+    assert_eq!(
+        problem(b""),
+        format!("{prefix}no piece is the unknown piece (at byte 0)")
+    );
+    assert_eq!(
+        problem(b"\x0a\x05\x0a\x01"),
+        format!("{prefix}a field of 5 bytes, but 2 are left (at byte 2)")
+    );
+    assert_eq!(
+        problem(b"\x0a\x03\x0a\x01\xff"),
+        format!("{prefix}text that is not UTF-8 (at byte 4)")
+    );
+    assert_eq!(
+        problem(b"\x0a\x05\x0a\x01a\x18\x09"),
+        format!("{prefix}unknown piece type 9 (at byte 5)")
+    );
+    let twice = b"\x0a\x03\x0a\x01a\x0a\x03\x0a\x01a\x0a\x05\x0a\x01u\x18\x02";
+    assert_eq!(
+        problem(twice),
+        format!("{prefix}piece 1 \"a\" occurs twice (at byte 7)")
+    );
+    assert!(problem(b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80").contains("longer than 64 bits"));
+    assert!(problem(b"\x0b").contains("wire type 3"));
 }
 
 #[test]

@@ -311,3 +311,47 @@ fn split_language_token(text: &str) -> (Option<&str>, &str) {
         _ => (None, text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str, size: usize) -> String {
+        PieceMap::from_json(json.as_bytes(), "vocab.json", size)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_map_finds_pieces_and_ids() {
+        let json = r#"{"</s>": 0, "<unk>": 1, "▁a": 5}"#;
+        let map = PieceMap::from_json(json.as_bytes(), "vocab.json", 6).unwrap();
+        assert_eq!(
+            (map.id("▁a"), map.piece(5), map.len()),
+            (Some(5), Some("▁a"), 3)
+        );
+        assert_eq!((map.id("b"), map.piece(2), map.pad), (None, None, None));
+    }
+
+    #[test]
+    fn a_map_says_what_is_wrong() {
+        let valid = r#"{"</s>": 0, "<unk>": 1}"#;
+        assert!(problem(valid, 1).contains("\"<unk>\" has the id 1, but the model has 1 rows"));
+        assert!(problem(r#"{"</s>": 0, "<unk>": 0}"#, 9).contains("the same id 0"));
+        assert!(
+            problem(r#"{"</s>": 0, "<unk>": 1, "a": 2, "a": 3}"#, 9).contains("\"a\" occurs twice")
+        );
+        assert!(problem(r#"{"<unk>": 0}"#, 9).contains("no entry <unk> or </s>"));
+        assert!(problem(r#"{"a": -1}"#, 9).contains("line 1"));
+        assert!(problem(r#"{"a": 4294967296}"#, 9).contains("4294967296 is too large"));
+        assert!(problem("[]", 9).contains("an object of pieces and ids"));
+        assert!(problem("", 9).contains("vocab.json: not a vocabulary"));
+    }
+
+    #[test]
+    fn language_tokens_are_split_off() {
+        assert_eq!(split_language_token(">>fra<< a"), (Some(">>fra<<"), " a"));
+        assert_eq!(split_language_token(" >>fra<< a"), (None, " >>fra<< a"));
+        assert_eq!(split_language_token(">>fra a"), (None, ">>fra a"));
+    }
+}

@@ -5,8 +5,8 @@
 //! ids -> pieces -> DecodeState (stream.rs): spaces, bytes, unknowns -> text
 //! ```
 //!
-//! Ids and texts are those of Google's SentencePiece, byte for byte, for every input; the vectors in
-//! `runtime/tests/sentencepiece` hold that fast. Unigram models are read; other types are refused.
+//! Ids and texts are those of Google's SentencePiece (release 0.2.3), byte for byte, for every input;
+//! the vectors in `runtime/tests/sentencepiece` hold that fast. Unigram models are read; other types are refused.
 //!
 //! The search is our own because the `tokenizers` crate's `Unigram` answers differently: it sums
 //! scores as `f64` where SentencePiece rounds every sum to `f32` (ties then break elsewhere), finds
@@ -62,8 +62,6 @@ pub struct SentencePiece {
     byte_ids: Option<Vec<Token>>,
     /// The score of a character that no piece covers.
     unknown_score: f32,
-    /// The highest score of a normal piece, as SentencePiece computes it: above zero.
-    max_score: f32,
     unknown_surface: String,
     strip_leading: LeadingSpace,
     unk_id: Token,
@@ -114,7 +112,7 @@ impl SentencePiece {
         let mut reserved = HashMap::new();
         let mut byte_ids = [None; 256];
         let mut unk_id = None;
-        let (mut min_score, mut max_score) = (f32::MAX, f32::MIN_POSITIVE);
+        let mut min_score = f32::MAX;
         for (piece, id) in proto.pieces.iter().zip(0..) {
             let wrong = |problem: &str| {
                 bad(
@@ -132,10 +130,7 @@ impl SentencePiece {
             text.push_str(piece.text);
             ends.push(text.len() as u32);
             match piece.kind {
-                PieceKind::Normal => {
-                    min_score = min_score.min(piece.score);
-                    max_score = max_score.max(piece.score);
-                }
+                PieceKind::Normal => min_score = min_score.min(piece.score),
                 PieceKind::UserDefined => symbols.push((piece.text.as_bytes(), id)),
                 PieceKind::Unused | PieceKind::Control => {}
                 PieceKind::Unknown if unk_id.replace(id).is_some() => {
@@ -201,7 +196,6 @@ impl SentencePiece {
             reserved,
             byte_ids,
             unknown_score: min_score - UNKNOWN_PENALTY,
-            max_score,
             unknown_surface: proto.trainer.unk_surface.to_owned(),
             strip_leading: match (spec.remove_extra_whitespaces, spec.add_dummy_prefix) {
                 (true, _) => LeadingSpace::DropAll,
@@ -270,8 +264,8 @@ impl SentencePiece {
 
     /// The most probable split of normalised text: each piece's place and id, in order.
     ///
-    /// The sums and comparisons have SentencePiece's own precision, so that ties break its way: the
-    /// best score so far is an `f32`, a candidate with a piece is compared as `f64`.
+    /// Every sum is rounded to `f32` and a path must be better than the one found before it, as in
+    /// SentencePiece, so that ties break its way.
     fn best_path(&self, text: &str) -> Vec<(Range<usize>, Token)> {
         /// The best path to a position: its score and its last piece.
         #[derive(Clone, Copy)]
@@ -299,18 +293,15 @@ impl SentencePiece {
             for (length, id) in self.trie.prefixes(&bytes[start..]) {
                 let score = match self.kinds[id as usize] {
                     PieceKind::Unused => continue,
-                    PieceKind::UserDefined => f64::from(length as f32 * self.max_score) - 0.1,
-                    _ => f64::from(self.scores[id as usize]),
+                    PieceKind::UserDefined => user_defined_score(length),
+                    _ => self.scores[id as usize],
                 };
                 covered |= length == character;
-                let score = score + f64::from(before);
+                let score = score + before;
                 let target = &mut best[start + length];
-                if target.length == 0 || score > f64::from(target.score) {
-                    *target = Best {
-                        score: score as f32,
-                        length: length as u32,
-                        id,
-                    };
+                if target.length == 0 || score > target.score {
+                    let length = length as u32;
+                    *target = Best { score, length, id };
                 }
             }
             if !covered {
@@ -474,6 +465,12 @@ impl Detokenize for SentencePiece {
         state.bytes.flush(out);
         *state = DecodeState::default();
     }
+}
+
+/// The score of a user-defined symbol of `length` bytes: above any log-probability, and that of a
+/// long symbol above those of shorter ones in its place. SentencePiece's formula, to the last bit.
+fn user_defined_score(length: usize) -> f32 {
+    (f64::from(length as f32 * 0.1) - 0.1) as f32
 }
 
 /// Refuses what would be decoded or encoded wrongly.

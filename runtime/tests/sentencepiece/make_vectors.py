@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes what runtime/tests/sentencepiece.rs checks, with SentencePiece and transformers themselves.
 
-    python3 -m venv .venv
+    python3 -m venv .venv        (Python 3.11 or later)
     .venv/bin/pip install sentencepiece==0.2.3 transformers==5.23.0
 
     make_vectors.py fixtures
@@ -20,6 +20,7 @@ decoded.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -52,6 +53,9 @@ HOSTILE = [
     "<pad>", "<0x41>", "<0xE2><0x96><0x81>", " ⁇ ", "⁇", "~ \u301c ～", "--−–—", "\u2018a\u2019 \u201cb\u201d", "«a»", "a. b! c?",
     "<sep>", "a<sep>b", "<sep><sep>", " <sep> ", "<se", "<sep2>", "<sep2>>", "ﬁx", "[NL]", "a[NL] b", "@@@@", "@@@", "[ﬁ]", "x[ﬁ]ﬁ",
     "the river", "The river runs.", "une rivière où l'élève", "İstanbul ıI", "ǅ ǆ", "ſt ß ẞ", "aaaa bbbb", "ab" * 200, "́" * 100,
+    "every@@@past", "laughter@@@les\n", "   @@@ ", "vieilles\n@@@!", "<se@@@\0", "the@@@@@a", "every<@@@@@@@past", "ﬁﬁﬁ",
+    "\ufb1d\ufb2aA\u0334paper\U0001f3f3\ufe0f\u200d\U0001f308\U0002000f\U00020098uhiwd\u01c5 \u01c6\U000e015a\U000e010a\U000e01e1llli"
+    "\u00a0\u213e\u24ca\u2152\u25be\u2284whereO\u0360\u030e",
     "\u0f71\u0f72\u0f74", "\u0344", "\u0958", "\u2adc", "\ufb1d\ufb2a", "\U0001d15e", "\U0001d1bb\U0001d165", "\u1fbf\u0301", "\u0041\u030a\u0301",
 ]
 
@@ -134,8 +138,9 @@ def own_rules(path):
 def train(folder):
     rng = random.Random(7)
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        text, rules = os.path.join(scratch, "corpus.txt"), os.path.join(scratch, "rules.tsv")
+    # Models record the names of their training files: relative ones are the same every time.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        text, rules = "corpus.txt", "rules.tsv"
         Path(text).write_text("\n".join(corpus(rng)))
         own_rules(rules)
         variants = {
@@ -155,13 +160,13 @@ def train(folder):
         }
         for name, options in variants.items():
             options = dict(vocab_size=400, character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2) | options
-            spm.SentencePieceTrainer.train(input=text, model_prefix=os.path.join(scratch, name), **options)
-            Path(folder, f"{name}.model").write_bytes(Path(scratch, f"{name}.model").read_bytes())
+            spm.SentencePieceTrainer.train(input=text, model_prefix=name, **options)
+            Path(folder, f"{name}.model").write_bytes(Path(f"{name}.model").read_bytes())
         spm.SentencePieceTrainer.train(
-            input=text, model_prefix=os.path.join(scratch, "bpe"), model_type="bpe", vocab_size=200, character_coverage=0.98,
+            input=text, model_prefix="bpe", model_type="bpe", vocab_size=200, character_coverage=0.98,
             normalization_rule_name="identity", num_threads=1, minloglevel=2,
         )
-        Path(folder, "bpe.model").write_bytes(Path(scratch, "bpe.model").read_bytes())
+        Path(folder, "bpe.model").write_bytes(Path("bpe.model").read_bytes())
     return list(variants)
 
 

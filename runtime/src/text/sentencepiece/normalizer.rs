@@ -135,13 +135,16 @@ struct CharsMap {
 /// No rule's source is nearly as long; a bound against tries that loop.
 const LONGEST_RULE: usize = 1024;
 
+/// Nor is any replacement (Unicode's longest has 33 bytes); a bound on how much a text can grow.
+const LONGEST_REPLACEMENT: usize = 1024;
+
 impl CharsMap {
     fn read(blob: &[u8], offset: usize, file: &str) -> Result<Self> {
         let Some((size, rest)) = blob.split_first_chunk() else {
             return Err(bad(file, offset, "a character map without a size"));
         };
         let size = u32::from_le_bytes(*size) as usize;
-        if size == 0 || size % 4 != 0 || size >= rest.len() {
+        if size == 0 || !size.is_multiple_of(4) || size >= rest.len() {
             let problem = format!(
                 "a character map of {} bytes with a trie of {size}",
                 blob.len()
@@ -162,6 +165,13 @@ impl CharsMap {
                 offset + blob.len(),
                 "a character map whose last replacement has no end",
             ));
+        }
+        if let Some(long) = replacements
+            .split('\0')
+            .find(|text| text.len() > LONGEST_REPLACEMENT)
+        {
+            let problem = format!("a character map with a replacement of {} bytes", long.len());
+            return Err(bad(file, offset, problem));
         }
         let units = trie
             .chunks_exact(4)
