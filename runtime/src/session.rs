@@ -57,6 +57,12 @@ impl EncoderDecoderSession {
         Self { plan, pool, scratch: Scratch::default(), at: Vec::new() }
     }
 
+    /// The same session on the threads of another pool.
+    #[must_use]
+    pub fn with_pool(self, pool: Arc<ThreadPool>) -> Self {
+        Self { pool, ..self }
+    }
+
     /// As [`EncoderDecoder::encode`], returning the encoder's output itself, `[tokens of all sources, dim]`: for
     /// parity tests and embeddings.
     ///

@@ -5,8 +5,8 @@
 //! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
 
 use babil_runtime::spec::{
-    Activation, AttentionSpec, EncoderDecoderSpec, FfnSpec, GenerationSpec, LayerSpec, Norm, NormPlacement, Part,
-    Position, Projection, Role, Stack, StackSpec, TensorNames,
+    Activation, AttentionSpec, EncoderDecoderSpec, FfnSpec, GenerationSpec, LayerSpec, Norm, NormPlacement, Pairing,
+    Part, Position, Projection, Role, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
@@ -92,7 +92,7 @@ impl Config {
                 vocab,
                 dim: self.d_model,
                 embed_scale: if self.scale_embedding { (self.d_model as f32).sqrt() } else { 1.0 },
-                position: Position::SinusoidHalves { base: 10_000.0 },
+                position: Position::Sinusoid { base: 10_000.0, pairing: Pairing::Halves, first: 0 },
                 max_positions: self.max_position_embeddings,
                 layers: vec![layer; layers],
                 final_norm: self.add_final_layer_norm.then_some(norm),

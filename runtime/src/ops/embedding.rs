@@ -2,7 +2,7 @@
 
 use super::Matrix;
 use crate::Token;
-use crate::spec::{Position, StackSpec};
+use crate::spec::{Pairing, Position, StackSpec};
 
 /// Turns tokens into rows of the residual stream.
 #[derive(Debug)]
@@ -29,13 +29,20 @@ impl Embedding {
 
 /// The position table `[max_positions, dim]`, computed in float64 as the reference implementation does.
 fn positions(spec: &StackSpec) -> Vec<f32> {
-    let Position::SinusoidHalves { base } = spec.position;
+    let Position::Sinusoid { base, pairing, first } = spec.position;
     let half = spec.dim / 2;
     let mut table = Vec::with_capacity(spec.max_positions * spec.dim);
-    for position in 0..spec.max_positions {
+    for position in first..first + spec.max_positions {
         let angle = |i: usize| position as f64 / f64::from(base).powf((2 * i) as f64 / spec.dim as f64);
-        table.extend((0..half).map(|i| angle(i).sin() as f32));
-        table.extend((0..half).map(|i| angle(i).cos() as f32));
+        match pairing {
+            Pairing::Halves => {
+                table.extend((0..half).map(|i| angle(i).sin() as f32));
+                table.extend((0..half).map(|i| angle(i).cos() as f32));
+            }
+            Pairing::Interleaved => {
+                table.extend((0..half).flat_map(|i| [angle(i).sin() as f32, angle(i).cos() as f32]));
+            }
+        }
     }
     table
 }

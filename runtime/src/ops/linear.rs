@@ -60,13 +60,6 @@ impl Matrix {
         }
     }
 
-    /// Heap memory in bytes (mapped weights use none).
-    pub(crate) fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Decoded { values, .. } => 4 * values.len(),
-            _ => 0,
-        }
-    }
 }
 
 /// The input of linear maps: float32 rows, and the same rows quantised where a packed matrix asks for it.

@@ -27,14 +27,26 @@ pub enum NormPlacement {
     Post,
 }
 
+/// Where sines and cosines stand in a position vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Pairing {
+    /// All sines, then all cosines (Marian in transformers, fairseq).
+    Halves,
+    /// Sine and cosine of an angle side by side (Vaswani et al. 2017).
+    Interleaved,
+}
+
 /// What tells the model where a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Position {
-    /// Added to the embedding: `sin(p / base^(2i/dim))` in the first half of the features, `cos` of the same angles in
-    /// the second (the layout of Hugging Face's Marian; Vaswani et al. 2017 interleave them).
-    SinusoidHalves {
+    /// Added to the embedding: sine and cosine of `p / base^(2i/dim)`.
+    Sinusoid {
         /// 10000 in every published model.
         base: f32,
+        /// The order of sines and cosines.
+        pairing: Pairing,
+        /// The `p` of the first token.
+        first: usize,
     },
 }
 

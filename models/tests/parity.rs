@@ -1,0 +1,390 @@
+//! The native backend against transformers, on the tiny random models of `parity/` (see its README): encoder output
+//! and logits within 1e-4 of the row's largest value, greedy and beam tokens identical, on every instruction set this
+//! machine has. And the other way round: every mistake of `parity/MUTATIONS.json` must be noticed.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use babil_models::families::marian::{Config, GenerationConfig, Names};
+use babil_models::files::ModelFiles;
+use babil_runtime::Token;
+use babil_runtime::generate::{Generated, generate};
+use babil_runtime::kernels::Kernels;
+use babil_runtime::model::{EncoderDecoder, Logits, Model, Row, State};
+use babil_runtime::plan::EncoderDecoderPlan;
+use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::spec::{EncoderDecoderSpec, Norm, Pairing, Position};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::{TensorToWrite, Weights, write_safetensors};
+use serde::Deserialize;
+use serde_json::Value;
+
+const MODELS: [&str; 4] = ["swish", "relu", "separate", "pre-norm"];
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    source: Vec<Token>,
+    decoder_input: Vec<Token>,
+    greedy: Hypothesis,
+    beam: Vec<Hypothesis>,
+}
+
+#[derive(Deserialize)]
+struct Hypothesis {
+    tokens: Vec<Token>,
+    score: f32,
+}
+
+/// A fixture, parts of which a test may change before it is run.
+struct Fixture {
+    name: &'static str,
+    config: Value,
+    generation: Value,
+    spec: EncoderDecoderSpec,
+    weights: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    cases: Vec<Case>,
+    tensors: Weights,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity").join(name)
+}
+
+impl Fixture {
+    fn open(name: &'static str) -> Self {
+        let files = ModelFiles::Folder(folder(name));
+        let config: Value = files.json("config.json").unwrap().unwrap();
+        let weights = files.weights().unwrap();
+        let weights = weights.iter().map(|(name, t)| (name.to_owned(), (t.shape().to_vec(), t.to_f32()))).collect();
+        let expected: Expected = files.json("expected.json").unwrap().unwrap();
+        Self {
+            name,
+            spec: serde_json::from_value::<Config>(config.clone()).unwrap().spec().unwrap(),
+            generation: files.json("generation_config.json").unwrap().unwrap(),
+            config,
+            weights,
+            cases: expected.cases,
+            tensors: Weights::open(folder(name).join("expected.safetensors")).unwrap(),
+        }
+    }
+
+    fn session(&self, kernels: Kernels) -> EncoderDecoderSession {
+        let config: Config = serde_json::from_value(self.config.clone()).unwrap();
+        let tensors: Vec<_> = self
+            .weights
+            .iter()
+            .map(|(name, (shape, values))| TensorToWrite {
+                name: name.clone(),
+                encoding: babil_runtime::weights::Encoding::F32,
+                shape: shape.clone(),
+                content: Box::new(|| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        write_safetensors(&mut bytes, &tensors, &BTreeMap::new()).unwrap();
+        let weights = Weights::from_vec(bytes, self.name).unwrap();
+        let names = Names { shared: config.share_encoder_decoder_embeddings };
+        let plan = EncoderDecoderPlan::new(self.spec.clone(), &weights, &names, kernels).unwrap();
+        EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)))
+    }
+
+    /// The largest difference of encoder output and logits from the expected ones, relative to each row's largest
+    /// value. `padding` tokens are appended to every source.
+    fn difference(&self, session: &mut EncoderDecoderSession, padding: &[Token]) -> f32 {
+        let mut worst = 0f32;
+        for (i, case) in self.cases.iter().enumerate() {
+            let source = [&case.source[..], padding].concat();
+            let output = session.encoder_output(&[&source]).unwrap();
+            let expected = self.tensors.get(&format!("encoder.{i}")).unwrap();
+            let dim = expected.shape()[1];
+            worst = worst.max(largest_difference(&output[..case.source.len() * dim], &expected.to_f32(), dim));
+            let logits = teacher_forced(session, &source, &case.decoder_input);
+            let expected = self.tensors.get(&format!("logits.{i}")).unwrap();
+            worst = worst.max(largest_difference(&logits, &expected.to_f32(), expected.shape()[1]));
+        }
+        worst
+    }
+
+    /// What goes wrong in the hypotheses of beams of `beam`, if anything.
+    fn wrong_hypotheses(&self, session: &mut EncoderDecoderSession, beam: usize) -> Option<String> {
+        let fallback: GenerationConfig = serde_json::from_value(self.config.clone()).unwrap();
+        let own: GenerationConfig = serde_json::from_value(self.generation.clone()).unwrap();
+        let mut spec = own.spec(&fallback).unwrap();
+        spec.beam = beam;
+        for (i, case) in self.cases.iter().enumerate() {
+            let states = session.encode(&[&case.source]).unwrap();
+            let found = generate(session, states, &spec, |_| ControlFlow::Continue(())).unwrap().remove(0);
+            let expected = if beam == 1 { std::slice::from_ref(&case.greedy) } else { &case.beam[..] };
+            if found.len() != expected.len() {
+                return Some(format!("case {i}: {} hypotheses, not {}", found.len(), expected.len()));
+            }
+            for (found, expected) in found.iter().zip(expected) {
+                let tokens = expected.tokens.strip_suffix(&[spec.eos]).unwrap_or(&expected.tokens);
+                if found.tokens != tokens || (found.score - expected.score).abs() > 3e-4 {
+                    return Some(format!("case {i}: {found:?}, not {tokens:?} with score {}", expected.score));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Logits after every token of `input`, fed one at a time.
+fn teacher_forced(session: &mut EncoderDecoderSession, source: &[Token], input: &[Token]) -> Vec<f32> {
+    let mut state = session.encode(&[source]).unwrap().remove(0);
+    let mut logits = Logits::default();
+    let mut all = Vec::new();
+    for token in input {
+        session.step(&mut [Row { state: &mut state, tokens: &[*token] }], &mut logits).unwrap();
+        all.extend_from_slice(logits.row(0));
+    }
+    all
+}
+
+fn largest_difference(found: &[f32], expected: &[f32], dim: usize) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let rows = found.chunks_exact(dim).zip(expected.chunks_exact(dim));
+    rows.map(|(found, expected)| {
+        let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        found.iter().zip(expected).fold(0f32, |m, (a, b)| if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) })
+            / scale
+    })
+    .fold(0.0, f32::max)
+}
+
+#[test]
+fn native_float32_equals_transformers() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        for kernels in Kernels::all() {
+            let session = &mut fixture.session(kernels);
+            let difference = fixture.difference(session, &[]);
+            assert!(difference <= TOLERANCE, "{name} on {:?}: {difference}", kernels.isa);
+            for beam in [1, 4] {
+                let wrong = fixture.wrong_hypotheses(session, beam);
+                assert_eq!(wrong, None, "{name} on {:?}, beam {beam}", kernels.isa);
+            }
+        }
+    }
+}
+
+/// Prompts in one piece, in pieces and token by token, alone and in a batch: the same bits.
+#[test]
+fn logits_do_not_depend_on_chunks_batches_forks_or_threads() {
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        for kernels in Kernels::all() {
+            let mut session = fixture.session(kernels);
+            let reference: Vec<_> = fixture
+                .cases
+                .iter()
+                .map(|case| {
+                    let logits = teacher_forced(&mut session, &case.source, &case.decoder_input);
+                    bits(&logits[logits.len() - session.vocab()..])
+                })
+                .collect();
+            let sources: Vec<&[Token]> = fixture.cases.iter().map(|case| &case.source[..]).collect();
+            for (chunk, threads) in [(usize::MAX, 1), (3, 2), (usize::MAX, 4)] {
+                let mut session = fixture.session(kernels);
+                if threads > 1 {
+                    session = session.with_pool(Arc::new(ThreadPool::new(threads)));
+                }
+                let mut states = session.encode(&sources).unwrap();
+                let mut logits = Logits::default();
+                let mut last = vec![Vec::new(); states.len()];
+                let pieces: Vec<Vec<&[Token]>> =
+                    fixture.cases.iter().map(|case| case.decoder_input.chunks(chunk.min(64)).collect()).collect();
+                for round in 0..pieces.iter().map(Vec::len).max().unwrap() {
+                    let alive: Vec<_> = (0..pieces.len()).filter(|&i| round < pieces[i].len()).collect();
+                    let mut rows: Vec<_> = states
+                        .iter_mut()
+                        .enumerate()
+                        .filter(|(i, _)| alive.contains(i))
+                        .map(|(i, state)| Row { state, tokens: pieces[i][round] })
+                        .collect();
+                    session.step(&mut rows, &mut logits).unwrap();
+                    for (row, &i) in alive.iter().enumerate() {
+                        last[i] = bits(logits.row(row));
+                    }
+                }
+                assert!(last == reference, "{name} on {:?}, chunks of {chunk}, {threads} threads", kernels.isa);
+
+                // A fork and a truncated state continue as if nothing had happened.
+                let (case, state) = (&fixture.cases[0], &mut states[0]);
+                let mut fork = state.fork();
+                session.step(&mut [Row { state: &mut fork, tokens: &[1, 2] }], &mut logits).unwrap();
+                let reached = state.truncate(case.decoder_input.len() - 1);
+                let rest = &case.decoder_input[reached..];
+                session.step(&mut [Row { state, tokens: rest }], &mut logits).unwrap();
+                assert_eq!(bits(logits.row(0)), reference[0], "{name}: after a fork and a truncation");
+            }
+        }
+    }
+}
+
+/// The mutations that spec, weights, configuration, input or generation can express here; `make_fixtures.py` itself
+/// checks that all of them move its results.
+#[test]
+fn every_mutation_is_noticed() {
+    let list: Value = serde_json::from_slice(&std::fs::read(folder("MUTATIONS.json")).unwrap()).unwrap();
+    let kernels = *Kernels::all().last().unwrap();
+    let mut left_to_the_script = Vec::new();
+    for mutation in list["mutations"].as_array().unwrap() {
+        let name = mutation["name"].as_str().unwrap();
+        for model in MODELS {
+            let mut fixture = Fixture::open(model);
+            let only = mutation["only"].as_object().unwrap();
+            let present = |key: &str| fixture.config.get(key).cloned().unwrap_or(Value::Bool(false));
+            if only.iter().any(|(key, value)| present(key) != *value) {
+                continue;
+            }
+            let Some(padding) = mutate(&mut fixture, &mutation["change"]) else {
+                left_to_the_script.push(name);
+                continue;
+            };
+            let session = &mut fixture.session(kernels);
+            match mutation["effect"].as_str().unwrap() {
+                "logits" => {
+                    let difference = fixture.difference(session, &padding);
+                    assert!(difference > 10.0 * TOLERANCE, "{name} passes unnoticed on {model}: {difference}");
+                }
+                "generation" => {
+                    let moved = mutation["measured"][model].as_u64().is_none_or(|sources| sources > 0);
+                    let noticed = fixture.wrong_hypotheses(session, 4).is_some();
+                    assert!(noticed || !moved, "{name} passes unnoticed on {model}");
+                }
+                "none" => assert!(fixture.difference(session, &padding) <= TOLERANCE, "{name} moves {model}"),
+                other => panic!("unknown effect {other}"),
+            }
+        }
+    }
+    left_to_the_script.dedup();
+    assert_eq!(left_to_the_script, ["causal-ahead", "causal-behind", "cross-shorter", "early-stopping"]);
+}
+
+/// Applies a change; returns the padding to append to sources, or `None` where it cannot be expressed here.
+fn mutate(fixture: &mut Fixture, change: &Value) -> Option<Vec<Token>> {
+    let mut padding = Vec::new();
+    for (part, changes) in change.as_object().unwrap() {
+        for (key, value) in changes.as_object().unwrap() {
+            match (part.as_str(), key.as_str()) {
+                ("weights", pattern) => {
+                    let factor = value.as_f64().unwrap() as f32;
+                    let suffix = pattern.trim_start_matches('*');
+                    let matching = fixture.weights.iter_mut().filter(|(name, _)| name.ends_with(suffix));
+                    assert!(matching.map(|(_, (_, v))| v.iter_mut().for_each(|v| *v *= factor)).count() > 0);
+                }
+                ("config", key) => {
+                    let old = &fixture.config[key];
+                    let heads = value.as_f64().zip(old.as_u64()).map(|(factor, old)| (factor * old as f64) as u64);
+                    fixture.config[key] = heads.map_or_else(|| value.clone(), Value::from);
+                    fixture.spec = serde_json::from_value::<Config>(fixture.config.clone()).unwrap().spec().unwrap();
+                }
+                ("input", "source_padding") => {
+                    let pad = fixture.config["pad_token_id"].as_u64().unwrap() as Token;
+                    padding = vec![pad; value.as_u64().unwrap() as usize];
+                }
+                ("generation", "early_stopping") => return None,
+                ("generation", key) => {
+                    let replaced = if value.is_null() && key == "bad_words_ids" { Value::Array(vec![]) } else { value.clone() };
+                    fixture.generation[key] = replaced;
+                    if key == "forced_eos_token_id" {
+                        fixture.config[key] = Value::Null;
+                    }
+                }
+                ("spec", "position_pairing") => {
+                    positions(&mut fixture.spec, |_, pairing, _| *pairing = Pairing::Interleaved);
+                }
+                ("spec", "position_base") => positions(&mut fixture.spec, |base, _, _| *base = 1000.0),
+                ("spec", "encoder_position_offset") => position(&mut fixture.spec.encoder.position, |_, _, first| *first = 1),
+                ("spec", "decoder_position_offset") => position(&mut fixture.spec.decoder.position, |_, _, first| *first = 1),
+                ("spec", "norm_eps") => {
+                    let norm = Norm::Layer { eps: value.as_f64().unwrap() as f32 };
+                    for stack in [&mut fixture.spec.encoder, &mut fixture.spec.decoder] {
+                        stack.layers.iter_mut().for_each(|layer| layer.norm = norm);
+                        stack.final_norm = stack.final_norm.map(|_| norm);
+                    }
+                }
+                ("spec", "attention_scale") => {
+                    // Queries that are sqrt(head_dim) times as large undo the scale.
+                    for (stack, prefix) in [(&fixture.spec.encoder, "model.encoder"), (&fixture.spec.decoder, "model.decoder")] {
+                        let factor = (stack.layers[0].attention.head_dim as f32).sqrt();
+                        let queries = |name: &String| name.starts_with(prefix) && name.contains(".q_proj.");
+                        for (_, (_, values)) in fixture.weights.iter_mut().filter(|(name, _)| queries(name)) {
+                            values.iter_mut().for_each(|v| *v *= factor);
+                        }
+                    }
+                }
+                ("spec", "causal_window" | "cross_positions_dropped") => return None,
+                other => panic!("unknown change {other:?}"),
+            }
+        }
+    }
+    Some(padding)
+}
+
+fn position(position: &mut Position, change: impl Fn(&mut f32, &mut Pairing, &mut usize)) {
+    let Position::Sinusoid { base, pairing, first } = position;
+    change(base, pairing, first);
+}
+
+fn positions(spec: &mut EncoderDecoderSpec, change: impl Fn(&mut f32, &mut Pairing, &mut usize)) {
+    position(&mut spec.encoder.position, &change);
+    position(&mut spec.decoder.position, &change);
+}
+
+/// Quantised weights stay close, and are the same on every instruction set, bit for bit.
+#[test]
+fn quantised_models_are_close_and_identical_on_every_instruction_set() {
+    use babil_models::{Quant, plan};
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let files = ModelFiles::Folder(folder(name));
+        let config: Config = files.json("config.json").unwrap().unwrap();
+        let case = &fixture.cases[fixture.cases.len() - 1];
+        // Every activation and weight carries an error of about 1/127 (1/8) of its block's largest value.
+        for (quant, tolerance) in [(Quant::Q8_0, 0.1), (Quant::Q4_0, 1.0)] {
+            let mut first: Option<Vec<u32>> = None;
+            for kernels in Kernels::all() {
+                let plan = plan(&files, &config, quant, kernels).unwrap();
+                let mut session = EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)));
+                let output = session.encoder_output(&[&case.source]).unwrap();
+                let expected = fixture.tensors.get(&format!("encoder.{}", fixture.cases.len() - 1)).unwrap();
+                let difference = largest_difference(&output, &expected.to_f32(), expected.shape()[1]);
+                assert!(difference < tolerance, "{name} {quant:?}: {difference}");
+                let logits = bits(&teacher_forced(&mut session, &case.source, &case.decoder_input));
+                assert!(*first.get_or_insert_with(|| logits.clone()) == logits, "{name} {quant:?} {:?}", kernels.isa);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "candle")]
+#[test]
+fn candle_gives_the_same_greedy_tokens_through_the_same_loop() {
+    use babil_models::candle::CandleMarian;
+    for name in ["swish", "relu"] {
+        let fixture = Fixture::open(name);
+        let own: GenerationConfig = serde_json::from_value(fixture.generation.clone()).unwrap();
+        let mut spec = own.spec(&serde_json::from_value(fixture.config.clone()).unwrap()).unwrap();
+        spec.beam = 1;
+        let mut model = CandleMarian::open(folder(name)).unwrap();
+        for case in &fixture.cases {
+            let states = model.encode(&[&case.source]).unwrap();
+            let found = generate(&mut model, states, &spec, |_| ControlFlow::Continue(())).unwrap().remove(0);
+            let tokens: &[Token] = case.greedy.tokens.strip_suffix(&[spec.eos]).unwrap_or(&case.greedy.tokens);
+            let [Generated { tokens: found, .. }] = found.as_slice() else { panic!("one hypothesis") };
+            assert_eq!(found, tokens, "{name}");
+        }
+    }
+}
