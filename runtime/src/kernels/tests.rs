@@ -482,3 +482,29 @@ fn tables_are_found_by_name() {
         assert_eq!(Kernels::named(kernels.isa.name()).unwrap().isa, kernels.isa);
     }
 }
+
+/// The bits themselves, which no CPU, operating system or compiler may change: a model's output depends on them.
+#[test]
+fn bits_are_those_of_every_other_architecture() {
+    // FNV-1a over all results.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |values: &[f32]| {
+        for byte in values.iter().flat_map(|v| v.to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    };
+    let kernels = Kernels::detect();
+    for n in LENGTHS {
+        for (_, values) in row_operations(kernels, n, 21) {
+            add(&values);
+        }
+    }
+    let (rows, cols, tokens) = (40, 288, 7);
+    let x = Activations::new(kernels, &values(tokens * cols, 22), cols);
+    for block in TYPES {
+        let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
+        let bias = values(rows, 24);
+        add(&product(kernels, weights.view(), x.view(), Some(&bias)));
+    }
+    assert_eq!(format!("{hash:016x}"), "809bfac8c6ba82af");
+}

@@ -12,7 +12,8 @@
 //!   nibble is column `4*quad + j`, the high nibble column `16 + 4*quad + j`, both stored +8.
 //! - scales, `[rows/16 rounded up][cols/32][16 rows]` float16, little-endian.
 //!
-//! Rows beyond `rows` are zero: every byte of their quants and scales is 0.
+//! Rows beyond `rows` are zero: every byte of their quants and scales is 0. The byte string may lie anywhere, but kernels
+//! are fastest when it starts at a multiple of 64, so that a register's worth never crosses a cache line.
 
 pub mod q4_0;
 pub mod q8_0;

@@ -7,6 +7,7 @@ use crate::kernels::Isa;
 use crate::kernels::gemm::{self, Acc, ActivationsView, Q4_0, Q8_0, Tile};
 use crate::quant::{BLOCK, PackedView, TILE_ROWS};
 use std::arch::aarch64::*;
+use std::arch::asm;
 use std::marker::PhantomData;
 
 table! {
@@ -18,10 +19,12 @@ table! {
 
 /// Weights that this instruction set can load.
 trait Weights: gemm::Weights {
-    /// How many products of a quant and an activation (-127..=127) can be added in 16 bits.
+    /// What [`Weights::quad`] adds to the quants; `OFFSET * (sum of activations)` is taken from the integer results.
+    const OFFSET: i32;
+    /// How many products of a loaded quant and an activation (-127..=127) can be added in 16 bits.
     const CHAIN: usize;
 
-    /// The quants of quad `quad` (0..8) of 4 rows.
+    /// The quants of quad `quad` (0..8) of 4 rows, plus `OFFSET`.
     ///
     /// # Safety
     /// The CPU must have NEON; `quarter` must point to a quarter of a tile: its first byte, its 16th, 32nd or 48th.
@@ -29,6 +32,7 @@ trait Weights: gemm::Weights {
 }
 
 impl Weights for Q8_0 {
+    const OFFSET: i32 = 0;
     /// 2 * 128 * 127 = 32512 <= 32767
     const CHAIN: usize = 2;
 
@@ -41,7 +45,8 @@ impl Weights for Q8_0 {
 }
 
 impl Weights for Q4_0 {
-    /// 8 * 8 * 127 = 8128: one of each quad of a block.
+    const OFFSET: i32 = 8;
+    /// 8 * 15 * 127 = 15240 <= 32767: one of each quad of a block.
     const CHAIN: usize = 8;
 
     #[inline]
@@ -50,13 +55,55 @@ impl Weights for Q4_0 {
         // SAFETY: a tile has 4 times 64 bytes, and `quarter` is at most 48 bytes into it; quads 4..8 are the high
         // nibbles of quads 0..4.
         let nibbles = unsafe { vld1q_u8(quarter.add(quad % 4 * 64)) };
-        let nibbles = if quad < 4 {
+        vreinterpretq_s8_u8(if quad < 4 {
             vandq_u8(nibbles, vdupq_n_u8(15))
         } else {
             vshrq_n_u8::<4>(nibbles)
-        };
-        vsubq_s8(vreinterpretq_s8_u8(nibbles), vdupq_n_s8(8))
+        })
     }
+}
+
+/// The products of the lower and of the upper halves of `w` and `x`.
+///
+/// In `asm!`, as is [`add_products`]: a compiler that knows that `x` repeats itself, or that nibbles are not negative,
+/// finds other instructions for it, which are more.
+#[inline]
+#[target_feature(enable = "neon")]
+fn products(w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+    let (low, high);
+    // SAFETY: only computes its results from `w` and `x`.
+    unsafe {
+        asm!(
+            "smull {low:v}.8h, {w:v}.8b, {x:v}.8b",
+            "smull2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+            low = out(vreg) low,
+            high = lateout(vreg) high,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [low, high]
+}
+
+/// `sums` plus the products of the lower and of the upper halves of `w` and `x`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_products(sums: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+    let [mut low, mut high] = sums;
+    // SAFETY: only computes its results from `sums`, `w` and `x`.
+    unsafe {
+        asm!(
+            "smlal {low:v}.8h, {w:v}.8b, {x:v}.8b",
+            "smlal2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+            low = inout(vreg) low,
+            high = inlateout(vreg) high,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [low, high]
 }
 
 /// 16 rows, in quarters of 4, times up to 4 tokens.
@@ -78,7 +125,7 @@ impl<W: Weights> Tile for Neon<W> {
         let blocks = w.cols / BLOCK;
         let tile_bytes = W::BLOCK.tile_bytes();
         // SAFETY: by the contract of `multiply` the planes of `w` have `blocks` tiles, and as many times 16 scales of 2
-        // bytes, for `group`; `x` has `blocks` blocks of 32 quants and scales for each token below `token + M`. All
+        // bytes, for `group`; `x` has `blocks` blocks of 32 quants, scales and sums for each token below `token + M`. All
         // pointers below stay inside these. `acc` has at least 16 floats for each token.
         unsafe {
             let quants = w.quants.as_ptr().add(group * blocks * tile_bytes);
@@ -95,7 +142,7 @@ impl<W: Weights> Tile for Neon<W> {
                     // Of rows 0 and 1, and of rows 2 and 3: a sum of columns 0 and 1, one of columns 2 and 3, for each.
                     let mut dots = [[vdupq_n_s32(0); 2]; M];
                     for first in (0..BLOCK / 4).step_by(W::CHAIN) {
-                        let mut products = [[vdupq_n_s16(0); 2]; M];
+                        let mut pairs = [[vdupq_n_s16(0); 2]; M];
                         for quad in first..first + W::CHAIN {
                             let weights = W::quad(quarter, quad);
                             for m in 0..M {
@@ -103,26 +150,18 @@ impl<W: Weights> Tile for Neon<W> {
                                     .quants
                                     .as_ptr()
                                     .add((token + m) * w.cols + b * BLOCK + quad * 4);
-                                let x = vreinterpretq_s8_s32(vdupq_n_s32(
-                                    x.cast::<i32>().read_unaligned(),
-                                ));
-                                let [low, high] = products[m];
-                                products[m] = if quad == first {
-                                    [
-                                        vmull_s8(vget_low_s8(weights), vget_low_s8(x)),
-                                        vmull_high_s8(weights, x),
-                                    ]
+                                let x = vdupq_n_s32(x.cast::<i32>().read_unaligned());
+                                let x = vreinterpretq_s8_s32(x);
+                                pairs[m] = if quad == first {
+                                    products(weights, x)
                                 } else {
-                                    [
-                                        vmlal_s8(low, vget_low_s8(weights), vget_low_s8(x)),
-                                        vmlal_high_s8(high, weights, x),
-                                    ]
+                                    add_products(pairs[m], weights, x)
                                 };
                             }
                         }
                         for m in 0..M {
                             for i in 0..2 {
-                                dots[m][i] = vpadalq_s16(dots[m][i], products[m][i]);
+                                dots[m][i] = vpadalq_s16(dots[m][i], pairs[m][i]);
                             }
                         }
                     }
@@ -130,8 +169,10 @@ impl<W: Weights> Tile for Neon<W> {
                     for m in 0..M {
                         let scale =
                             vmulq_n_f32(w_scale, *x.scales.as_ptr().add((token + m) * blocks + b));
-                        let dot = vcvtq_f32_s32(vpaddq_s32(dots[m][0], dots[m][1]));
-                        sums[m][s] = vfmaq_f32(sums[m][s], dot, scale);
+                        let dot = vpaddq_s32(dots[m][0], dots[m][1]);
+                        let sum = *x.sums.as_ptr().add((token + m) * blocks + b);
+                        let dot = vsubq_s32(dot, vdupq_n_s32(sum.wrapping_mul(W::OFFSET)));
+                        sums[m][s] = vfmaq_f32(sums[m][s], vcvtq_f32_s32(dot), scale);
                     }
                 }
             }
