@@ -486,7 +486,7 @@ def make(name, v, folder):
     set_logits_bias(weights, v, config, sources, targets)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model = load(folder, v)
 
     tensors, cases = {}, []
@@ -568,7 +568,7 @@ def make(name, v, folder):
         "cases": cases,
     }
     (folder / "expected.json").write_text(compact(expected) + "\n")
-    save_file(tensors, folder / "expected.safetensors")
+    save(tensors, folder / "expected.safetensors")
     return changes
 
 
@@ -603,6 +603,11 @@ def make_pytorch_files(folder, v, out):
     some_halves["model.decoder.layers.0.fc1.weight"] = some["model.decoder.layers.0.fc1.weight"].half()
     torch.save(some_halves, out / "float16.bin")
     torch.save(some, out / "legacy.bin", _use_new_zipfile_serialization=False)
+
+
+def save(tensors, path, **options):
+    save_file(tensors, path, **options)
+    path.chmod(0o644)  # safetensors makes it private
 
 
 def print_table(results):

@@ -252,8 +252,8 @@ impl Config {
     fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-        let config: Self =
-            serde_json::from_slice(&text).map_err(|e| Error::bad_file(&file, format!("not a Marian configuration: {e}")))?;
+        let config: Self = serde_json::from_slice(&text)
+            .map_err(|e| Error::bad_file(&file, format!("not a Marian configuration: {e}")))?;
         Ok(Self { file, ..config })
     }
 
@@ -297,7 +297,9 @@ impl Config {
             "swish" | "silu" => Activation::Silu,
             "relu" => Activation::Relu,
             "gelu" => Activation::Gelu,
-            other => return refuse("activation_function", &other, "the candle backend knows swish, silu, relu and gelu"),
+            other => {
+                return refuse("activation_function", &other, "the candle backend knows swish, silu, relu and gelu");
+            }
         };
         Ok(marian::Config {
             vocab_size: self.vocab_size,

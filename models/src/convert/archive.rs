@@ -91,7 +91,9 @@ impl Archive {
     /// Names and tensors, in the file's order.
     pub(super) fn tensors(&self) -> Result<Vec<(Rc<str>, View)>> {
         match &self.content {
-            Value::Dict(dict) => Ok(dict.borrow().iter().map(|(name, view)| (name.clone(), View::clone(view))).collect()),
+            Value::Dict(dict) => {
+                Ok(dict.borrow().iter().map(|(name, view)| (name.clone(), View::clone(view))).collect())
+            }
             other => Err(Error::bad_file(&self.label, format!("holds {}, not tensors by name", other.kind()))),
         }
     }
@@ -154,6 +156,7 @@ type Opened = pickle::Result<(Value, HashMap<Rc<str>, Place>)>;
 /// A zip archive, nothing compressed: `NAME/data.pkl`, and the storages `NAME/data/KEY`.
 fn open_zip(file: &mut BufReader<File>) -> Opened {
     let explain = |e: zip::result::ZipError| format!("is not a torch file: {e}");
+    let file_len = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
     let mut zip = ZipArchive::new(file).map_err(explain)?;
     let mut places = HashMap::new();
     let mut pickle = None;
@@ -166,12 +169,17 @@ fn open_zip(file: &mut BufReader<File>) -> Opened {
         } else if let Some(key) = name.strip_prefix("data/") {
             let start = entry.data_start().filter(|_| entry.compression() == CompressionMethod::Stored);
             let start = start.ok_or_else(|| format!("storage {key} is compressed"))?;
-            places.insert(Rc::from(key), Place { start, len: entry.size() });
+            let len = entry.size();
+            if start.checked_add(len).is_none_or(|end| end > file_len) {
+                return Err(format!("storage {key} lies beyond the end of the file"));
+            }
+            places.insert(Rc::from(key), Place { start, len });
         }
     }
     let pickle = pickle.ok_or("is a zip archive, but not one of torch's: it has no data.pkl")?;
     let entry = zip.by_index(pickle).map_err(explain)?;
-    let content = pickle::read(&mut BufReader::new(entry.take(MAX_PICKLE))).map_err(|e| format!("its data.pkl: {e}"))?;
+    let content =
+        pickle::read(&mut BufReader::new(entry.take(MAX_PICKLE))).map_err(|e| format!("its data.pkl: {e}"))?;
     Ok((content, places))
 }
 

@@ -37,6 +37,9 @@ pub(super) struct View {
     pub(super) strides: Vec<usize>,
 }
 
+/// Tensors by name.
+type Named = Vec<(Rc<str>, Rc<View>)>;
+
 /// A value on the machine's stack. Containers are shared, as in Python, so copies are cheap.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -46,7 +49,7 @@ pub(super) enum Value {
     /// The strings of a list.
     List(Rc<RefCell<Vec<Rc<str>>>>),
     /// The tensors of a dictionary with names.
-    Dict(Rc<RefCell<Vec<(Rc<str>, Rc<View>)>>>),
+    Dict(Rc<RefCell<Named>>),
     /// Module and name.
     Class(Rc<str>, Rc<str>),
     Storage(Rc<Storage>),
