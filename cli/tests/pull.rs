@@ -545,40 +545,6 @@ fn usage() {
     for command in ["pull", "list", "show", "verify", "rm"] {
         assert!(setup.babil(&[command, "--help"]).succeeded().stdout.contains("Examples:"), "{command}");
     }
-    insta::assert_snapshot!(setup.babil(&["pull", "--help"]).succeeded().stdout, @"
-    Download a model into the cache, so that it can be used offline
-
-    Every file is checked against the hash that the hub announces. A pull that was interrupted continues
-    where it ended; one of a model that is there fetches only what has changed.
-
-    Usage: babil pull [OPTIONS] <MODEL>...
-
-    Arguments:
-      <MODEL>...
-              Names of the catalogue, or owner/repo
-
-    Options:
-          --json
-              Print the result as JSON (errors too, on stderr)
-
-      -q, --quiet
-              No notes and no progress on stderr, errors only
-
-          --offline
-              Never open a network connection, as HF_HUB_OFFLINE=1
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-      -V, --version
-              Print version
-
-    Examples:
-      babil pull en-de                          a model of the catalogue (see `babil list`)
-      babil pull Helsinki-NLP/opus-mt-sv-fi     any Marian model of the hub
-      babil pull owner/repo@v1.0                a branch, tag or commit of it
-      HF_TOKEN=... babil pull owner/private     a private or gated repository
-    ");
     assert_eq!(setup.babil(&["pull"]).code, Some(2));
     let mut bad_endpoint = setup.command(&["pull", "owner/repo"]);
     bad_endpoint.env("HF_ENDPOINT", "nonsense");
