@@ -228,21 +228,22 @@ fn results_as_json() {
 
 #[test]
 fn a_killed_pull_continues_where_it_ended() {
-    let setup = Setup::new();
-    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
-    let mut pull = setup.spawn(&["pull", "owner/repo"]);
-    let length = || fs::metadata(setup.incomplete()).map_or(0, |metadata| metadata.len());
-    wait_for("the first part", || length() == 300_000);
-    pull.kill().unwrap();
-    pull.wait().unwrap();
-    setup.assert_not_pulled();
+    for had in [1, 65_536, 300_000, WEIGHTS_SIZE - 1] {
+        let setup = Setup::new();
+        setup.hub.faults(WEIGHTS, [Fault::StallAfter(had)]);
+        let mut pull = setup.spawn(&["pull", "owner/repo"]);
+        wait_for("the first part", || fs::metadata(setup.incomplete()).is_ok_and(|part| part.len() == had as u64));
+        pull.kill().unwrap();
+        pull.wait().unwrap();
+        setup.assert_not_pulled();
 
-    let pulled = setup.babil(&["pull", "owner/repo", "--json"]).succeeded();
-    setup.assert_pulled();
-    assert!(pulled.stdout.contains(r#""origin":"resumed""#), "{}", pulled.stdout);
-    let ranges: Vec<_> = setup.hub.fetches().into_iter().filter(|(file, _)| file == WEIGHTS).map(|(_, r)| r).collect();
-    assert_eq!(ranges, [None, Some("bytes=300000-".to_owned())]);
-    setup.hub.release();
+        let pulled = setup.babil(&["pull", "owner/repo", "--json"]).succeeded();
+        setup.assert_pulled();
+        assert!(pulled.stdout.contains(r#""origin":"resumed""#), "{}", pulled.stdout);
+        let fetches = setup.hub.fetches().into_iter().filter(|(file, _)| file == WEIGHTS);
+        assert_eq!(fetches.map(|(_, range)| range).collect::<Vec<_>>(), [None, Some(format!("bytes={had}-"))]);
+        setup.hub.release();
+    }
 }
 
 #[test]
