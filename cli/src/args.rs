@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "pull")]
 use crate::commands::pull;
-use crate::commands::{list, rm, show, verify};
+use crate::commands::{completions, doctor, list, man, rm, show, translate, verify};
 use crate::exit;
 use crate::output::Output;
 
@@ -61,23 +61,31 @@ impl Context {
 /// One variant per module in [`crate::commands`].
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Translate(translate::TranslateArgs),
     #[cfg(feature = "pull")]
     Pull(pull::PullArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
     Verify(verify::VerifyArgs),
     Rm(rm::RmArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
+            Self::Translate(args) => translate::run(args, context),
             #[cfg(feature = "pull")]
             Self::Pull(args) => pull::run(args, context),
             Self::List(args) => list::run(args, context),
             Self::Show(args) => show::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Rm(args) => rm::run(args, context),
+            Self::Doctor(args) => doctor::run(args, context),
+            Self::Completions(args) => completions::run(args, context),
+            Self::Man(args) => man::run(args, context),
         }
     }
 }

@@ -27,6 +27,17 @@ Environment:
   HF_HUB_OFFLINE         1 forbids network connections, as --offline
   BABIL_LOG              log filter, such as `debug` or `babil_models=trace`";
 
+/// Arguments that cannot be combined, or that are missing something: found after parsing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(String);
+
+impl UsageError {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -69,6 +80,9 @@ impl Exit {
                 RuntimeError::Cancelled => Some(Self::Interrupted),
                 _ => None,
             };
+        }
+        if cause.is::<UsageError>() {
+            return Some(Self::Usage);
         }
         cause.downcast_ref::<ClosedPipe>().map(|_| Self::Success)
     }

@@ -1,3 +1,8 @@
 //! What people do with models: translate (now), chat, transcribe and subtitle (to come).
 
+pub mod document;
+pub mod language;
+pub mod segment;
+pub mod testing;
 pub mod translate;
+pub mod translator;

@@ -1,0 +1,211 @@
+//! `babil doctor`: what babil finds on this machine.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::Result;
+use babil_models::OpenOptions;
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::Context;
+use crate::output::human_bytes;
+
+/// Show what babil finds on this machine: CPU, memory, cache, models
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  babil doctor
+  babil doctor --json | jq .instruction_set")]
+pub(crate) struct DoctorArgs {}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+    cpu_features: Vec<&'static str>,
+    instruction_set: String,
+    threads: usize,
+    memory: Option<Memory>,
+    cache: Option<Cache>,
+    bundled_model: bool,
+    offline: bool,
+    /// What will not work.
+    problems: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Memory {
+    total_bytes: u64,
+    available_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Cache {
+    path: PathBuf,
+    exists: bool,
+    writable: bool,
+}
+
+pub(crate) fn run(_: DoctorArgs, context: &Context) -> Result<()> {
+    let report = Report::new(context);
+    if context.output.is_json() { context.output.json(&report) } else { context.output.text(report.table()) }
+}
+
+impl Report {
+    fn new(context: &Context) -> Self {
+        let mut problems = Vec::new();
+        let settings = context.settings().map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let cache = settings.as_ref().map(|settings| Cache::at(&settings.cache));
+        if let Some(cache) = &cache
+            && !cache.writable
+        {
+            problems.push(format!("{} is not writable: models cannot be pulled", cache.path.display()));
+        }
+        let bundled_model = babil_models::open_translator(&OpenOptions::default())
+            .map_err(|error| problems.push(format!("the built-in model does not open: {error}")))
+            .is_ok();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cpu_features: cpu_features(),
+            instruction_set: instruction_set(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| Memory::parse(&text)),
+            cache,
+            bundled_model,
+            offline: settings.is_some_and(|settings| settings.offline),
+            problems,
+        }
+    }
+
+    fn table(&self) -> String {
+        let yes = |yes| if yes { "yes" } else { "no" };
+        let memory = self.memory.as_ref().map_or("unknown".into(), |memory| {
+            format!("{} available of {}", human_bytes(memory.available_bytes), human_bytes(memory.total_bytes))
+        });
+        let cache = self.cache.as_ref().map_or("unknown".into(), |cache| {
+            let state = match (cache.exists, cache.writable) {
+                (_, false) => "not writable",
+                (true, true) => "writable",
+                (false, true) => "not there yet",
+            };
+            format!("{} ({state})", cache.path.display())
+        });
+        let rows = [
+            ("babil", self.version.to_owned()),
+            ("system", format!("{} {}", self.os, self.arch)),
+            ("CPU features", self.cpu_features.join(" ")),
+            ("instructions", self.instruction_set.clone()),
+            ("threads", self.threads.to_string()),
+            ("memory", memory),
+            ("cache", cache),
+            ("built-in model", yes(self.bundled_model).to_owned()),
+            ("offline", yes(self.offline).to_owned()),
+        ];
+        let rows = rows.into_iter().chain(self.problems.iter().map(|problem| ("problem", problem.clone())));
+        rows.map(|(label, value)| format!("{label:<15} {value}").trim_end().to_owned() + "\n").collect()
+    }
+}
+
+impl Memory {
+    /// From the content of `/proc/meminfo`.
+    fn parse(meminfo: &str) -> Option<Self> {
+        let bytes = |label: &str| -> Option<u64> {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(label))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Self { total_bytes: bytes("MemTotal:")?, available_bytes: bytes("MemAvailable:")? })
+    }
+}
+
+impl Cache {
+    fn at(path: &Path) -> Self {
+        let existing = path.ancestors().find(|folder| folder.exists());
+        Self { path: path.to_owned(), exists: path.is_dir(), writable: existing.is_some_and(is_writable) }
+    }
+}
+
+/// Whether a file can be made in `folder`: tried, since permissions alone do not tell (a read-only file system).
+fn is_writable(folder: &Path) -> bool {
+    let probe = folder.join(format!(".babil-doctor-{}", process::id()));
+    let created = File::create_new(&probe).is_ok();
+    if created {
+        let _ = fs::remove_file(&probe);
+    }
+    created
+}
+
+/// The names of the features that kernels make use of, as far as this CPU has them.
+fn cpu_features() -> Vec<&'static str> {
+    macro_rules! detected {
+        ($detect:ident: $($feature:tt)*) => {
+            [$(($feature, std::arch::$detect!($feature))),*].iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    return detected!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avxvnni");
+    #[cfg(target_arch = "aarch64")]
+    return detected!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "fp16" "bf16" "sve" "sve2");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return Vec::new();
+}
+
+/// The instruction set whose kernels run here.
+fn instruction_set() -> String {
+    let features = cpu_features();
+    let has = |wanted: &[&str]| wanted.iter().all(|feature| features.contains(feature));
+    let name = if has(&["avx512f", "avx512bw", "avx512vl", "avx512vnni"]) {
+        "avx512vnni"
+    } else if has(&["avx2", "fma"]) {
+        "avx2"
+    } else if has(&["dotprod"]) {
+        "dotprod"
+    } else if has(&["neon"]) {
+        "neon"
+    } else {
+        "scalar"
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let text = "MemTotal:       16000 kB\nMemFree:  1 kB\nMemAvailable:    8000 kB\n";
+        assert_eq!(Memory::parse(text), Some(Memory { total_bytes: 16_384_000, available_bytes: 8_192_000 }));
+        assert_eq!(Memory::parse("MemTotal: x kB\n"), None);
+    }
+
+    #[test]
+    fn the_table_names_problems() {
+        let report = Report {
+            version: "1.2.3",
+            os: "linux",
+            arch: "aarch64",
+            cpu_features: vec!["neon", "dotprod"],
+            instruction_set: "dotprod".into(),
+            threads: 4,
+            memory: Some(Memory { total_bytes: 8_000_000_000, available_bytes: 5_500_000_000 }),
+            cache: Some(Cache { path: "/home/me/.cache/huggingface/hub".into(), exists: false, writable: false }),
+            bundled_model: true,
+            offline: false,
+            problems: vec!["something is wrong".into()],
+        };
+        insta::assert_snapshot!(report.table());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_writable_where_its_parent_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&folder.path().join("a/b"));
+        assert!(!cache.exists && cache.writable);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,447 @@
+//! `babil translate`: text, files or stdin from one language into another.
+//!
+//! Arguments become [`Source`]s; each gets its direction from its first bytes, its destination from `--output`, and
+//! then runs through a [`Document`] into a sink that writes text or JSON.
+
+mod destination;
+mod direction;
+mod feed;
+mod sink;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use babil_models::catalogue::{self, Resolved};
+use babil_models::tasks::document::{Document, DocumentError, Job, Pace, Sink, Summary};
+use babil_models::tasks::language::{code_of, english_name};
+use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::{Backend, OpenOptions, Quant};
+use babil_runtime::Error;
+use clap::{Args, ValueEnum};
+
+use self::destination::{Destination, OutputFile};
+use self::feed::Feed;
+use self::sink::{JsonSink, TextSink};
+use crate::args::Context;
+use crate::exit::UsageError;
+use crate::interrupt::interrupted;
+use crate::output::ClosedPipe;
+
+const EXAMPLES: &str = "\
+Examples:
+  babil translate --to fr \"Where is the station?\"
+  babil translate --to fr letter.txt > lettre.txt
+  babil translate --to fr chapters/*.txt -o french/
+  tail -f log.txt | babil translate --to en
+  babil translate --to fr --json --alternatives 3 \"Good luck!\"
+
+Every input line becomes one output line, in order; indentation, list markers and blank lines stay.
+Several files are written beside their sources, as NAME.LANGUAGE.EXT, or into the folder given with -o.";
+
+/// Translate text, files or stdin
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TranslateArgs {
+    /// What to translate: the names of files, or else the text itself; stdin when there is neither
+    #[arg(value_name = "TEXT|FILE")]
+    inputs: Vec<OsString>,
+    /// Language to translate into: a code or a name, such as `fr` or `french` [default: the model's only one]
+    #[arg(short, long, value_name = "LANGUAGE")]
+    to: Option<String>,
+    /// Language of the input [default: guessed among those that the model can translate]
+    #[arg(long, value_name = "LANGUAGE")]
+    from: Option<String>,
+    /// A file to translate, whatever its name (`-` is stdin); may be repeated
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["inputs", "text"])]
+    file: Vec<PathBuf>,
+    /// Translate the arguments themselves, even where files have these names
+    #[arg(long)]
+    text: bool,
+    /// Write to this file, or into this folder
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Overwrite existing output files
+    #[arg(long)]
+    force: bool,
+    /// Model: a name of `babil list` or a path [default: the built-in one]
+    #[arg(short, long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendArg,
+    /// How float weights are quantised while loading
+    #[arg(long, value_enum, default_value_t)]
+    quant: QuantArg,
+    /// Threads to compute with [default: one per fast core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Beam width; 1 is greedy [default: the model's own]
+    #[arg(long, value_name = "N")]
+    beam: Option<NonZeroUsize>,
+    /// Translations per sentence, best first (with --json)
+    #[arg(long, value_name = "N", default_value = "1")]
+    alternatives: NonZeroUsize,
+    /// Say at the end how much was translated, and how fast
+    #[arg(long)]
+    stats: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum BackendArg {
+    /// The native engine
+    #[default]
+    Cpu,
+    /// candle-transformers models
+    Candle,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum QuantArg {
+    /// Not at all
+    F32,
+    /// To 8 bits
+    #[default]
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// To 4 bits
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl TranslateArgs {
+    fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            model: self.model.clone(),
+            backend: match self.backend {
+                BackendArg::Cpu => Backend::Cpu,
+                BackendArg::Candle => Backend::Candle,
+            },
+            quant: Some(match self.quant {
+                QuantArg::F32 => Quant::F32,
+                QuantArg::Q8_0 => Quant::Q8_0,
+                QuantArg::Q4_0 => Quant::Q4_0,
+            }),
+            threads: self.threads.map(NonZeroUsize::get),
+            offline: true, // translating never needs the network
+        }
+    }
+
+    fn translate_options(&self, json: bool) -> Result<TranslateOptions> {
+        let alternatives = self.alternatives.get();
+        let beam = self.beam.map(NonZeroUsize::get);
+        if alternatives > 1 && !json {
+            return Err(UsageError::new("--alternatives needs --json: plain output is one translation per line").into());
+        }
+        if let Some(beam) = beam
+            && beam < alternatives
+        {
+            let problem = format!("{alternatives} alternatives need --beam {alternatives} or more, not {beam}");
+            return Err(UsageError::new(problem).into());
+        }
+        let beam = beam.or((alternatives > 1).then_some(alternatives));
+        Ok(TranslateOptions { beam, alternatives, max_tokens: None })
+    }
+}
+
+/// Where a document comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    Text(String),
+    File(PathBuf),
+    Stdin,
+}
+
+impl Source {
+    /// What `args` asks to translate, in order.
+    fn all(args: &TranslateArgs, context: &Context) -> Result<Vec<Self>> {
+        if !args.file.is_empty() {
+            let source = |path: &PathBuf| if path == Path::new("-") { Self::Stdin } else { Self::File(path.clone()) };
+            let sources: Vec<Self> = args.file.iter().map(source).collect();
+            if sources.len() > 1 && sources.contains(&Self::Stdin) {
+                return Err(UsageError::new("stdin cannot be translated together with files").into());
+            }
+            return Ok(sources);
+        }
+        if args.inputs.is_empty() {
+            return Ok(vec![Self::Stdin]);
+        }
+        if !args.text {
+            if args.inputs.len() == 1 && args.inputs[0] == "-" {
+                return Ok(vec![Self::Stdin]);
+            }
+            let (files, words): (Vec<&OsString>, Vec<_>) =
+                args.inputs.iter().partition(|input| Path::new(input).is_file());
+            if let (Some(file), Some(word)) = (files.first(), words.first()) {
+                let problem = format!(
+                    "{} is a file and {} is not: use --file for files, or --text for text",
+                    file.display(),
+                    word.display()
+                );
+                return Err(UsageError::new(problem).into());
+            }
+            if !files.is_empty() {
+                for file in &files {
+                    context.output.note(format_args!(
+                        "translating the file {} (--text would translate its name)",
+                        file.display()
+                    ));
+                }
+                return Ok(files.into_iter().map(|file| Self::File(file.into())).collect());
+            }
+        }
+        let words: Option<Vec<&str>> = args.inputs.iter().map(|input| input.to_str()).collect();
+        let words = words.ok_or_else(|| Error::BadRequest("the text to translate is not UTF-8".into()))?;
+        Ok(vec![Self::Text(words.join(" "))])
+    }
+
+    /// As messages name it.
+    fn name(&self) -> String {
+        match self {
+            Self::Text(_) => "the text".into(),
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "stdin".into(),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// The process's standard streams; tests have their own.
+struct Streams {
+    stdin: Option<Box<dyn Read + Send>>,
+    stdout: Box<dyn Write>,
+    stdin_is_terminal: bool,
+    stdout_is_terminal: bool,
+}
+
+type Open<'o> = &'o dyn Fn(OpenOptions) -> Result<Box<dyn SentenceTranslator>>;
+
+pub(crate) fn run(args: TranslateArgs, context: &Context) -> Result<()> {
+    let streams = Streams {
+        stdin: Some(Box::new(io::stdin())),
+        stdout: Box::new(io::stdout()),
+        stdin_is_terminal: io::stdin().is_terminal(),
+        stdout_is_terminal: io::stdout().is_terminal(),
+    };
+    translate(&args, context, streams, &open)
+}
+
+/// Opens the model that the name in `options` means.
+fn open(mut options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
+    if let Some(name) = &options.model {
+        options.model = match catalogue::resolve(name)? {
+            Resolved::Bundled => None,
+            Resolved::Directory(path) => Some(path.to_string_lossy().into_owned()),
+            Resolved::NotPulled { .. } => return Err(catalogue::Error::NotPulled { name: name.clone() }.into()),
+        };
+    }
+    Ok(babil_models::open_translator(&options)?)
+}
+
+fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open: Open<'_>) -> Result<()> {
+    let options = args.translate_options(context.output.is_json())?;
+    let sources = Source::all(args, context)?;
+    let destinations = destination::Plan::new(&sources, args.output.as_deref(), args.force, context.output.is_json())?;
+    if let Some(to) = &args.to {
+        destinations.check(&code_of(to))?;
+    }
+    for path in sources.iter().filter_map(Source::path) {
+        open_input(path)?;
+    }
+    if let [Source::Text(text)] = &sources[..]
+        && text.is_empty()
+        && !context.output.is_json()
+    {
+        return Ok(());
+    }
+
+    let started = Instant::now();
+    let translator = open(args.open_options())?;
+    let opened = started.elapsed();
+    let mut total = Summary::default();
+    for source in &sources {
+        let mut run = Run { args, context, streams: &mut streams, translator: &*translator, options: &options, opened };
+        total += run.one(source, &destinations)?;
+    }
+    if args.stats {
+        context.output.note(stats(&total, opened));
+    }
+    Ok(())
+}
+
+/// What all the documents of one command share.
+struct Run<'r> {
+    args: &'r TranslateArgs,
+    context: &'r Context,
+    streams: &'r mut Streams,
+    translator: &'r dyn SentenceTranslator,
+    options: &'r TranslateOptions,
+    opened: Duration,
+}
+
+impl Run<'_> {
+    /// Translates one document to its destination.
+    fn one(&mut self, source: &Source, destinations: &destination::Plan) -> Result<Summary> {
+        let output = &self.context.output;
+        let mut feed = match source {
+            Source::Text(text) => Feed::of_text(text),
+            Source::File(path) => Feed::new(Box::new(open_input(path)?)),
+            Source::Stdin => {
+                if self.streams.stdin_is_terminal {
+                    output.note("type the text to translate; Ctrl-D ends it");
+                }
+                Feed::new(self.streams.stdin.take().unwrap_or_else(|| Box::new(io::empty())))
+            }
+        };
+        let start = feed.peek(interrupted).map_err(|error| failure(DocumentError::Read(error), source, "stdout"))?;
+        let direction =
+            direction::resolve(self.translator.pairs(), self.args.from.as_deref(), self.args.to.as_deref(), &start)?;
+        if direction.guessed {
+            let language = english_name(&direction.pair.from);
+            output.note(format_args!("{}: {language}, as it seems (--from says otherwise)", source.name()));
+        }
+        let pair = direction.pair;
+
+        match destinations.of(source, &pair.to)? {
+            Destination::Stdout => {
+                let mut stdout = io::BufWriter::new(std::mem::replace(&mut self.streams.stdout, Box::new(io::sink())));
+                let bar =
+                    if self.streams.stdout_is_terminal { indicatif::ProgressBar::hidden() } else { self.bar(source) };
+                let result = self.document(source, &mut feed, &pair, &mut stdout, bar);
+                let flushed = stdout.flush();
+                self.streams.stdout = stdout.into_parts().0;
+                let summary = result.map_err(|error| failure(error, source, "stdout"))?;
+                flushed.map_err(|error| failure(DocumentError::Write(error), source, "stdout"))?;
+                Ok(summary)
+            }
+            Destination::File(path) => {
+                let mut file = OutputFile::create(&path)?;
+                let bar = self.bar(source);
+                let name = path.display().to_string();
+                match self.document(source, &mut feed, &pair, &mut file, bar) {
+                    Ok(summary) => {
+                        file.finish()?;
+                        output.note(format_args!("{} -> {name}", source.name()));
+                        Ok(summary)
+                    }
+                    Err(error) => {
+                        if let Some(part) = file.abandon() {
+                            output.note(format_args!("what was translated is in {}", part.display()));
+                        }
+                        Err(failure(error, source, &name))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Feeds the document through the translator into `out`.
+    fn document(
+        &self,
+        source: &Source,
+        feed: &mut Feed,
+        pair: &LanguagePair,
+        out: &mut dyn Write,
+        bar: indicatif::ProgressBar,
+    ) -> Result<Summary, DocumentError> {
+        let json = self.context.output.is_json();
+        let someone_reads = self.streams.stdout_is_terminal && self.args.output.is_none();
+        let live = !json && someone_reads && (matches!(source, Source::Text(_)) || self.streams.stdin_is_terminal);
+        let pace = if live { Pace::Live } else { Pace::default() };
+        let job = Job { translator: self.translator, pair, options: self.options, pace, cancelled: &interrupted };
+        if json {
+            let mut sink = JsonSink::new(out, source.path(), pair, bar);
+            let summary = pump(job, feed, &mut sink)?;
+            sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
+            return Ok(summary);
+        }
+        let mut sink = TextSink::new(out, bar);
+        let result = pump(job, feed, &mut sink);
+        let ends_open = result.is_err() || matches!(source, Source::Text(_)) || someone_reads;
+        if ends_open {
+            sink.end_line().or_else(|error| if result.is_ok() { Err(DocumentError::Write(error)) } else { Ok(()) })?;
+        }
+        result
+    }
+
+    fn bar(&self, source: &Source) -> indicatif::ProgressBar {
+        let length = source.path().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
+        let bar = match (length, source) {
+            (Some(length), _) => self.context.output.bytes_bar(length),
+            (None, Source::Stdin) if !self.streams.stdin_is_terminal => {
+                let bar = self.context.output.bytes_bar(0);
+                bar.unset_length();
+                bar
+            }
+            _ => indicatif::ProgressBar::hidden(),
+        };
+        bar.with_message(source.name())
+    }
+}
+
+/// Pushes what `feed` gives through a document. Whenever nothing more has arrived yet, what has is translated.
+fn pump(job: Job<'_>, feed: &mut Feed, sink: &mut dyn Sink) -> Result<Summary, DocumentError> {
+    let mut document = Document::new(job, sink);
+    loop {
+        let chunk = match feed.arrived() {
+            Some(chunk) => chunk,
+            None => {
+                document.flush()?;
+                feed.wait(interrupted).ok_or(Error::Cancelled)?
+            }
+        };
+        match chunk {
+            Ok(bytes) if bytes.is_empty() => return document.finish(),
+            Ok(bytes) => document.push(&bytes)?,
+            Err(error) => {
+                document.flush()?;
+                return Err(DocumentError::Read(error));
+            }
+        }
+    }
+}
+
+fn open_input(path: &Path) -> Result<File> {
+    let cannot = |error: io::Error| Error::BadRequest(format!("cannot open {}: {error}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err(Error::BadRequest(format!("{} is a folder", path.display())).into());
+    }
+    Ok(file)
+}
+
+/// The error of a document, with the names of the things it is about.
+fn failure(error: DocumentError, source: &Source, destination: &str) -> anyhow::Error {
+    match error {
+        DocumentError::Engine(error) => error.into(),
+        DocumentError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => ClosedPipe.into(),
+        DocumentError::Write(error) => Error::io("write", destination, error).into(),
+        DocumentError::Read(error) => Error::BadRequest(format!("cannot read {}: {error}", source.name())).into(),
+        other => Error::BadRequest(format!("{}: {other}", source.name())).into(),
+    }
+}
+
+fn stats(total: &Summary, opened: Duration) -> String {
+    let seconds = total.elapsed.as_secs_f64();
+    let speed = total.tokens as f64 / seconds.max(1e-9);
+    format!(
+        "{} sentences, {} -> {} tokens in {seconds:.2} s ({speed:.0} tokens/s); the model opened in {:.2} s",
+        total.sentences,
+        total.source_tokens,
+        total.tokens,
+        opened.as_secs_f64()
+    )
+}
+
+#[cfg(test)]
+mod tests;
