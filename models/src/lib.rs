@@ -1,8 +1,16 @@
 //! Model families, tasks and catalogue of babil, and the translator that ships with it.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bundled")]
+pub mod bundled;
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod catalogue;
+pub mod convert;
+pub mod families;
+pub mod files;
 mod open;
+pub mod quantize;
 pub mod tasks;
 
-pub use open::{Backend, OpenOptions, Quant, open_translator};
+pub use open::{Backend, OpenError, OpenOptions, Quant, open_files, open_translator, packed_folder, plan, translator_spec};

@@ -1,8 +1,24 @@
 //! Opening models for a task by what the user asked for.
 
-use babil_runtime::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::tasks::translate::SentenceTranslator;
+use babil_runtime::kernels::Kernels;
+use babil_runtime::plan::{EncoderDecoderPlan, parameters};
+use babil_runtime::quant::BlockType;
+use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::text::{PieceMap, PieceVocabulary, SentencePiece};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::{Weights, packed_copy};
+use babil_runtime::{Error, Result};
+use serde::Deserialize;
+
+use crate::catalogue;
+use crate::families::marian::{self, GenerationConfig};
+use crate::files::ModelFiles;
+use crate::tasks::language::LANGUAGES;
+use crate::tasks::translate::{LanguagePair, SentenceTranslator};
+use crate::tasks::translator::{self, Direction, Translator, TranslatorSpec};
 
 /// Which model to open, and how to run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +29,7 @@ pub struct OpenOptions {
     pub backend: Backend,
     /// How float weights are quantised while loading; `None` is the default of the backend.
     pub quant: Option<Quant>,
-    /// Threads to compute with; `None` is one per fast core.
+    /// Threads to compute with; `None` is one per core.
     pub threads: Option<usize>,
     /// Never open a network connection.
     pub offline: bool,
@@ -40,11 +56,248 @@ pub enum Quant {
     Q4_0,
 }
 
-/// Opens a translator.
+impl Quant {
+    /// The block type, where there is one.
+    pub fn block(self) -> Option<BlockType> {
+        match self {
+            Self::F32 => None,
+            Self::Q8_0 => Some(BlockType::Q8_0),
+            Self::Q4_0 => Some(BlockType::Q4_0),
+        }
+    }
+}
+
+/// Why a model could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such model here.
+    #[error(transparent)]
+    Catalogue(#[from] catalogue::Error),
+    /// The model cannot be run.
+    #[error(transparent)]
+    Engine(#[from] Error),
+}
+
+/// Opens the translator that `options` ask for: a name of the catalogue, a folder, or the bundled model.
 ///
 /// # Errors
-/// A model that does not exist, is damaged, or that this version cannot run.
-pub fn open_translator(options: &OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
-    let model = options.model.as_deref().unwrap_or("bundled");
-    Err(Error::Unsupported(format!("model `{model}`: this build has no translation engine")))
+/// A model that does not exist or was not pulled, that is damaged, or that this version cannot run.
+pub fn open_translator(options: &OpenOptions) -> std::result::Result<Box<dyn SentenceTranslator>, OpenError> {
+    let files = match options.model.as_deref() {
+        None => bundled()?,
+        Some(name) => match catalogue::resolve(name)? {
+            catalogue::Resolved::Bundled => bundled()?,
+            catalogue::Resolved::Directory(folder) => ModelFiles::Folder(folder),
+            catalogue::Resolved::NotPulled { entry } => {
+                return Err(catalogue::Error::NotPulled { name: entry.name }.into());
+            }
+        },
+    };
+    Ok(open_files(&files, options)?)
+}
+
+#[cfg(feature = "bundled")]
+fn bundled() -> Result<ModelFiles> {
+    Ok(crate::bundled::EN_FR.clone())
+}
+
+#[cfg(not(feature = "bundled"))]
+fn bundled() -> Result<ModelFiles> {
+    Err(Error::Unsupported("the bundled model: this build is without it (feature `bundled`)".to_owned()))
+}
+
+/// Opens a translator from the files of a model.
+///
+/// # Errors
+/// A model that is damaged, or that this version cannot run.
+pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
+    let config: marian::Config = files.json("config.json")?.ok_or_else(|| {
+        Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model")
+    })?;
+    let spec = translator_spec(files, &config)?;
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.unwrap_or_else(cores);
+    match options.backend {
+        Backend::Cpu => {
+            let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
+            Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, threads)?))
+        }
+        #[cfg(feature = "candle")]
+        Backend::Candle => {
+            let folder = files.folder().ok_or_else(|| {
+                Error::Unsupported("the bundled model on the candle backend: it needs a folder of float weights".into())
+            })?;
+            // Opened once now, so that what it cannot run is said at once.
+            crate::candle::CandleMarian::open(folder)?;
+            Ok(Box::new(Translator::new(Candle(folder.to_owned()), spec, threads)?))
+        }
+        #[cfg(not(feature = "candle"))]
+        Backend::Candle => Err(Error::Unsupported("the candle backend: this build is without it".to_owned())),
+    }
+}
+
+/// The native backend's plan for a Marian model.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn plan(
+    files: &ModelFiles,
+    config: &marian::Config,
+    quant: Quant,
+    kernels: Kernels,
+) -> Result<EncoderDecoderPlan> {
+    let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
+    let spec = config.spec()?;
+    let mut weights = files.weights()?;
+    if let Some(block) = quant.block() {
+        let parameters = parameters(&spec, &weights, &names);
+        let float = |name: &str| weights.get(name).is_some_and(|tensor| tensor.as_packed().is_none());
+        if parameters.iter().any(|(name, matrix)| *matrix && float(name)) {
+            weights = quantised(&weights, &parameters, block)?;
+        }
+    }
+    EncoderDecoderPlan::new(spec, &weights, &names, kernels)
+}
+
+fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType) -> Result<Weights> {
+    packed_copy(weights, parameters, block, &packed_folder())
+}
+
+/// Where packed copies of float weights are kept: `BABIL_CACHE`, else the user's cache folder.
+pub fn packed_folder() -> PathBuf {
+    let base = std::env::var_os("BABIL_CACHE").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).map(|cache| cache.join("babil"))
+    });
+    base.unwrap_or_else(|| std::env::temp_dir().join("babil")).join("packed")
+}
+
+struct Native(Arc<EncoderDecoderPlan>);
+
+impl translator::Backend for Native {
+    type Session = EncoderDecoderSession;
+
+    fn session(&self, pool: &Arc<ThreadPool>) -> Result<EncoderDecoderSession> {
+        Ok(EncoderDecoderSession::new(self.0.clone(), pool.clone()))
+    }
+}
+
+/// candle keeps the state of one sequence inside its model, so each session has a model of its own.
+#[cfg(feature = "candle")]
+struct Candle(PathBuf);
+
+#[cfg(feature = "candle")]
+impl translator::Backend for Candle {
+    type Session = crate::candle::CandleMarian;
+
+    fn session(&self, _: &Arc<ThreadPool>) -> Result<crate::candle::CandleMarian> {
+        crate::candle::CandleMarian::open(&self.0)
+    }
+}
+
+/// What a translation model is beside its weights.
+///
+/// # Errors
+/// Vocabulary files that are missing, damaged or do not fit each other.
+pub fn translator_spec(files: &ModelFiles, config: &marian::Config) -> Result<TranslatorSpec> {
+    let piece_model = |name: &str| -> Result<Option<Arc<SentencePiece>>> {
+        let bytes = files.read(name)?;
+        bytes.map(|bytes| SentencePiece::from_bytes(&bytes, &files.label(name)).map(Arc::new)).transpose()
+    };
+    let map = |name: &str, size: usize| -> Result<Option<Arc<PieceMap>>> {
+        let bytes = files.read(name)?;
+        bytes.map(|bytes| PieceMap::from_json(&bytes, &files.label(name), size).map(Arc::new)).transpose()
+    };
+    let missing = |name: &str| Error::bad_file(files.label(name), "does not exist, the model needs it");
+    let source = piece_model("source.spm")?.ok_or_else(|| missing("source.spm"))?;
+    let target = piece_model("target.spm")?.unwrap_or_else(|| source.clone());
+    let source_map = map("vocab.json", config.vocab_size)?.ok_or_else(|| missing("vocab.json"))?;
+    let target_map = map("target_vocab.json", config.decoder_vocab_size.unwrap_or(config.vocab_size))?;
+    let target_map = target_map.unwrap_or_else(|| source_map.clone());
+    let vocabulary = PieceVocabulary::new(source, target, source_map, target_map);
+    let generation: GenerationConfig = files.json("generation_config.json")?.unwrap_or_default();
+    let extra: Extra = files.json("config.json")?.unwrap_or_default();
+    let directions = directions(files, &vocabulary, extra.pairs)?;
+    Ok(TranslatorSpec {
+        directions,
+        generation: generation.spec(&config.generation)?,
+        max_source_tokens: extra.max_source_tokens.unwrap_or(config.max_position_embeddings.saturating_sub(2)),
+        vocabulary,
+    })
+}
+
+/// Keys of `config.json` that are ours.
+#[derive(Default, Deserialize)]
+struct Extra {
+    #[serde(default, rename = "translation_pairs")]
+    pairs: Vec<ExtraPair>,
+    max_source_tokens: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct ExtraPair {
+    from: String,
+    to: String,
+    /// The language token to put before the source.
+    prefix: Option<String>,
+}
+
+/// The directions of a model: what its `config.json` says, or else the languages of `tokenizer_config.json`, or else
+/// of the folder's name (`opus-mt-en-fr`). A vocabulary with language tokens (`>>fra<<`) has one direction for each.
+fn directions(files: &ModelFiles, vocabulary: &PieceVocabulary, extra: Vec<ExtraPair>) -> Result<Vec<Direction>> {
+    if !extra.is_empty() {
+        let direction = |ExtraPair { from, to, prefix }| {
+            let prefix = prefix.map(|piece| {
+                vocabulary.id(&piece).ok_or_else(|| {
+                    Error::bad_file(files.label("vocab.json"), format!("lacks the language token {piece}"))
+                })
+            });
+            Ok(Direction { pair: LanguagePair::new(from, to), prefix: prefix.transpose()? })
+        };
+        return extra.into_iter().map(direction).collect();
+    }
+    #[derive(Default, Deserialize)]
+    struct TokenizerConfig {
+        source_lang: Option<String>,
+        target_lang: Option<String>,
+    }
+    let tokenizer: TokenizerConfig = files.json("tokenizer_config.json")?.unwrap_or_default();
+    let from_name = || {
+        let folder = files.folder()?.canonicalize().ok()?;
+        // A snapshot of the hub's cache is called by its commit; the model's name is two folders up.
+        let names = folder.ancestors().take(3).filter_map(|path| path.file_name()?.to_str());
+        let pair = names.filter_map(|name| name.rsplit_once("opus-mt-")).next()?.1;
+        let (from, to) = pair.split_once('-')?;
+        Some((from.to_owned(), to.to_owned()))
+    };
+    let (from, to) = match (tokenizer.source_lang, tokenizer.target_lang) {
+        (Some(from), Some(to)) => (from, to),
+        _ => from_name().ok_or_else(|| {
+            Error::bad_file(
+                files.label("tokenizer_config.json"),
+                "does not name source_lang and target_lang, nor does the folder's name (as in opus-mt-en-fr)",
+            )
+        })?,
+    };
+    let from = short_code(&from);
+    let mut languages: Vec<_> = vocabulary.languages().map(str::to_owned).collect();
+    languages.sort();
+    if languages.is_empty() {
+        return Ok(vec![Direction { pair: LanguagePair::new(from, short_code(&to)), prefix: None }]);
+    }
+    let direction = |language: &String| Direction {
+        pair: LanguagePair::new(from, short_code(language)),
+        prefix: vocabulary.language_token(language),
+    };
+    Ok(languages.iter().map(direction).collect())
+}
+
+/// The two-letter code of a language that has one: opus-mt models use two-letter, three-letter and group codes.
+fn short_code(code: &str) -> &str {
+    let language = code.split('_').next().unwrap_or(code);
+    match LANGUAGES.iter().find(|known| known.code3 == language) {
+        Some(known) => known.code,
+        None if language == "cmn" => "zh",
+        None => code,
+    }
 }

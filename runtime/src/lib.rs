@@ -6,10 +6,19 @@
 //! `ARCHITECTURE.md` at the top of the repository is the map.
 #![deny(unsafe_code)]
 
+mod cache;
+mod decoder;
+mod encoder;
 pub mod error;
+pub mod generate;
 pub mod kernels;
+mod layer;
 pub mod model;
+mod ops;
+pub mod plan;
 pub mod quant;
+pub mod session;
+pub mod spec;
 pub mod text;
 pub mod threads;
 pub mod weights;

@@ -1,8 +1,404 @@
-//! The thread pool. (skeleton: to be replaced)
+//! The thread pool: persistent workers that share out the parts of one job at a time.
+//!
+//! [`ThreadPool::run`] opens a job; the caller and every worker that arrives in time take parts from a common counter
+//! until none is left; the caller then closes the job and waits for the workers that joined it. A worker that wakes late
+//! finds the job closed and is not waited for, so a busy machine never delays a job by more than the parts it took.
+//!
+//! A worker without a job spins for some microseconds, because the next job of a forward pass is microseconds away, and then
+//! parks: an idle pool uses no processor time. Nothing here allocates or locks while a job runs.
 #![allow(unsafe_code)]
 
+use std::any::Any;
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a thread looks for work, or for the end of a job, before it sleeps.
+const SPIN: Duration = Duration::from_micros(40);
+
+/// Parts that [`ThreadPool::columns`] and [`ThreadPool::rows`] make per thread: more than one, so that a fast core
+/// takes work from a slow one.
+const PARTS_PER_THREAD: usize = 4;
+
+/// A fixed number of threads that run the parts of a job together. See the [module](self).
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// let pool = babil_runtime::threads::ThreadPool::new(2);
+/// let sum = AtomicUsize::new(0);
+/// pool.run(10, &|part| {
+///     sum.fetch_add(part, Ordering::Relaxed);
+/// });
+/// assert_eq!(sum.into_inner(), 45);
+/// ```
+pub struct ThreadPool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl ThreadPool {
+    /// A pool of `threads` threads, of which the caller of [`ThreadPool::run`] is one: `threads - 1` workers are
+    /// started, and with 1 (or 0) there are none and everything runs inline. When the system refuses a thread, the pool
+    /// has fewer.
+    pub fn new(threads: usize) -> Self {
+        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+        let workers = threads.saturating_sub(1);
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
+            next: AtomicUsize::new(0),
+            busy: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
+            // With more threads than cores, a spinning thread keeps the core from one that has work.
+            spin: if threads > cores {
+                Duration::ZERO
+            } else {
+                SPIN
+            },
+        });
+        let start = |index| {
+            let shared = Arc::clone(&shared);
+            let builder = thread::Builder::new().name(format!("babil-{}", index + 1));
+            builder.spawn(move || shared.work(index)).ok()
+        };
+        let workers = (0..workers).map_while(start).collect();
+        Self { shared, workers }
+    }
+
+    /// Threads that work on a job, the caller included: at least 1.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `f(0)`, `f(1)`, .. `f(parts - 1)`, each once, on the workers and on this thread, and returns when all are
+    /// done. Which thread runs which part, and in what order, is not defined.
+    ///
+    /// Called from inside a part, or while another thread's job is running, it runs its parts inline, in order, on the
+    /// calling thread; so it can be nested and shared and never deadlocks.
+    ///
+    /// # Panics
+    /// If a part panics: the other parts still run, and then the first panic continues here. (Inline, it continues at
+    /// once.)
+    pub fn run(&self, parts: usize, f: &(dyn Fn(usize) + Sync)) {
+        if parts <= 1 || self.workers.is_empty() || self.shared.busy.swap(true, SeqCst) {
+            (0..parts).for_each(f);
+            return;
+        }
+        let shared = &*self.shared;
+        // SAFETY: the job's borrow of `f` is extended to 'static. It is only used by threads that joined the job, and
+        // `close` below returns when all of those have left, while `f` is still borrowed. No unwinding passes between
+        // `open` and `close`, because `take_parts` catches the panics of `f`.
+        let f = unsafe {
+            std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(f)
+        };
+        let job = Job {
+            f,
+            parts,
+            caller: thread::current(),
+        };
+        shared.open(job.clone());
+        for (asleep, worker) in shared.asleep.iter().zip(&self.workers).take(parts - 1) {
+            if asleep.swap(false, SeqCst) {
+                worker.thread().unpark();
+            }
+        }
+        shared.take_parts(&job);
+        shared.close();
+        let panic = if shared.panicked.swap(false, SeqCst) {
+            shared.first_panic().take()
+        } else {
+            None
+        };
+        shared.busy.store(false, SeqCst);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Splits the columns of a row-major matrix `[rows, stride]` into ranges that start at multiples of `granularity`
+    /// and runs `f` on each of them, in parallel.
+    ///
+    /// # Panics
+    /// If `stride` or `granularity` is 0, or the matrix is not whole rows; or as [`ThreadPool::run`] does.
+    pub fn columns(
+        &self,
+        matrix: &mut [f32],
+        stride: usize,
+        granularity: usize,
+        f: &(dyn Fn(ColumnsMut<'_>) + Sync),
+    ) {
+        let whole = ColumnsMut::whole(matrix, stride);
+        let (split, base) = (
+            Split::new(stride, granularity, self.threads()),
+            Base(whole.data),
+        );
+        self.run(split.parts, &|part| {
+            let columns = split.range(part);
+            // SAFETY: `split` gives every part other columns, all of them inside `whole`, whose borrow of `matrix`
+            // lasts until `run` has returned.
+            f(ColumnsMut {
+                data: base.get(),
+                rows: whole.rows,
+                stride,
+                columns,
+                _matrix: PhantomData,
+            });
+        });
+    }
+
+    /// Splits a row-major matrix `[rows, stride]` into ranges of whole rows and runs `f(rows, their values)` on each of
+    /// them, in parallel.
+    ///
+    /// # Panics
+    /// If `stride` is 0 or the matrix is not whole rows; or as [`ThreadPool::run`] does.
+    pub fn rows(
+        &self,
+        matrix: &mut [f32],
+        stride: usize,
+        f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync),
+    ) {
+        let whole = ColumnsMut::whole(matrix, stride);
+        let (split, base) = (Split::new(whole.rows, 1, self.threads()), Base(whole.data));
+        self.run(split.parts, &|part| {
+            let rows = split.range(part);
+            // SAFETY: `split` gives every part other rows, all of them inside `whole`, whose borrow of `matrix` lasts
+            // until `run` has returned.
+            let values = unsafe {
+                std::slice::from_raw_parts_mut(
+                    base.get().add(rows.start * stride),
+                    rows.len() * stride,
+                )
+            };
+            f(rows, values);
+        });
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches the panics of parts; there is nothing to report here.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadPool")
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+/// One call of [`ThreadPool::run`].
+#[derive(Clone)]
+struct Job {
+    f: &'static (dyn Fn(usize) + Sync),
+    parts: usize,
+    /// Who to wake when the last worker leaves.
+    caller: Thread,
+}
+
+/// What the caller and the workers share.
+struct Shared {
+    /// `epoch << 32 | OPEN | workers inside`. The epoch counts jobs. A worker enters by adding 1 while OPEN is set and
+    /// leaves by subtracting 1; when OPEN is clear and nobody is inside, the job is over.
+    state: AtomicU64,
+    /// Written by the caller while no job is open and nobody is inside; read by those inside.
+    job: UnsafeCell<Option<Job>>,
+    /// The next part to take.
+    next: AtomicUsize,
+    /// Whether a job exists: the right to write `job`.
+    busy: AtomicBool,
+    /// Set once, when the pool is dropped.
+    stop: AtomicBool,
+    /// For each worker, whether it sleeps and must be woken.
+    asleep: Box<[AtomicBool]>,
+    /// Whether a part of this job panicked.
+    panicked: AtomicBool,
+    /// The first panic of this job's parts.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// How long to spin before sleeping.
+    spin: Duration,
+}
+
+// SAFETY: `job` is the only field that is not Sync by itself. It is written by `open` alone, which needs `busy` (one
+// caller) and a state that is closed and empty (no reader); it is read by `work` alone, between entering and leaving.
+// Both sides order these accesses through `state`.
+unsafe impl Sync for Shared {}
+
+/// Set in [`Shared::state`] while workers may enter the job.
+const OPEN: u64 = 1 << 31;
+/// The part of [`Shared::state`] that counts the workers inside.
+const INSIDE: u64 = OPEN - 1;
+
+fn epoch(state: u64) -> u64 {
+    state >> 32
+}
+
+/// Whether a job other than number `seen` is open.
+fn is_new(state: u64, seen: u64) -> bool {
+    state & OPEN != 0 && epoch(state) != seen
+}
+
+impl Shared {
+    /// Lets workers in. The caller holds `busy`.
+    fn open(&self, job: Job) {
+        // SAFETY: the caller holds `busy`, and the job before was closed and left by all: nobody reads or writes `job`.
+        unsafe { *self.job.get() = Some(job) };
+        self.next.store(0, SeqCst);
+        let state = self.state.load(SeqCst);
+        self.state.store((epoch(state) + 1) << 32 | OPEN, SeqCst);
+    }
+
+    /// Lets no more workers in, and waits until those inside have left.
+    fn close(&self) {
+        self.state.fetch_and(!OPEN, SeqCst);
+        let left = || self.state.load(SeqCst) & INSIDE == 0;
+        if !self.spin_until(left) {
+            while !left() {
+                thread::park();
+            }
+        }
+    }
+
+    /// Runs parts of `job` until none is left. Panics of parts are kept in `self.panic`.
+    fn take_parts(&self, job: &Job) {
+        loop {
+            let part = self.next.fetch_add(1, SeqCst);
+            if part >= job.parts {
+                return;
+            }
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.f)(part))) {
+                self.first_panic().get_or_insert(panic);
+                self.panicked.store(true, SeqCst);
+            }
+        }
+    }
+
+    fn first_panic(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker's life.
+    fn work(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            let state = self.state.load(SeqCst);
+            if self.stop.load(SeqCst) {
+                return;
+            }
+            if !is_new(state, seen) {
+                self.wait_for_job(index, seen);
+                continue;
+            }
+            if self
+                .state
+                .compare_exchange(state, state + 1, SeqCst, SeqCst)
+                .is_err()
+            {
+                continue; // Another worker entered or left first, or the job was closed: look again.
+            }
+            seen = epoch(state);
+            // SAFETY: this thread is inside, so the caller does not write `job` until it has left.
+            let job = unsafe { (*self.job.get()).clone() };
+            if let Some(job) = job {
+                self.take_parts(&job);
+                let before = self.state.fetch_sub(1, SeqCst);
+                if before & (OPEN | INSIDE) == 1 {
+                    job.caller.unpark();
+                }
+            }
+        }
+    }
+
+    /// Waits until a job other than number `seen` has been open, or the pool is being dropped.
+    fn wait_for_job(&self, index: usize, seen: u64) {
+        let ready = || is_new(self.state.load(SeqCst), seen) || self.stop.load(SeqCst);
+        while !self.spin_until(ready) {
+            // The caller opens the job and then looks at `asleep`; this thread sets `asleep` and then looks for a job.
+            // One of the two sees the other, so no wake-up is lost.
+            self.asleep[index].store(true, SeqCst);
+            while self.asleep[index].load(SeqCst) && !ready() {
+                thread::park();
+            }
+            self.asleep[index].store(false, SeqCst);
+        }
+    }
+
+    /// Spins for a moment until `ready` holds, and says whether it does.
+    fn spin_until(&self, ready: impl Fn() -> bool) -> bool {
+        if ready() {
+            return true;
+        }
+        if self.spin.is_zero() {
+            return false;
+        }
+        let start = Instant::now();
+        while start.elapsed() < self.spin {
+            for _ in 0..32 {
+                if ready() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+}
+
+/// `len` items cut into ranges of about equal size that start at multiples of `granularity`.
+struct Split {
+    len: usize,
+    granularity: usize,
+    parts: usize,
+}
+
+impl Split {
+    fn new(len: usize, granularity: usize, threads: usize) -> Self {
+        assert!(granularity > 0, "a granularity of 0");
+        let wanted = if threads == 1 {
+            1
+        } else {
+            threads * PARTS_PER_THREAD
+        };
+        Self {
+            len,
+            granularity,
+            parts: wanted.min(len.div_ceil(granularity)),
+        }
+    }
+
+    fn range(&self, part: usize) -> Range<usize> {
+        let grains = self.len.div_ceil(self.granularity);
+        let start = |part: usize| (part * grains / self.parts * self.granularity).min(self.len);
+        start(part)..start(part + 1)
+    }
+}
+
+/// The first value of a matrix whose parts several threads write.
+#[derive(Clone, Copy)]
+struct Base(*mut f32);
+
+// SAFETY: a pointer is only a number; those who make slices from it see to it that they are disjoint.
+unsafe impl Sync for Base {}
+
+impl Base {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
 
 /// A view of a contiguous range of columns of a row-major `[rows, stride]` matrix, writable by one thread.
 pub struct ColumnsMut<'a> {
@@ -13,25 +409,185 @@ pub struct ColumnsMut<'a> {
     _matrix: PhantomData<&'a mut [f32]>,
 }
 
+// SAFETY: it is a `&mut` to its part of the matrix, disjoint from every other view of it, and f32 is Send.
+unsafe impl Send for ColumnsMut<'_> {}
+
 impl<'a> ColumnsMut<'a> {
     /// The whole matrix `[rows, stride]` as one view.
+    ///
+    /// # Panics
+    /// If `stride` is 0 or the matrix is not whole rows.
     pub fn whole(matrix: &'a mut [f32], stride: usize) -> Self {
+        assert!(
+            stride > 0 && matrix.len().is_multiple_of(stride),
+            "not a matrix of rows of {stride}"
+        );
         let rows = matrix.len() / stride;
-        Self { data: matrix.as_mut_ptr(), rows, stride, columns: 0..stride, _matrix: PhantomData }
+        Self {
+            data: matrix.as_mut_ptr(),
+            rows,
+            stride,
+            columns: 0..stride,
+            _matrix: PhantomData,
+        }
     }
+
+    /// This view narrowed to some of its columns, in the whole matrix's numbering.
+    ///
+    /// # Panics
+    /// If `columns` are not all among this view's.
+    pub fn narrow(&mut self, columns: Range<usize>) -> ColumnsMut<'_> {
+        let (start, end) = (self.columns.start, self.columns.end);
+        assert!(start <= columns.start && columns.start <= columns.end && columns.end <= end);
+        ColumnsMut {
+            data: self.data,
+            rows: self.rows,
+            stride: self.stride,
+            columns,
+            _matrix: PhantomData,
+        }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
+
     /// The columns this view may write, in the whole matrix's numbering.
     pub fn columns(&self) -> Range<usize> {
         self.columns.clone()
     }
+
     /// This view's part of row `row`: `columns().len()` values.
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
         // SAFETY: row < rows and columns.end <= stride, so the range lies inside the matrix, which this view borrows
         // mutably for 'a; views of one matrix that exist together have disjoint columns (see `ThreadPool`).
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + self.columns.start), self.columns.len()) }
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.data.add(row * self.stride + self.columns.start),
+                self.columns.len(),
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Alone, a worker, as many as cores or more, and far too many.
+    const POOLS: [usize; 5] = [0, 1, 2, 3, 9];
+
+    #[test]
+    fn every_part_runs_once() {
+        for threads in POOLS {
+            let pool = ThreadPool::new(threads);
+            assert_eq!(pool.threads(), threads.max(1));
+            for round in 0..200 {
+                let parts = round % 17;
+                let counts: Vec<_> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(parts, &|part| {
+                    counts[part].fetch_add(1, SeqCst);
+                });
+                assert!(
+                    counts.iter().all(|c| c.load(SeqCst) == 1),
+                    "{threads} threads, {parts} parts"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sleeping_workers_wake_up() {
+        let pool = ThreadPool::new(3);
+        let both = std::sync::Barrier::new(2);
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(5));
+            // Neither part can end before the other has begun: a second thread must have come.
+            pool.run(2, &|_| {
+                both.wait();
+            });
+        }
+    }
+
+    #[test]
+    fn nested_and_concurrent_jobs_do_not_deadlock() {
+        let pool = ThreadPool::new(3);
+        let count = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        pool.run(5, &|_| {
+                            pool.run(3, &|_| {
+                                count.fetch_add(1, SeqCst);
+                            })
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * 50 * 5 * 3);
+    }
+
+    #[test]
+    fn a_panic_arrives_after_the_other_parts() {
+        for threads in POOLS.into_iter().filter(|&threads| threads > 1) {
+            let pool = ThreadPool::new(threads);
+            let done = AtomicUsize::new(0);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(20, &|part| {
+                    assert!(part != 3, "part three");
+                    done.fetch_add(1, SeqCst);
+                });
+            }));
+            let payload = result.expect_err("part 3 panicked");
+            assert_eq!(payload.downcast_ref::<&str>(), Some(&"part three"));
+            assert_eq!(done.load(SeqCst), 19);
+            pool.run(4, &|_| {
+                done.fetch_add(1, SeqCst);
+            });
+            assert_eq!(done.load(SeqCst), 23, "the pool works on");
+        }
+    }
+
+    #[test]
+    fn columns_cover_the_matrix_once() {
+        for threads in POOLS {
+            let pool = ThreadPool::new(threads);
+            for (rows, stride) in [(1, 1), (3, 15), (2, 16), (5, 17), (4, 1000)] {
+                let mut matrix = vec![0.0; rows * stride];
+                pool.columns(&mut matrix, stride, 16, &|mut view| {
+                    let columns = view.columns();
+                    assert!(
+                        columns.start % 16 == 0 && (columns.end % 16 == 0 || columns.end == stride)
+                    );
+                    for row in 0..view.rows() {
+                        for (column, value) in columns.clone().zip(view.row_mut(row)) {
+                            *value += (row * stride + column) as f32 + 1.0;
+                        }
+                    }
+                });
+                assert!(matrix.iter().enumerate().all(|(i, &v)| v == i as f32 + 1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_cover_the_matrix_once() {
+        for threads in POOLS {
+            let pool = ThreadPool::new(threads);
+            for (rows, stride) in [(0, 3), (1, 1), (3, 15), (100, 7)] {
+                let mut matrix = vec![0.0; rows * stride];
+                pool.rows(&mut matrix, stride, &|range, values| {
+                    assert_eq!(values.len(), range.len() * stride);
+                    for (i, value) in (range.start * stride..).zip(values) {
+                        *value += i as f32 + 1.0;
+                    }
+                });
+                assert!(matrix.iter().enumerate().all(|(i, &v)| v == i as f32 + 1.0));
+            }
+        }
     }
 }

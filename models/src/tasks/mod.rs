@@ -5,3 +5,4 @@ pub mod language;
 pub mod segment;
 pub mod testing;
 pub mod translate;
+pub mod translator;

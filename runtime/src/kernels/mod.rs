@@ -1,28 +1,37 @@
-//! The only home of SIMD intrinsics: a table of functions, chosen once for the CPU found. (skeleton: to be completed)
+//! The only home of SIMD intrinsics: a table of functions, chosen once for the CPU found.
 //!
 //! Arithmetic is defined once: every instruction set computes the same sums in the same order (integer dot products
-//! are exact, float accumulation is one fused multiply-add per block and lane), so every table gives the same bits.
+//! are exact, float accumulation is one fused multiply-add per block and lane), so every table gives the same bits. A
+//! token's result depends neither on the other tokens of a call nor on the range of columns that is asked for.
+//!
+//! - `gemm.rs`: the product of packed weights and int8 activations, all of it but the inner loop;
+//! - `generic.rs`: the portable body of everything else, and the reference inner loop;
+//! - `x86_64/`, `aarch64/`: a file per instruction set, with its inner loop and its table.
+//!
+//! `ADDING_A_KERNEL.md` says how to add one.
+#![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over registers and lanes read best by index"
+)]
+
+mod gemm;
+mod generic;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::quant::PackedView;
 use crate::threads::ColumnsMut;
+use crate::{Error, Result};
+pub use gemm::ActivationsView;
 
-/// int8 activations of `rows` tokens, quantised in blocks of 32 with a float32 scale each.
-#[derive(Clone, Copy, Debug)]
-pub struct ActivationsView<'a> {
-    /// Tokens.
-    pub rows: usize,
-    /// Features, a multiple of 32.
-    pub cols: usize,
-    /// `[rows, cols]`, each in -127..=127.
-    pub quants: &'a [i8],
-    /// `[rows, cols/32]`.
-    pub scales: &'a [f32],
-    /// `[rows, cols/32]`: the sum of each block's quants (kernels with unsigned weights subtract with it).
-    pub sums: &'a [i32],
-}
+/// The environment variable that [`Kernels::from_env`] reads.
+pub const ISA_VARIABLE: &str = "BABIL_ISA";
 
 /// An elementwise function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Activation {
     /// max(x, 0)
     Relu,
@@ -47,15 +56,57 @@ pub enum Isa {
     Dotprod,
 }
 
-/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/32]`.
-pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
-/// out[m][n] = bias[n] + sum_k w[n][k] * x[m][k] for the columns n of `out`, whose start is a multiple of 16.
-/// `bias`, when given, covers all rows of `w`.
-pub type GemmPacked = fn(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
-/// As [`GemmPacked`] for float32 weights `[rows, cols]` (row-major) and activations `[m, cols]`.
-pub type GemmF32 = fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+impl Isa {
+    /// Every instruction set, those of other architectures included; of one architecture, the better ones last.
+    pub const ALL: [Self; 5] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::Dotprod,
+    ];
 
-/// The functions of one instruction set.
+    /// Its name in [`ISA_VARIABLE`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+        }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/32]`, cols being a
+/// multiple of 32. Of each block, scale = largest magnitude / 127, and a quant is x * (127 / largest magnitude) to the
+/// nearest integer, ties to even.
+pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
+/// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
+/// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.
+pub type GemmPacked =
+    fn(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+/// As [`GemmPacked`] for float32 weights `[rows, cols]` (row-major) and activations `[m, cols]`, for any columns.
+pub type GemmF32 =
+    fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias, over one row; all of x's length.
+pub type LayerNorm = fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
+/// y = x / sqrt(mean(x^2) + eps) * weight, over one row; all of x's length.
+pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
+/// scores\[i] = scale * dot(q, keys\[i*stride..]\[..q.len()]) for each i in `scores`: one head, one query.
+pub type AttentionScores =
+    fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
+/// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
+pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
+
+/// The functions of one instruction set. To have a table means that this CPU can run it.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     /// Which instruction set they need.
@@ -68,18 +119,209 @@ pub struct Kernels {
     pub gemm_q4_0: GemmPacked,
     /// See [`GemmF32`].
     pub gemm_f32: GemmF32,
-    /// y = (x - mean) / sqrt(var + eps) * weight + bias, over one row. (x, weight, bias, eps, y)
-    pub layer_norm: fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
-    /// Softmax of one row, in place.
+    /// See [`LayerNorm`].
+    pub layer_norm: LayerNorm,
+    /// See [`RmsNorm`].
+    pub rms_norm: RmsNorm,
+    /// The largest value, minus infinity for an empty row; NaNs are passed over.
+    pub max: fn(&[f32]) -> f32,
+    /// Softmax of one row, in place. At least one value must be finite, or all become NaN.
     pub softmax: fn(&mut [f32]),
     /// ln(sum(exp(x))), computed from the maximum down.
     pub log_sum_exp: fn(&[f32]) -> f32,
     /// An elementwise function, in place.
     pub activate: fn(Activation, &mut [f32]),
-    /// y += x
+    /// y += x. (x, y)
     pub add: fn(&[f32], &mut [f32]),
-    /// scores[i] = scale * dot(q, keys[i*stride..][..q.len()]) for each i. (q, keys, stride, scale, scores)
-    pub attention_scores: fn(&[f32], &[f32], usize, f32, &mut [f32]),
-    /// out += sum_i p[i] * values[i*stride..][..out.len()], in order of i. (p, values, stride, out)
-    pub attention_values: fn(&[f32], &[f32], usize, &mut [f32]),
+    /// See [`AttentionScores`].
+    pub attention_scores: AttentionScores,
+    /// See [`AttentionValues`].
+    pub attention_values: AttentionValues,
+}
+
+/// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemm::gemm`]
+/// over its tiles. The table may only be handed out where the CPU has `features`: its functions do not check again.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! table {
+    (
+        isa: $isa:expr, features: $features:literal,
+        q8_0: ($q8_0:ty, $q8_0_rest:ty), q4_0: ($q4_0:ty, $q4_0_rest:ty) $(,)?
+    ) => {
+        pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
+            use $crate::kernels::{Activation, ActivationsView, Kernels, gemm, generic};
+            use $crate::{quant::PackedView, threads::ColumnsMut};
+            $crate::kernels::shims! {
+                $features;
+                fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
+                fn gemm_f32(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+                fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
+                fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
+                fn max(x: &[f32]) -> f32;
+                fn softmax(x: &mut [f32]);
+                fn log_sum_exp(x: &[f32]) -> f32;
+                fn activate(activation: Activation, x: &mut [f32]);
+                fn add(x: &[f32], y: &mut [f32]);
+                fn attention_scores(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
+                fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
+            }
+            fn gemm_q8_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+                // SAFETY: who has the table has a CPU with the features of these tiles.
+                unsafe { gemm::gemm::<$q8_0, $q8_0_rest>(w, x, bias, out) }
+            }
+            fn gemm_q4_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+                // SAFETY: who has the table has a CPU with the features of these tiles.
+                unsafe { gemm::gemm::<$q4_0, $q4_0_rest>(w, x, bias, out) }
+            }
+            Kernels {
+                isa: $isa,
+                quantize_row,
+                gemm_q8_0,
+                gemm_q4_0,
+                gemm_f32,
+                layer_norm,
+                rms_norm,
+                max,
+                softmax,
+                log_sum_exp,
+                activate,
+                add,
+                attention_scores,
+                attention_values,
+            }
+        };
+    };
+}
+
+/// A function for each function of `generic` that is named: the same body, compiled for `features`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! shims {
+    ($features:literal; $(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        fn $name($($arg: $type),*) $(-> $result)? {
+            #[target_feature(enable = $features)]
+            fn shim($($arg: $type),*) $(-> $result)? {
+                generic::$name($($arg),*)
+            }
+            // SAFETY: who has the table has a CPU with these features.
+            unsafe { shim($($arg),*) }
+        }
+    )*};
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use shims;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+/// The portable table, which every CPU can run.
+const SCALAR: Kernels = {
+    fn gemm_q8_0(
+        w: PackedView<'_>,
+        x: ActivationsView<'_>,
+        bias: Option<&[f32]>,
+        out: &mut ColumnsMut<'_>,
+    ) {
+        // SAFETY: this tile needs nothing of the CPU.
+        unsafe {
+            gemm::gemm::<generic::Scalar<gemm::Q8_0>, generic::Scalar<gemm::Q8_0>>(w, x, bias, out)
+        }
+    }
+    fn gemm_q4_0(
+        w: PackedView<'_>,
+        x: ActivationsView<'_>,
+        bias: Option<&[f32]>,
+        out: &mut ColumnsMut<'_>,
+    ) {
+        // SAFETY: this tile needs nothing of the CPU.
+        unsafe {
+            gemm::gemm::<generic::Scalar<gemm::Q4_0>, generic::Scalar<gemm::Q4_0>>(w, x, bias, out)
+        }
+    }
+    Kernels {
+        isa: Isa::Scalar,
+        quantize_row: generic::quantize_row,
+        gemm_q8_0,
+        gemm_q4_0,
+        gemm_f32: generic::gemm_f32,
+        layer_norm: generic::layer_norm,
+        rms_norm: generic::rms_norm,
+        max: generic::max,
+        softmax: generic::softmax,
+        log_sum_exp: generic::log_sum_exp,
+        activate: generic::activate,
+        add: generic::add,
+        attention_scores: generic::attention_scores,
+        attention_values: generic::attention_values,
+    }
+};
+
+impl Kernels {
+    /// The table of `isa`, if this CPU can run it.
+    pub fn for_isa(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Scalar => Some(SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86_64::avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => x86_64::avx512(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::neon(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => aarch64::dotprod(),
+            _ => None,
+        }
+    }
+
+    /// Every table that this CPU can run, the portable one first and the best one last.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        Isa::ALL.into_iter().filter_map(Self::for_isa)
+    }
+
+    /// The best table that this CPU can run.
+    pub fn detect() -> Self {
+        Self::all().next_back().unwrap_or(SCALAR)
+    }
+
+    /// The table that the environment variable [`ISA_VARIABLE`] names, or the best one when it is unset or empty.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] for a name that is none, [`Error::Unsupported`] for one that this CPU cannot run.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var_os(ISA_VARIABLE) {
+            Some(name) if !name.is_empty() => Self::named(&name.to_string_lossy()),
+            _ => Ok(Self::detect()),
+        }
+    }
+
+    /// The table of the instruction set called `name` (see [`Isa::name`]).
+    ///
+    /// # Errors
+    /// As [`Kernels::from_env`].
+    pub fn named(name: &str) -> Result<Self> {
+        let names = |isas: &mut dyn Iterator<Item = Isa>| {
+            isas.map(Isa::name).collect::<Vec<_>>().join(", ")
+        };
+        let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.name() == name) else {
+            let known = names(&mut Isa::ALL.into_iter());
+            return Err(Error::BadRequest(format!(
+                "{ISA_VARIABLE}: `{name}` is none of {known}"
+            )));
+        };
+        Self::for_isa(isa).ok_or_else(|| {
+            let able = names(&mut Self::all().map(|kernels| kernels.isa));
+            Error::Unsupported(format!(
+                "{ISA_VARIABLE}={name} on this CPU, which can run {able}"
+            ))
+        })
+    }
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels")
+            .field("isa", &self.isa)
+            .finish_non_exhaustive()
+    }
 }

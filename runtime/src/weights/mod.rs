@@ -1,1 +1,281 @@
-//! Weight files. (skeleton)
+//! A weight file -> [`Weights`]: mapped memory, a name index, and typed views. Nothing is copied.
+
+mod quantize;
+mod safetensors;
+mod write;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use self::quantize::{packed_copy, quantized};
+pub use self::write::{Content, TensorToWrite, write_safetensors};
+use crate::quant::{BlockType, PackedView};
+use crate::{Error, Result};
+
+/// How a tensor's values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// IEEE float32, little-endian.
+    F32,
+    /// IEEE float16.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// Packed quantised blocks, see [`crate::quant`].
+    Packed(BlockType),
+}
+
+impl BlockType {
+    /// The type's name in files, options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+        }
+    }
+
+    /// The type called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Q8_0, Self::Q4_0].into_iter().find(|block| block.name() == name)
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::Packed(block) => block.name(),
+        })
+    }
+}
+
+/// The bytes of one file.
+enum Source {
+    Mapped(memmap2::Mmap),
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Source {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Maps `path` read-only.
+    #[allow(unsafe_code)]
+    fn map(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
+        // SAFETY: the map is read-only and private to this process. As with every memory-mapped model, truncating or
+        // rewriting the file while it is mapped is outside the contract (model files are replaced by rename, which
+        // leaves the mapped inode intact); all values read from it are plain numbers, valid for any bit pattern.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
+        Ok(Self::Mapped(map))
+    }
+}
+
+/// One tensor of a weight file: a typed range of shared, usually mapped, bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Tensor {
+    source: Arc<Source>,
+    range: Range<usize>,
+    encoding: Encoding,
+    shape: Vec<usize>,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} at bytes {:?}", self.encoding, self.shape, self.range)
+    }
+}
+
+impl Tensor {
+    /// How the values are stored.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Dimensions, slowest first: a linear layer's weight is `[out, in]`.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The stored bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.source.bytes()[self.range.clone()]
+    }
+
+    /// The values where they are stored as float32 and aligned for it; nothing is copied.
+    #[allow(unsafe_code)]
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        if self.encoding != Encoding::F32 || cfg!(target_endian = "big") {
+            return None;
+        }
+        // SAFETY: every bit pattern is a valid f32; `align_to` puts unaligned ends into the prefix and suffix.
+        let (prefix, values, suffix) = unsafe { self.bytes().align_to::<f32>() };
+        (prefix.is_empty() && suffix.is_empty()).then_some(values)
+    }
+
+    /// A packed view, where the values are stored in packed blocks.
+    pub fn as_packed(&self) -> Option<PackedView<'_>> {
+        match (self.encoding, self.shape.as_slice()) {
+            (Encoding::Packed(block), &[rows, cols]) => PackedView::new(block, rows, cols, self.bytes()),
+            _ => None,
+        }
+    }
+
+    /// Decodes the values `range` (in elements, row-major) of a float tensor into `out`; `None` for packed ones.
+    fn decode_range(&self, start: usize, out: &mut [f32]) -> Option<()> {
+        let bytes = self.bytes();
+        match self.encoding {
+            Encoding::F32 => {
+                for (value, b) in out.iter_mut().zip(bytes[4 * start..].as_chunks::<4>().0) {
+                    *value = f32::from_le_bytes(*b);
+                }
+            }
+            Encoding::F16 => {
+                for (value, b) in out.iter_mut().zip(bytes[2 * start..].as_chunks::<2>().0) {
+                    *value = half::f16::from_le_bytes(*b).to_f32();
+                }
+            }
+            Encoding::Bf16 => {
+                for (value, b) in out.iter_mut().zip(bytes[2 * start..].as_chunks::<2>().0) {
+                    *value = half::bf16::from_le_bytes(*b).to_f32();
+                }
+            }
+            Encoding::Packed(_) => return None,
+        }
+        Some(())
+    }
+
+    /// All values as float32 (a copy): for small tensors, and for the float32 reference.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.shape.iter().product()];
+        if let Some(view) = self.as_packed() {
+            for (row, out) in out.chunks_exact_mut(view.cols.max(1)).enumerate() {
+                crate::quant::dequantize_row(view, row, out);
+            }
+        } else {
+            self.decode_range(0, &mut out).expect("not packed");
+        }
+        out
+    }
+
+    /// Decodes rows `first..first + out.len() / cols` of a float matrix into `out`; `None` where it is packed.
+    pub(crate) fn rows_to_f32(&self, first: usize, out: &mut [f32]) -> Option<()> {
+        self.decode_range(first * self.shape.last()?, out)
+    }
+}
+
+/// The tensors of a model, by name. Cheap to clone; the bytes are shared.
+#[derive(Clone)]
+pub struct Weights {
+    file: String,
+    tensors: BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tensors of {}", self.tensors.len(), self.file)
+    }
+}
+
+impl Weights {
+    /// Maps a safetensors file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not safetensors, or is truncated (the first tensor beyond its end is named).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::new(path.display().to_string(), Source::map(path)?)
+    }
+
+    /// Reads weights that are part of the program itself; `label` stands for the file's name in errors.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_static(bytes: &'static [u8], label: &str) -> Result<Self> {
+        Self::new(label.to_owned(), Source::Static(bytes))
+    }
+
+    /// Reads weights from memory; `label` stands for the file's name in errors.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_vec(bytes: Vec<u8>, label: &str) -> Result<Self> {
+        Self::new(label.to_owned(), Source::Owned(bytes))
+    }
+
+    /// Opens the shards that `model.safetensors.index.json` names, as one.
+    ///
+    /// # Errors
+    /// As [`Weights::open`], or the index is malformed.
+    pub fn open_sharded(index: impl AsRef<Path>) -> Result<Self> {
+        let index = index.as_ref();
+        let label = index.display().to_string();
+        let text = std::fs::read(index).map_err(|e| Error::io("read", index, e))?;
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
+        }
+        let parsed: Index =
+            serde_json::from_slice(&text).map_err(|e| Error::bad_file(&label, format!("not a shard index: {e}")))?;
+        let mut shards: Vec<&String> = parsed.weight_map.values().collect();
+        shards.sort();
+        shards.dedup();
+        let folder = index.parent().unwrap_or(Path::new("."));
+        let mut tensors = BTreeMap::new();
+        for shard in shards {
+            if Path::new(shard).components().count() != 1 || shard.starts_with('.') {
+                return Err(Error::bad_file(&label, format!("shard name `{shard}` is not a plain file name")));
+            }
+            tensors.extend(Self::open(folder.join(shard))?.tensors);
+        }
+        Ok(Self { file: label, tensors, metadata: BTreeMap::new() })
+    }
+
+    fn new(file: String, source: Source) -> Result<Self> {
+        let (tensors, metadata) = safetensors::index(&file, Arc::new(source))?;
+        Ok(Self { file, tensors, metadata })
+    }
+
+    /// The file's path, or the label it was given.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Names and tensors, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The tensor `name`, where it exists.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// The tensor `name`, which must have exactly `shape`.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`] names the file, the tensor, and both shapes.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&Tensor> {
+        let tensor = self.get(name).ok_or_else(|| self.bad(name, "is missing"))?;
+        if tensor.shape != shape {
+            return Err(self.bad(name, format!("has shape {:?}, the model needs {shape:?}", tensor.shape)));
+        }
+        Ok(tensor)
+    }
+
+    /// An [`Error::BadTensor`] about a tensor of this file.
+    pub fn bad(&self, tensor: &str, problem: impl Into<String>) -> Error {
+        Error::BadTensor { file: self.file.clone(), tensor: tensor.to_owned(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Builds and tests aarch64 code on an x86-64 Debian machine (as root), with Debian's packages alone.
+#
+#   arm64.sh setup               once: qemu-user, and a Debian root with rustc, cargo and the arm64 standard library
+#   arm64.sh cargo ARGS...       cargo for aarch64-unknown-linux-gnu, in the current workspace (target/aarch64)
+#   arm64.sh run CPU PROGRAM...  runs an arm64 program under qemu; CPU is cortex-a72 (Raspberry Pi 4: no dot products),
+#                                cortex-a76 (Raspberry Pi 5: dot products) or max (everything qemu knows)
+#   arm64.sh test                builds the engine's unit tests and runs them as each of these CPUs
+#
+# Where rustup has the target (`rustup target add aarch64-unknown-linux-gnu`) and an arm64 linker is installed, plain
+# cargo does the same: CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{LINKER,RUNNER}.
+set -euo pipefail
+
+root=${ARM64_ROOT:-/opt/forky}
+suite=forky
+target=aarch64-unknown-linux-gnu
+cpus=(cortex-a72 cortex-a76 max)
+
+setup() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq debootstrap qemu-user-static >/dev/null
+  if [ ! -x "$root/usr/bin/cargo" ]; then
+    # An older debootstrap does not know the suite by name; all recent ones are made alike.
+    [ -e "/usr/share/debootstrap/scripts/$suite" ] || ln -s sid "/usr/share/debootstrap/scripts/$suite"
+    debootstrap --variant=minbase "$suite" "$root" >/dev/null
+    chroot "$root" dpkg --add-architecture arm64
+    chroot "$root" apt-get update -qq
+    chroot "$root" apt-get install -y -qq --no-install-recommends \
+      rustc cargo libstd-rust-dev:arm64 gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross ca-certificates >/dev/null
+  fi
+  # Whatever certificates this machine trusts, the root trusts too.
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  chroot "$root" rustc --version
+}
+
+# cargo inside the root, with the workspace bound into it. The mounts are private to this process and end with it.
+in_root() {
+  [ -x "$root/usr/bin/cargo" ] || { echo "no Debian root at $root: run \`$0 setup\` first" >&2; exit 1; }
+  workspace=$(git rev-parse --show-toplevel)
+  mkdir -p "$root/workspace" "$root/proc"
+  unshare --mount sh -c '
+    root=$1 workspace=$2; shift 2
+    mount --bind "$workspace" "$root/workspace" && mount -t proc proc "$root/proc" &&
+    exec chroot "$root" env --chdir=/workspace "$@"
+  ' sh "$root" "$workspace" \
+    HOME=/root CARGO_HOME=/root/.cargo CARGO_TARGET_DIR=/workspace/target/aarch64 \
+    CARGO_HTTP_CAINFO=/etc/ssl/certs/ca-certificates.crt \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo "$@" --target "$target"
+}
+
+run() {
+  cpu=$1; shift
+  qemu-aarch64-static -cpu "$cpu" -L "$root/usr/aarch64-linux-gnu" "$@"
+}
+
+# The tests' binary is named by cargo's last message about it.
+tests() {
+  local binary
+  binary=$(in_root test -p babil-runtime --lib --no-run --message-format=json-render-diagnostics |
+    sed -n 's|.*"executable":"/workspace/\([^"]*\)".*|\1|p' | tail -1)
+  for cpu in "${cpus[@]}"; do
+    echo "== $cpu"
+    (cd runtime && run "$cpu" "../$binary" "$@")
+  done
+}
+
+case "${1:-}" in
+  setup) setup ;;
+  cargo) shift; in_root "$@" ;;
+  run) shift; run "$@" ;;
+  test) shift; cd "$(git rev-parse --show-toplevel)"; tests "$@" ;;
+  *) sed -n '2,12p' "$0"; exit 2 ;;
+esac

@@ -1,0 +1,457 @@
+//! `babil pull`, `list`, `show`, `verify` and `rm` against a hub on a loopback address.
+#![cfg(all(unix, feature = "pull"))]
+
+#[path = "support/hub.rs"]
+mod hub;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use hub::{COMMIT, Fault, File, Hub};
+use tempfile::TempDir;
+
+const WEIGHTS: &str = "model.safetensors";
+const WEIGHTS_SIZE: usize = 600_000;
+
+/// A model of the Marian family, as far as names go.
+fn model() -> Vec<File> {
+    let noise = (0..WEIGHTS_SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let small =
+        |name: &str| File { name: name.to_owned(), content: format!("content of {name}\n").into(), large: false };
+    let mut files: Vec<_> =
+        ["README.md", "config.json", "source.spm", "target.spm", "vocab.json", "tf_model.h5"].map(small).into();
+    files.push(File { name: WEIGHTS.to_owned(), content: noise, large: true });
+    files
+}
+
+/// A hub, an empty cache, and `babil` between them.
+struct Setup {
+    hub: Hub,
+    home: TempDir,
+}
+
+/// What a finished `babil` left, with addresses and paths replaced.
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Outcome {
+    fn message(&self) -> String {
+        format!(
+            "exit {}\n{}",
+            self.code.map_or("by signal".to_owned(), |code| code.to_string()),
+            self.stderr.trim_end()
+        )
+    }
+
+    fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self::with(model())
+    }
+
+    fn with(files: Vec<File>) -> Self {
+        Self { hub: Hub::start(files), home: tempfile::tempdir().unwrap() }
+    }
+
+    fn environment(&self) -> [(&'static str, String); 3] {
+        let home = self.home.path().display().to_string();
+        [("HF_ENDPOINT", self.hub.endpoint()), ("HF_HOME", home.clone()), ("HOME", home)]
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_babil"));
+        // Against a hang, not a measurement.
+        command.env_clear().envs(self.environment()).args(args).timeout(Duration::from_secs(300));
+        command
+    }
+
+    fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_babil"));
+        command.env_clear().envs(self.environment()).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn finish(&self, mut command: Command) -> Outcome {
+        let output = command.output().unwrap();
+        let clean = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec())
+                .unwrap()
+                .replace(&self.hub.endpoint(), "[HUB]")
+                .replace(&self.hub.cdn(), "[CDN]")
+                .replace(&self.home.path().display().to_string(), "[HOME]")
+        };
+        Outcome { code: output.status.code(), stdout: clean(&output.stdout), stderr: clean(&output.stderr) }
+    }
+
+    fn babil(&self, args: &[&str]) -> Outcome {
+        self.finish(self.command(args))
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.home.path().join("hub/models--owner--repo")
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.repository().join("snapshots").join(COMMIT)
+    }
+
+    fn incomplete(&self) -> PathBuf {
+        let weights = model().pop().unwrap();
+        self.repository().join("blobs").join(format!("{}.incomplete", weights.etag()))
+    }
+
+    /// All of the model and nothing else is there, and it is right.
+    fn assert_pulled(&self) {
+        let mut expected = model();
+        expected.retain(|file| file.name != "tf_model.h5");
+        for file in &expected {
+            assert_eq!(fs::read(self.snapshot().join(&file.name)).unwrap(), file.content, "{}", file.name);
+            assert!(self.repository().join("blobs").join(file.etag()).is_file());
+        }
+        assert_eq!(names(&self.snapshot()).len(), expected.len());
+        assert_eq!(names(&self.repository().join("blobs")).len(), expected.len(), "no parts are left");
+        assert_eq!(fs::read_to_string(self.repository().join("refs/main")).unwrap(), COMMIT);
+    }
+
+    /// Nothing that could be taken for a model is there.
+    fn assert_not_pulled(&self) {
+        assert!(!self.snapshot().exists());
+        assert!(!self.repository().join("refs/main").exists());
+        let show = self.babil(&["show", "owner/repo"]).succeeded();
+        assert!(show.stdout.contains("not pulled"), "{}", show.stdout);
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Waits until `condition` holds; fails after a bound that no working run comes near.
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if condition() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain for {what}");
+}
+
+#[test]
+fn pulls_what_the_family_needs() {
+    let setup = Setup::new();
+    let pulled = setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+    insta::assert_snapshot!(pulled.stderr, @r"");
+    assert_eq!(pulled.stdout.trim(), format!("[HOME]/hub/models--owner--repo/snapshots/{COMMIT}"));
+
+    // Again: nothing is fetched.
+    let fetched = setup.hub.fetches().len();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    assert_eq!(setup.hub.fetches().len(), fetched);
+    insta::assert_snapshot!(setup.babil(&["verify", "owner/repo"]).succeeded().stdout, @r"");
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo"]).succeeded().stdout, @r"");
+    let list = setup.babil(&["list", "--local"]).succeeded();
+    insta::assert_snapshot!(list.stdout, @r"");
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).succeeded().message(), @r"");
+    assert!(!setup.repository().exists());
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).message(), @r"");
+}
+
+#[test]
+fn results_as_json() {
+    let setup = Setup::new();
+    let json =
+        |args: &[&str]| -> serde_json::Value { serde_json::from_str(&setup.babil(args).succeeded().stdout).unwrap() };
+    let pulled = json(&["pull", "owner/repo", "--json"]);
+    assert_eq!(pulled["pulled"]["commit"], COMMIT);
+    assert_eq!(pulled["pulled"]["licence"], "cc-by-4.0");
+    assert_eq!(json(&["show", "owner/repo", "--json"])["state"], "pulled");
+    assert_eq!(json(&["verify", "owner/repo", "--json"])["good"], true);
+    assert_eq!(json(&["list", "--local", "--json"])[1]["name"], "owner/repo");
+    assert_eq!(json(&["rm", "owner/repo", "--json"])["removed"]["files"], 6);
+    let error = setup.babil(&["verify", "owner/repo", "--json"]);
+    insta::assert_snapshot!(error.message(), @r"");
+}
+
+#[test]
+fn a_killed_pull_continues_where_it_ended() {
+    let setup = Setup::new();
+    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
+    let mut pull = setup.spawn(&["pull", "owner/repo"]);
+    let length = || fs::metadata(setup.incomplete()).map_or(0, |metadata| metadata.len());
+    wait_for("the first part", || length() == 300_000);
+    pull.kill().unwrap();
+    pull.wait().unwrap();
+    setup.assert_not_pulled();
+
+    let pulled = setup.babil(&["pull", "owner/repo", "--json"]).succeeded();
+    setup.assert_pulled();
+    assert!(pulled.stdout.contains(r#""origin":"resumed""#), "{}", pulled.stdout);
+    let ranges: Vec<_> = setup.hub.fetches().into_iter().filter(|(file, _)| file == WEIGHTS).map(|(_, r)| r).collect();
+    assert_eq!(ranges, [None, Some("bytes=300000-".to_owned())]);
+    setup.hub.release();
+}
+
+#[test]
+fn an_interrupted_pull_says_so_and_keeps_its_part() {
+    let setup = Setup::new();
+    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
+    let pull = setup.spawn(&["pull", "owner/repo"]);
+    wait_for("the first part", || fs::metadata(setup.incomplete()).is_ok_and(|part| part.len() == 300_000));
+    let interrupted = std::process::Command::new("kill").args(["-INT", &pull.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    // The interrupt may come before or after the end of the stalled answer; both end the pull.
+    setup.hub.release();
+    let output = pull.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("babil: cancelled"));
+    setup.assert_not_pulled();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+}
+
+#[test]
+fn parts_that_cannot_be_continued_are_fetched_again() {
+    // Damaged, longer than the file, and a server that knows no ranges.
+    for (part, fault) in
+        [(1000, None), (WEIGHTS_SIZE + 1, None), (WEIGHTS_SIZE, None), (1000, Some(Fault::IgnoreRange))]
+    {
+        let setup = Setup::new();
+        fs::create_dir_all(setup.incomplete().parent().unwrap()).unwrap();
+        fs::write(setup.incomplete(), vec![0; part]).unwrap();
+        setup.hub.faults(WEIGHTS, fault);
+        setup.babil(&["pull", "owner/repo"]).succeeded();
+        setup.assert_pulled();
+    }
+}
+
+#[test]
+fn broken_connections_and_busy_servers_are_retried() {
+    let setup = Setup::new();
+    let busy = Fault::Status(429, "Retry-After: 0\r\n");
+    setup.hub.faults(WEIGHTS, [Fault::DropAfter(100_000), busy, Fault::Status(503, ""), Fault::DropAfter(100_000)]);
+    let pulled = setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+    insta::assert_snapshot!(pulled.stderr, @r"");
+    let ranges: Vec<_> = setup.hub.fetches().into_iter().filter_map(|(_, range)| range).collect();
+    assert_eq!(ranges, ["bytes=100000-", "bytes=100000-", "bytes=100000-", "bytes=200000-"]);
+}
+
+#[test]
+fn a_server_that_stays_down_is_given_up() {
+    let setup = Setup::new();
+    setup.hub.faults("config.json", vec![Fault::Status(500, "Retry-After: 0\r\n"); 10]);
+    let failed = setup.babil(&["pull", "owner/repo", "--quiet"]);
+    insta::assert_snapshot!(failed.message(), @r"");
+    assert_eq!(setup.hub.fetches().iter().filter(|(file, _)| file == "config.json").count(), 5);
+    setup.assert_not_pulled();
+}
+
+#[test]
+fn a_wrong_checksum_is_refused_and_deleted() {
+    for file in [WEIGHTS, "config.json"] {
+        let setup = Setup::new();
+        setup.hub.faults(file, [Fault::Corrupt]);
+        let failed = setup.babil(&["pull", "owner/repo"]);
+        assert_eq!(failed.code, Some(6));
+        if file == "config.json" {
+            insta::assert_snapshot!(failed.message(), @r"");
+        }
+        assert!(!setup.incomplete().exists());
+        setup.assert_not_pulled();
+        setup.babil(&["pull", "owner/repo"]).succeeded();
+        setup.assert_pulled();
+    }
+}
+
+#[test]
+fn the_token_goes_to_the_hub_alone() {
+    let setup = Setup::new();
+    setup.hub.require_token("secret");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+    let mut wrong = setup.command(&["pull", "owner/repo"]);
+    wrong.env("HF_TOKEN", "wrong");
+    insta::assert_snapshot!(setup.finish(wrong).message(), @r"");
+
+    fs::write(setup.home.path().join("token"), "secret\n").unwrap();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+    let requests = setup.hub.requests();
+    let at_cdn: Vec<_> = requests.iter().filter(|request| request.at_cdn).collect();
+    assert!(!at_cdn.is_empty());
+    assert!(at_cdn.iter().all(|request| request.authorization.is_none()));
+}
+
+#[test]
+fn what_the_hub_does_not_have() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/other"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo@v2"]).message(), @r"");
+    setup.hub.list_also("generation_config.json");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+
+    let mut files = model();
+    files.retain(|file| file.name != WEIGHTS && file.name != "source.spm");
+    let setup = Setup::with(files);
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+}
+
+#[test]
+fn hostile_names_are_refused() {
+    for name in ["../../evil", "/etc/evil", "a\\..\\evil", "a//evil", "C:evil"] {
+        let setup = Setup::new();
+        setup.hub.list_also(name);
+        let failed = setup.babil(&["pull", "owner/repo"]);
+        assert_eq!(failed.code, Some(6), "{}", failed.stderr);
+        if name.starts_with("..") {
+            insta::assert_snapshot!(failed.message(), @r"");
+        }
+        assert!(names(setup.home.path()).is_empty(), "nothing was written");
+    }
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["pull", "../evil"]).message(), @r"");
+}
+
+#[test]
+fn a_full_disk_keeps_the_part() {
+    let setup = Setup::new();
+    // A limit on the size of files stands in for the full disk: 200 blocks of 512 bytes, or of 1024 in some shells.
+    let mut limited = Command::new("sh");
+    limited.env_clear().envs(setup.environment()).env("PATH", "/usr/bin:/bin");
+    let script = r#"trap '' XFSZ; ulimit -f 200; exec "$0" pull owner/repo"#;
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_babil")]);
+    let failed = setup.finish(limited);
+    assert_eq!(failed.code, Some(7), "{}", failed.stderr);
+    let part = fs::metadata(setup.incomplete()).unwrap().len();
+    assert!(part > 0);
+    let message = failed.message().replace(&(WEIGHTS_SIZE as u64 - part).to_string(), "[BYTES]");
+    insta::assert_snapshot!(message, @r"");
+    setup.assert_not_pulled();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+    assert!(setup.hub.fetches().contains(&(WEIGHTS.to_owned(), Some(format!("bytes={part}-")))));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written() {
+    let setup = Setup::new();
+    fs::write(setup.home.path().join("file"), "").unwrap();
+    let mut command = setup.command(&["pull", "owner/repo"]);
+    command.env("HF_HUB_CACHE", setup.home.path().join("file/hub"));
+    insta::assert_snapshot!(setup.finish(command).message(), @r"");
+}
+
+#[test]
+fn two_pulls_at_once_share_the_work() {
+    let setup = Setup::new();
+    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
+    let first = setup.spawn(&["pull", "owner/repo"]);
+    wait_for("the first part", || fs::metadata(setup.incomplete()).is_ok_and(|part| part.len() == 300_000));
+    let second = setup.spawn(&["pull", "owner/repo"]);
+    let heads = || setup.hub.requests().iter().filter(|r| r.method == "HEAD" && r.path.ends_with(WEIGHTS)).count();
+    wait_for("the second pull", || heads() == 2);
+    let busy = setup.babil(&["rm", "owner/repo"]);
+    insta::assert_snapshot!(busy.message(), @r"");
+    setup.hub.release();
+    for pull in [first, second] {
+        let output = pull.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    setup.assert_pulled();
+    let whole = setup.hub.fetches().into_iter().filter(|(_, range)| range.is_none());
+    assert_eq!(whole.filter(|(file, _)| file == WEIGHTS).count(), 1);
+}
+
+#[test]
+fn offline_means_no_request() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["--offline", "pull", "owner/repo"]).message(), @r"");
+    let mut by_variable = setup.command(&["pull", "owner/repo"]);
+    by_variable.env("HF_HUB_OFFLINE", "1");
+    assert_eq!(setup.finish(by_variable).code, Some(6));
+    assert!(setup.hub.requests().is_empty());
+
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    let requests = setup.hub.requests().len();
+    let cached = setup.babil(&["pull", "owner/repo", "--offline"]).succeeded();
+    assert_eq!(cached.stdout.trim(), format!("[HOME]/hub/models--owner--repo/snapshots/{COMMIT}"));
+    assert_eq!(setup.hub.requests().len(), requests);
+}
+
+#[test]
+fn verify_finds_damage_and_a_new_pull_repairs_it() {
+    let setup = Setup::new();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    let path = setup.snapshot().join("vocab.json");
+    fs::write(&path, "CONTENT of vocab.json\n").unwrap();
+    let verified = setup.babil(&["verify"]);
+    insta::assert_snapshot!(verified.stdout + &verified.stderr, @r"");
+    assert_eq!(verified.code, Some(4));
+    setup.babil(&["rm", "owner/repo"]).succeeded();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    setup.assert_pulled();
+    setup.babil(&["verify"]).succeeded();
+}
+
+#[test]
+fn rm_keeps_what_another_revision_uses() {
+    let setup = Setup::new();
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    let other = setup.repository().join("snapshots").join("f".repeat(40));
+    fs::create_dir(&other).unwrap();
+    fs::rename(setup.snapshot().join("config.json"), other.join("config.json")).unwrap();
+    setup.babil(&["rm", "owner/repo"]).succeeded();
+    assert!(!setup.snapshot().exists());
+    assert_eq!(fs::read_to_string(other.join("config.json")).unwrap(), "content of config.json\n");
+    assert_eq!(names(&setup.repository().join("blobs")).len(), 1);
+}
+
+#[test]
+fn the_built_in_model_needs_nothing() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["pull", "en-fr"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["rm", "fr-en"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["show", "en-fr"]).stdout, @r"");
+    assert!(setup.hub.requests().is_empty());
+}
+
+#[test]
+fn usage() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["--help"]).succeeded().stdout, @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "--help"]).succeeded().stdout, @r"");
+    assert_eq!(setup.babil(&["pull"]).code, Some(2));
+    let mut bad_endpoint = setup.command(&["pull", "owner/repo"]);
+    bad_endpoint.env("HF_ENDPOINT", "nonsense");
+    insta::assert_snapshot!(setup.finish(bad_endpoint).message(), @r"");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let setup = Setup::new();
+    let mut list = std::process::Command::new(env!("CARGO_BIN_EXE_babil"));
+    let mut list = list.env_clear().envs(setup.environment()).arg("list").stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The reader is gone before the first byte.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    list = list.stdout(writer);
+    let output = list.output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,185 @@
+//! Marian / opus-mt, as Hugging Face transformers stores it (`model_type: "marian"`): config.json,
+//! generation_config.json, and the tensor names of `MarianMTModel`.
+//!
+//! Beyond transformers' own implementation, `normalize_before` and `add_final_layer_norm` are honoured (pre-norm
+//! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
+
+use babil_runtime::spec::{
+    Activation, AttentionSpec, EncoderDecoderSpec, FfnSpec, GenerationSpec, LayerSpec, Norm, NormPlacement, Part,
+    Position, Projection, Role, Stack, StackSpec, TensorNames,
+};
+use babil_runtime::{Error, Result, Token};
+use serde::Deserialize;
+
+/// What `config.json` says; generation keys may also stand in `generation_config.json`, which wins.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub model_type: String,
+    pub vocab_size: usize,
+    pub decoder_vocab_size: Option<usize>,
+    pub d_model: usize,
+    pub encoder_layers: usize,
+    pub decoder_layers: usize,
+    pub encoder_attention_heads: usize,
+    pub decoder_attention_heads: usize,
+    pub encoder_ffn_dim: usize,
+    pub decoder_ffn_dim: usize,
+    pub activation_function: String,
+    pub max_position_embeddings: usize,
+    #[serde(default)]
+    pub scale_embedding: bool,
+    #[serde(default = "yes")]
+    pub share_encoder_decoder_embeddings: bool,
+    #[serde(default)]
+    pub normalize_before: bool,
+    #[serde(default)]
+    pub add_final_layer_norm: bool,
+    #[serde(default)]
+    pub normalize_embedding: bool,
+    #[serde(flatten)]
+    pub generation: GenerationConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The keys of `generation_config.json` that matter here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[allow(missing_docs)]
+pub struct GenerationConfig {
+    pub pad_token_id: Option<Token>,
+    pub eos_token_id: Option<Token>,
+    pub decoder_start_token_id: Option<Token>,
+    pub forced_eos_token_id: Option<Token>,
+    pub bad_words_ids: Option<Vec<Vec<Token>>>,
+    pub max_length: Option<usize>,
+    pub num_beams: Option<usize>,
+    pub length_penalty: Option<f32>,
+    pub renormalize_logits: Option<bool>,
+}
+
+impl Config {
+    /// The model's description.
+    ///
+    /// # Errors
+    /// A configuration that this family cannot run, naming the key.
+    pub fn spec(&self) -> Result<EncoderDecoderSpec> {
+        if self.model_type != "marian" {
+            return Err(Error::Unsupported(format!("model_type `{}` (config.json); marian is known", self.model_type)));
+        }
+        if self.normalize_embedding {
+            return Err(Error::Unsupported("normalize_embedding (config.json)".to_owned()));
+        }
+        let activation = match self.activation_function.as_str() {
+            "swish" | "silu" => Activation::Silu,
+            "relu" => Activation::Relu,
+            "gelu" => Activation::Gelu,
+            other => return Err(Error::Unsupported(format!("activation_function `{other}` (config.json)"))),
+        };
+        let norm = Norm::Layer { eps: 1e-5 };
+        let stack = |vocab, layers, heads: usize, hidden, cross| {
+            let attention = AttentionSpec { heads, head_dim: self.d_model.checked_div(heads).unwrap_or(0) };
+            let layer = LayerSpec {
+                norm,
+                placement: if self.normalize_before { NormPlacement::Pre } else { NormPlacement::Post },
+                attention,
+                cross: if cross { Some(attention) } else { None },
+                ffn: FfnSpec { hidden, activation },
+            };
+            StackSpec {
+                vocab,
+                dim: self.d_model,
+                embed_scale: if self.scale_embedding { (self.d_model as f32).sqrt() } else { 1.0 },
+                position: Position::SinusoidHalves { base: 10_000.0 },
+                max_positions: self.max_position_embeddings,
+                layers: vec![layer; layers],
+                final_norm: self.add_final_layer_norm.then_some(norm),
+            }
+        };
+        let (encoder, decoder) = (self.encoder_attention_heads, self.decoder_attention_heads);
+        let target_vocab = self.decoder_vocab_size.unwrap_or(self.vocab_size);
+        Ok(EncoderDecoderSpec {
+            encoder: stack(self.vocab_size, self.encoder_layers, encoder, self.encoder_ffn_dim, false),
+            decoder: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
+        })
+    }
+}
+
+impl GenerationConfig {
+    /// How to generate: these values, and where one is missing those of `fallback`, then the reference's defaults.
+    ///
+    /// # Errors
+    /// No end or start token, or a kind of suppression that is not a single token.
+    pub fn spec(&self, fallback: &Self) -> Result<GenerationSpec> {
+        let missing = |key: &str| Error::Unsupported(format!("a model without {key} (config.json)"));
+        let eos = self.eos_token_id.or(fallback.eos_token_id).ok_or_else(|| missing("eos_token_id"))?;
+        let pad = self.pad_token_id.or(fallback.pad_token_id);
+        let start = self.decoder_start_token_id.or(fallback.decoder_start_token_id).or(pad);
+        let bad_words = self.bad_words_ids.as_ref().or(fallback.bad_words_ids.as_ref());
+        let suppressed = match bad_words {
+            None => pad.into_iter().collect(),
+            Some(words) => {
+                let single = |word: &Vec<Token>| <[Token; 1]>::try_from(word.as_slice()).ok().map(|[token]| token);
+                let all: Option<Vec<Token>> = words.iter().map(single).collect();
+                all.ok_or_else(|| Error::Unsupported("bad_words_ids of several tokens".to_owned()))?
+            }
+        };
+        Ok(GenerationSpec {
+            start: start.ok_or_else(|| missing("decoder_start_token_id"))?,
+            eos,
+            suppressed,
+            max_tokens: self.max_length.or(fallback.max_length).unwrap_or(512).saturating_sub(1),
+            forced_eos: self.forced_eos_token_id.or(fallback.forced_eos_token_id) == Some(eos),
+            beam: self.num_beams.or(fallback.num_beams).unwrap_or(4),
+            length_penalty: self.length_penalty.or(fallback.length_penalty).unwrap_or(1.0),
+            renormalize: self.renormalize_logits.or(fallback.renormalize_logits).unwrap_or(false),
+        })
+    }
+}
+
+/// The tensor names of `MarianMTModel`.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// `share_encoder_decoder_embeddings`
+    pub shared: bool,
+}
+
+impl TensorNames for Names {
+    fn names(&self, role: Role) -> Vec<String> {
+        let name = |stack| match stack {
+            Stack::Encoder => "encoder",
+            Stack::Decoder => "decoder",
+        };
+        let projection = |block: &str, projection| {
+            let letter = match projection {
+                Projection::Query => "q",
+                Projection::Key => "k",
+                Projection::Value => "v",
+                Projection::Output => "out",
+            };
+            format!("{block}.{letter}_proj")
+        };
+        match role {
+            Role::Embedding(stack) => {
+                let own = format!("model.{}.embed_tokens.weight", name(stack));
+                if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
+            }
+            Role::OutputBias => vec!["final_logits_bias".to_owned()],
+            Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
+            Role::Layer(stack, index, part) => {
+                let part = match part {
+                    Part::SelfAttention(p) => projection("self_attn", p),
+                    Part::SelfAttentionNorm => "self_attn_layer_norm".to_owned(),
+                    Part::CrossAttention(p) => projection("encoder_attn", p),
+                    Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
+                    Part::FfnUp => "fc1".to_owned(),
+                    Part::FfnDown => "fc2".to_owned(),
+                    Part::FfnNorm => "final_layer_norm".to_owned(),
+                };
+                vec![format!("model.{}.layers.{index}.{part}", name(stack))]
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The files of one model: a folder, or data inside the program.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use babil_runtime::weights::Weights;
+use babil_runtime::{Error, Result};
+
+use crate::convert;
+
+/// Where a model's files are.
+#[derive(Clone, Debug)]
+pub enum ModelFiles {
+    /// A folder.
+    Folder(PathBuf),
+    /// Files that are part of the program.
+    BuiltIn {
+        /// Stands for the folder in messages.
+        label: &'static str,
+        /// Name and content of each file.
+        files: &'static [(&'static str, &'static [u8])],
+    },
+}
+
+impl ModelFiles {
+    /// How messages name the file `name`.
+    pub fn label(&self, name: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(name).display().to_string(),
+            Self::BuiltIn { label, .. } => format!("{label}/{name}"),
+        }
+    }
+
+    /// The folder's path, where there is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::BuiltIn { .. } => None,
+        }
+    }
+
+    /// The content of a small file, or `None` where it does not exist.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(bytes.into())),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.is_dir() => Ok(None),
+                    Err(error) => Err(Error::io("read", path, error)),
+                }
+            }
+            Self::BuiltIn { files, .. } => {
+                Ok(files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Cow::Borrowed(*bytes)))
+            }
+        }
+    }
+
+    /// The content of a file that must exist.
+    ///
+    /// # Errors
+    /// It does not exist or cannot be read.
+    pub fn expect(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        self.read(name)?.ok_or_else(|| Error::bad_file(self.label(name), "does not exist, the model needs it"))
+    }
+
+    /// A JSON file, or `None` where it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what `T` needs: the message names the key.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::bad_file(self.label(name), e.to_string()))
+    }
+
+    /// The weights: `model.safetensors`, its shards, or `pytorch_model.bin` converted once.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be read.
+    pub fn weights(&self) -> Result<Weights> {
+        const SINGLE: &str = "model.safetensors";
+        const SHARDS: &str = "model.safetensors.index.json";
+        const PICKLE: &str = "pytorch_model.bin";
+        match self {
+            Self::BuiltIn { files, .. } => match files.iter().find(|(file, _)| *file == SINGLE) {
+                Some((_, bytes)) => Weights::from_static(bytes, &self.label(SINGLE)),
+                None => Err(Error::bad_file(self.label(SINGLE), "does not exist")),
+            },
+            Self::Folder(folder) if folder.join(SINGLE).exists() => Weights::open(folder.join(SINGLE)),
+            Self::Folder(folder) if folder.join(SHARDS).exists() => Weights::open_sharded(folder.join(SHARDS)),
+            Self::Folder(folder) if folder.join(PICKLE).exists() => {
+                let cache = crate::packed_folder();
+                Weights::open(convert::safetensors_of(&folder.join(PICKLE), &convert::MARIAN_COMPUTED, &cache)?)
+            }
+            Self::Folder(folder) => Err(Error::bad_file(
+                folder.display().to_string(),
+                "holds no weights: neither model.safetensors nor pytorch_model.bin",
+            )),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The portable body of every operation on float32, and of the scalar table.
+//!
+//! Each function is `#[inline(always)]`: an instruction set's module wraps it in a `#[target_feature]` shim (see
+//! `table!`), and the compiler vectorises the same arithmetic for it. So that all of them give the same bits:
+//!
+//! - a reduction has [`LANES`] partial results; element i goes to lane `i % LANES`, in order, and the lanes are merged
+//!   in a fixed tree, whatever the width of a register;
+//! - products that are summed use a fused multiply-add, written out (`mul_add`): the compiler never fuses by itself;
+//! - exp and what is made of it are our own polynomials, not the C library's.
+//!
+//! On a CPU without fused multiply-add `mul_add` is a slow but exact library call, which the scalar table accepts.
+
+use super::Activation;
+use super::gemm::{Acc, ActivationsView, Tile, Weights};
+use crate::quant::{BLOCK, PackedView, TILE_ROWS};
+use crate::threads::ColumnsMut;
+use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
+
+/// Partial results of a reduction: the float32 lanes of the widest register.
+const LANES: usize = 16;
+
+/// 1.5 * 2^23: adding it rounds a float of magnitude below 2^22 to the nearest integer (ties to even), which then is in
+/// the low bits of the sum.
+const ROUND: f32 = 12_582_912.0;
+
+/// The integer that [`ROUND`] has been added to, as an integer.
+#[inline(always)]
+fn rounded(shifted: f32) -> i32 {
+    (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
+}
+
+/// The larger; `a` when `b` is not a number.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// Folds `x` into lanes.
+#[inline(always)]
+fn fold(x: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let mut lanes = [start; LANES];
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(tail) {
+        *lane = f(*lane, v);
+    }
+    lanes
+}
+
+/// Merges lanes in a fixed tree: the upper half into the lower half, until one is left.
+#[inline(always)]
+fn merge(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn sum(lanes: [f32; LANES]) -> f32 {
+    merge(lanes, |a, b| a + b)
+}
+
+/// The dot products of `R` rows with one, all of one length.
+#[inline(always)]
+fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let w = w.map(|row| row.as_chunks::<LANES>());
+    assert!(
+        w.iter()
+            .all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()),
+        "rows of different lengths"
+    );
+    let mut lanes = [[0.0; LANES]; R];
+    for (i, x) in chunks.iter().enumerate() {
+        for r in 0..R {
+            let w = &w[r].0[i];
+            for l in 0..LANES {
+                lanes[r][l] = w[l].mul_add(x[l], lanes[r][l]);
+            }
+        }
+    }
+    for r in 0..R {
+        for (lane, (w, &x)) in lanes[r].iter_mut().zip(w[r].1.iter().zip(tail)) {
+            *lane = w.mul_add(x, *lane);
+        }
+    }
+    lanes.map(sum)
+}
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dots([a], b)[0]
+}
+
+/// e^x, within 1 unit in the last place; 0 far below and infinity far above the range, NaN for NaN.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2: e^r by its Taylor series to the 7th power (relative error below 6e-9), times 2^n
+/// in two steps, so that n = 128 and subnormal results come out right.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    /// ln 2 as the sum of two float32.
+    const LN_2: (f32, f32) = (std::f32::consts::LN_2, -1.904_654_3e-9);
+    let x = if x < -104.0 { -104.0 } else { x };
+    let x = if x > 89.0 { 89.0 } else { x };
+    let shifted = x.mul_add(LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-LN_2.1, n.mul_add(-LN_2.0, x));
+    let mut p = 1.0 / 5040.0;
+    for c in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        1.0 / 2.0,
+        1.0,
+        1.0,
+    ] {
+        p = r.mul_add(p, c);
+    }
+    let n = rounded(shifted);
+    let power_of_two = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    let half = n >> 1;
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// x / (1 + e^-x)
+#[inline(always)]
+pub(super) fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// x * Phi(x), Phi being the normal distribution.
+///
+/// For z = |x|, Phi(-z) = e^(-z^2/2) t P(t) with t = 1 / (1 + 0.35 z); P interpolates, at Chebyshev nodes over z in
+/// 0..=14, with a relative error below 4e-8.
+#[inline(always)]
+pub(super) fn gelu(x: f32) -> f32 {
+    const P: [f32; 9] = [
+        0.139_618_71,
+        0.139_912_3,
+        0.119_444_92,
+        0.107_114_59,
+        -0.027_046_608,
+        0.165_051,
+        -0.260_961_23,
+        0.146_545_83,
+        -0.029_679_522,
+    ];
+    let z = x.abs();
+    let t = 1.0 / z.mul_add(0.35, 1.0);
+    let mut p = P[8];
+    for i in (0..8).rev() {
+        p = t.mul_add(p, P[i]);
+    }
+    let tail = exp(z * z * -0.5) * (t * p);
+    x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// See [`super::QuantizeRow`].
+#[inline(always)]
+pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let (x, rest) = x.as_chunks::<BLOCK>();
+    assert!(
+        rest.is_empty() && quants.len() == x.len() * BLOCK,
+        "a row is whole blocks of {BLOCK}"
+    );
+    assert!(
+        scales.len() == x.len() && sums.len() == x.len(),
+        "one scale and one sum for each block"
+    );
+    let quants = quants.as_chunks_mut::<BLOCK>().0;
+    for (((x, quants), scale), sum) in x.iter().zip(quants).zip(scales).zip(sums) {
+        let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
+        // Below this the inverse would overflow: such a block counts as zero.
+        let (inverse, largest) = if amax > 1e-36 {
+            (127.0 / amax, amax)
+        } else {
+            (0.0, 0.0)
+        };
+        let mut total = 0;
+        for (q, &v) in quants.iter_mut().zip(x) {
+            let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
+            *q = nearest as i8;
+            total += nearest;
+        }
+        *scale = largest / 127.0;
+        *sum = total;
+    }
+}
+
+/// See [`super::GemmF32`].
+#[inline(always)]
+pub(super) fn gemm_f32(
+    w: &[f32],
+    cols: usize,
+    x: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut ColumnsMut<'_>,
+) {
+    /// Rows of `w` that are multiplied together. (The compiler does not vectorise more.)
+    const ROWS: usize = 2;
+    let (columns, tokens) = (out.columns(), out.rows());
+    assert_eq!(
+        x.len(),
+        tokens * cols,
+        "activations are not [{tokens}, {cols}]"
+    );
+    let row = |n: usize| &w[n * cols..][..cols];
+    let start = |n: usize| bias.map_or(0.0, |bias| bias[n]);
+    for n in columns.clone().step_by(ROWS) {
+        for m in 0..tokens {
+            let x = &x[m * cols..][..cols];
+            let out = &mut out.row_mut(m)[n - columns.start..];
+            if let [a, b, ..] = out {
+                let dots = dots([row(n), row(n + 1)], x);
+                *a = dots[0] + start(n);
+                *b = dots[1] + start(n + 1);
+            } else {
+                for (n, out) in (n..).zip(out) {
+                    *out = dot(row(n), x) + start(n);
+                }
+            }
+        }
+    }
+}
+
+/// See [`super::LayerNorm`].
+#[inline(always)]
+pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    let n = x.len();
+    assert!(
+        weight.len() == n && bias.len() == n && y.len() == n,
+        "layer_norm of rows of different lengths"
+    );
+    let mean = sum(fold(x, 0.0, |acc, v| acc + v)) / n as f32;
+    let variance = sum(fold(x, 0.0, |acc, v| (v - mean).mul_add(v - mean, acc))) / n as f32;
+    let inverse = 1.0 / (variance + eps).sqrt();
+    for i in 0..n {
+        y[i] = ((x[i] - mean) * inverse).mul_add(weight[i], bias[i]);
+    }
+}
+
+/// See [`super::RmsNorm`].
+#[inline(always)]
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    let n = x.len();
+    assert!(
+        weight.len() == n && y.len() == n,
+        "rms_norm of rows of different lengths"
+    );
+    let inverse = 1.0 / (dot(x, x) / n as f32 + eps).sqrt();
+    for i in 0..n {
+        y[i] = x[i] * inverse * weight[i];
+    }
+}
+
+/// See [`super::Kernels::max`].
+#[inline(always)]
+pub(super) fn max(x: &[f32]) -> f32 {
+    merge(fold(x, f32::NEG_INFINITY, larger), larger)
+}
+
+/// See [`super::Kernels::softmax`].
+#[inline(always)]
+pub(super) fn softmax(x: &mut [f32]) {
+    let max = max(x);
+    for v in x.iter_mut() {
+        *v = exp(*v - max);
+    }
+    let inverse = 1.0 / sum(fold(x, 0.0, |acc, v| acc + v));
+    for v in x {
+        *v *= inverse;
+    }
+}
+
+/// See [`super::Kernels::log_sum_exp`].
+#[inline(always)]
+pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
+    let max = max(x);
+    let sum = sum(fold(x, 0.0, |acc, v| acc + exp(v - max)));
+    max + f64::from(sum).ln() as f32
+}
+
+/// See [`super::Kernels::activate`].
+#[inline(always)]
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
+    match activation {
+        Activation::Relu => x
+            .iter_mut()
+            .for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }),
+        Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
+        Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
+    }
+}
+
+/// See [`super::Kernels::add`].
+#[inline(always)]
+pub(super) fn add(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "add of rows of different lengths");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
+
+/// See [`super::AttentionScores`].
+#[inline(always)]
+pub(super) fn attention_scores(
+    q: &[f32],
+    keys: &[f32],
+    stride: usize,
+    scale: f32,
+    scores: &mut [f32],
+) {
+    for (i, score) in scores.iter_mut().enumerate() {
+        *score = scale * dot(q, &keys[i * stride..][..q.len()]);
+    }
+}
+
+/// See [`super::AttentionValues`].
+#[inline(always)]
+pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]) {
+    for (i, &p) in p.iter().enumerate() {
+        let values = &values[i * stride..][..out.len()];
+        for (out, &v) in out.iter_mut().zip(values) {
+            *out = p.mul_add(v, *out);
+        }
+    }
+}
+
+/// The reference tile: one group of 16 rows times one token, in plain Rust.
+pub(super) struct Scalar<W>(PhantomData<W>);
+
+impl<W: Weights> Tile for Scalar<W> {
+    type Weights = W;
+    const GROUPS: usize = 1;
+    const TOKENS: usize = 1;
+
+    unsafe fn multiply<const M: usize>(
+        w: PackedView<'_>,
+        group: usize,
+        x: ActivationsView<'_>,
+        token: usize,
+        acc: &mut [Acc; M],
+    ) {
+        let blocks = w.cols / BLOCK;
+        let tile_bytes = W::BLOCK.tile_bytes();
+        for (token, acc) in (token..).zip(acc) {
+            for b in 0..blocks {
+                let tile = &w.quants[(group * blocks + b) * tile_bytes..][..tile_bytes];
+                let quants = &x.quants[token * w.cols + b * BLOCK..][..BLOCK];
+                let mut dots = [0; TILE_ROWS];
+                for (quad, x) in quants.as_chunks::<4>().0.iter().enumerate() {
+                    for (row, dot) in dots.iter_mut().enumerate() {
+                        for (j, &x) in x.iter().enumerate() {
+                            *dot += W::weight(tile, quad, row, j) * i32::from(x);
+                        }
+                    }
+                }
+                let scales = &w.scales[(group * blocks + b) * TILE_ROWS * 2..][..TILE_ROWS * 2];
+                let x_scale = x.scales[token * blocks + b];
+                for (row, scale) in scales.as_chunks::<2>().0.iter().enumerate() {
+                    let scale = half::f16::from_le_bytes(*scale).to_f32() * x_scale;
+                    acc[row] = (dots[row] as f32).mul_add(scale, acc[row]);
+                }
+            }
+        }
+    }
+}

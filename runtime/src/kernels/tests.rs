@@ -1,0 +1,484 @@
+//! Every table that this CPU can run is held against plain definitions (`testing.rs`), and against the others: to the
+//! bit.
+
+use super::testing::{
+    Activations, Packed, assert_same_bits, dot, for_each_kernel, gemm_packed, ulps, values,
+};
+use super::{Activation, Isa, Kernels, generic};
+use crate::quant::{BLOCK, BlockType, PackedView};
+use crate::threads::{ColumnsMut, ThreadPool};
+use proptest::prelude::*;
+
+const TYPES: [BlockType; 2] = [BlockType::Q8_0, BlockType::Q4_0];
+
+/// Lengths of rows around the numbers of lanes.
+const LENGTHS: [usize; 12] = [1, 3, 7, 8, 15, 16, 17, 31, 33, 64, 100, 257];
+
+fn gemm_of(kernels: Kernels, block: BlockType) -> super::GemmPacked {
+    match block {
+        BlockType::Q8_0 => kernels.gemm_q8_0,
+        BlockType::Q4_0 => kernels.gemm_q4_0,
+    }
+}
+
+/// All columns of a packed product.
+fn product(
+    kernels: Kernels,
+    w: PackedView<'_>,
+    x: super::ActivationsView<'_>,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let mut out = vec![f32::NAN; x.rows * w.rows];
+    gemm_of(kernels, w.block)(w, x, bias, &mut ColumnsMut::whole(&mut out, w.rows));
+    out
+}
+
+#[test]
+fn packed_products_are_exact_for_every_shape() {
+    for_each_kernel(|kernels| {
+        for block in TYPES {
+            for rows in [1, 3, 15, 16, 17, 32, 33, 48, 65] {
+                for cols in [32, 96, 256, 288] {
+                    let weights = Packed::new(block, &values(rows * cols, 1), rows, cols);
+                    let x = Activations::new(kernels, &values(20 * cols, 2), cols);
+                    let bias = values(rows, 3);
+                    for tokens in [1, 2, 3, 4, 5, 6, 7, 8, 13, 20] {
+                        let x = x.slice(0..tokens);
+                        let found = product(kernels, weights.view(), x, Some(&bias));
+                        assert_same_bits(&found, &gemm_packed(weights.view(), x, Some(&bias)));
+                    }
+                    let x = x.slice(0..3);
+                    assert_same_bits(
+                        &product(kernels, weights.view(), x, None),
+                        &gemm_packed(weights.view(), x, None),
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn packed_products_of_extremes_do_not_overflow() {
+    // Every sign of the largest quants: where 16-bit sums would saturate.
+    let patterns: [fn(usize) -> f32; 4] = [
+        |_| 1.0,
+        |_| -1.0,
+        |i| if i % 2 == 0 { 1.0 } else { -1.0 },
+        |i| if i % 32 == 0 { -1.0 } else { 0.875 },
+    ];
+    for_each_kernel(|kernels| {
+        for block in TYPES {
+            for w in patterns {
+                for x in patterns {
+                    let weights =
+                        Packed::new(block, &(0..16 * 64).map(w).collect::<Vec<_>>(), 16, 64);
+                    let x = Activations::new(kernels, &(0..5 * 64).map(x).collect::<Vec<_>>(), 64);
+                    let found = product(kernels, weights.view(), x.view(), None);
+                    assert_same_bits(&found, &gemm_packed(weights.view(), x.view(), None));
+                }
+            }
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn packed_products_are_exact_for_any_bits(
+        rows in 1usize..50,
+        blocks in 1usize..5,
+        tokens in 1usize..10,
+        seed in any::<u64>(),
+        scale in -8i32..8,
+    ) {
+        let cols = blocks * BLOCK;
+        let byte = |v: f32| (v * 128.0).floor().clamp(-127.0, 127.0) as i8;
+        let quants = values(tokens * cols, seed).into_iter().map(byte).collect();
+        let x = Activations::from_parts(quants, values(tokens * blocks, !seed), cols);
+        let w: Vec<f32> = values(rows * cols, seed ^ 1).iter().map(|v| v * (scale as f32).exp2()).collect();
+        let bias = values(rows, seed ^ 2);
+        for block in TYPES {
+            let weights = Packed::new(block, &w, rows, cols);
+            let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
+            for_each_kernel(|kernels| {
+                assert_same_bits(&product(kernels, weights.view(), x.view(), Some(&bias)), &expected);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_token_does_not_depend_on_the_call() {
+    let (rows, cols, tokens) = (113, 160, 19);
+    let (w, bias) = (values(rows * cols, 4), values(rows, 5));
+    for_each_kernel(|kernels| {
+        let pool = ThreadPool::new(3);
+        for block in TYPES {
+            let weights = Packed::new(block, &w, rows, cols);
+            let x = Activations::new(kernels, &values(tokens * cols, 6), cols);
+            let whole = product(kernels, weights.view(), x.view(), Some(&bias));
+            for m in 0..tokens {
+                let alone = product(kernels, weights.view(), x.slice(m..m + 1), Some(&bias));
+                assert_same_bits(&alone, &whole[m * rows..][..rows]);
+            }
+            for granularity in [16, 32, 48, 112] {
+                let mut out = vec![f32::NAN; tokens * rows];
+                pool.columns(&mut out, rows, granularity, &|mut out| {
+                    gemm_of(kernels, block)(weights.view(), x.view(), Some(&bias), &mut out);
+                });
+                assert_same_bits(&out, &whole);
+            }
+        }
+    });
+}
+
+#[test]
+fn float_products_are_as_defined() {
+    for_each_kernel(|kernels| {
+        for rows in [1, 2, 3, 5, 16, 17] {
+            for cols in [1, 15, 16, 17, 80, 256] {
+                let (w, bias) = (values(rows * cols, 7), values(rows, 8));
+                for tokens in 1..6 {
+                    let x = values(tokens * cols, 9);
+                    let mut expected = Vec::new();
+                    for x in x.chunks_exact(cols) {
+                        expected.extend(
+                            w.chunks_exact(cols)
+                                .zip(&bias)
+                                .map(|(w, bias)| dot(w, x) + bias),
+                        );
+                    }
+                    let mut out = vec![f32::NAN; tokens * rows];
+                    (kernels.gemm_f32)(
+                        &w,
+                        cols,
+                        &x,
+                        Some(&bias),
+                        &mut ColumnsMut::whole(&mut out, rows),
+                    );
+                    assert_same_bits(&out, &expected);
+
+                    let mut out = vec![f32::NAN; tokens * rows];
+                    ThreadPool::new(2).columns(&mut out, rows, 3, &|mut out| {
+                        (kernels.gemm_f32)(&w, cols, &x, Some(&bias), &mut out);
+                    });
+                    assert_same_bits(&out, &expected);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    for_each_kernel(|kernels| {
+        let weights = Packed::new(BlockType::Q8_0, &values(32 * 64, 1), 32, 64);
+        let x = Activations::new(kernels, &values(2 * 64, 2), 64);
+        let refused = |w: PackedView<'_>,
+                       x: super::ActivationsView<'_>,
+                       bias: Option<&[f32]>,
+                       width: usize| {
+            let call = || {
+                let mut out = vec![0.0; 2 * width];
+                (kernels.gemm_q8_0)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
+            };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+        };
+        let (w, x) = (weights.view(), x.view());
+        assert!(!refused(w, x, None, 32));
+        assert!(refused(w, x, None, 33), "more columns than the product has");
+        assert!(
+            refused(w, x, Some(&[0.0; 31]), 32),
+            "a bias of another length"
+        );
+        assert!(
+            refused(PackedView { rows: 48, ..w }, x, None, 32),
+            "a view that lies about its rows"
+        );
+        assert!(
+            refused(
+                PackedView {
+                    block: BlockType::Q4_0,
+                    ..w
+                },
+                x,
+                None,
+                32
+            ),
+            "another type of weights"
+        );
+        assert!(
+            refused(w, super::ActivationsView { rows: 3, ..x }, None, 32),
+            "a view that lies about its tokens"
+        );
+        assert!(
+            refused(
+                w,
+                super::ActivationsView {
+                    sums: &x.sums[1..],
+                    ..x
+                },
+                None,
+                32
+            ),
+            "sums are missing"
+        );
+    });
+}
+
+#[test]
+fn activations_are_quantised_to_nearest() {
+    let cols = 4 * BLOCK;
+    let mut x = values(cols, 10);
+    x[BLOCK..2 * BLOCK].fill(0.0);
+    x[2 * BLOCK..3 * BLOCK].iter_mut().for_each(|v| *v *= 1e-39);
+    // 127 is the largest: the scale is 1, and halves are rounded to even.
+    x[3 * BLOCK..][..6].copy_from_slice(&[127.0, 0.5, 1.5, -0.5, -2.5, -127.0]);
+    for_each_kernel(|kernels| {
+        let found = Activations::new(kernels, &x, cols);
+        assert_eq!(
+            found,
+            Activations::new(Kernels::for_isa(Isa::Scalar).unwrap(), &x, cols)
+        );
+        assert_eq!(found.quants[3 * BLOCK..][..6], [127, 0, 2, 0, -2, -127]);
+        assert_eq!(
+            found.scales[1..],
+            [0.0, 0.0, 1.0],
+            "zeros, and what is too small to be inverted"
+        );
+        assert!(found.quants[BLOCK..3 * BLOCK].iter().all(|&q| q == 0));
+        let largest = x[..BLOCK].iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        for (&x, &q) in x.iter().zip(&found.quants[..BLOCK]) {
+            assert!((x - f32::from(q) * largest / 127.0).abs() <= largest / 254.0 * 1.0001);
+        }
+        for (sum, block) in found.sums.iter().zip(found.quants.chunks_exact(BLOCK)) {
+            assert_eq!(*sum, block.iter().map(|&q| i32::from(q)).sum::<i32>());
+        }
+        // Not numbers: any result will do, as long as quants stay in range.
+        let odd = Activations::new(
+            kernels,
+            &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8),
+            BLOCK,
+        );
+        assert!(odd.quants.iter().all(|&q| q != i8::MIN));
+    });
+}
+
+/// The operations on one row, each as `(name, its result for rows made of the seed)`.
+fn row_operations(kernels: Kernels, n: usize, seed: u64) -> Vec<(&'static str, Vec<f32>)> {
+    let x: Vec<f32> = values(n, seed).iter().map(|v| v * 6.0).collect();
+    let (weight, bias) = (values(n, seed + 1), values(n, seed + 2));
+    let keys = values(5 * (n + 3), seed + 3);
+    let out = |f: &dyn Fn(&mut [f32])| {
+        let mut y = x.clone();
+        f(&mut y);
+        y
+    };
+    let scores = |f: &dyn Fn(&mut [f32])| {
+        let mut y = vec![0.25; 5];
+        f(&mut y);
+        y
+    };
+    vec![
+        (
+            "layer_norm",
+            out(&|y| (kernels.layer_norm)(&x, &weight, &bias, 1e-5, y)),
+        ),
+        (
+            "rms_norm",
+            out(&|y| (kernels.rms_norm)(&x, &weight, 1e-5, y)),
+        ),
+        ("max", vec![(kernels.max)(&x)]),
+        ("softmax", out(&|y| (kernels.softmax)(y))),
+        ("log_sum_exp", vec![(kernels.log_sum_exp)(&x)]),
+        ("relu", out(&|y| (kernels.activate)(Activation::Relu, y))),
+        ("silu", out(&|y| (kernels.activate)(Activation::Silu, y))),
+        ("gelu", out(&|y| (kernels.activate)(Activation::Gelu, y))),
+        ("add", out(&|y| (kernels.add)(&weight, y))),
+        (
+            "attention_scores",
+            scores(&|y| (kernels.attention_scores)(&x, &keys, n + 3, 0.125, y)),
+        ),
+        (
+            "attention_values",
+            out(&|y| (kernels.attention_values)(&[0.5, 0.3, -0.2, 0.1, 0.0], &keys, n + 3, y)),
+        ),
+    ]
+}
+
+#[test]
+fn row_operations_have_the_same_bits_everywhere() {
+    for n in LENGTHS {
+        let expected = row_operations(Kernels::for_isa(Isa::Scalar).unwrap(), n, 11);
+        for_each_kernel(|kernels| {
+            for ((name, found), (_, expected)) in
+                row_operations(kernels, n, 11).iter().zip(&expected)
+            {
+                eprintln!("{name} of {n}");
+                assert_same_bits(found, expected);
+            }
+        });
+    }
+}
+
+#[test]
+fn row_operations_are_close_to_their_definitions() {
+    let scalar = Kernels::for_isa(Isa::Scalar).unwrap();
+    for n in LENGTHS {
+        let x: Vec<f64> = values(n, 11).iter().map(|&v| f64::from(v * 6.0)).collect();
+        let [weight, bias] = [12, 13].map(|seed| {
+            values(n, seed)
+                .into_iter()
+                .map(f64::from)
+                .collect::<Vec<_>>()
+        });
+        let keys: Vec<f64> = values(5 * (n + 3), 14).into_iter().map(f64::from).collect();
+        let len = n as f64;
+        let mean = x.iter().sum::<f64>() / len;
+        let deviation = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / len + 1e-5).sqrt();
+        let rms = (x.iter().map(|v| v * v).sum::<f64>() / len + 1e-5).sqrt();
+        let sum = x.iter().map(|v| v.exp()).sum::<f64>();
+        let map = |f: &dyn Fn(usize) -> f64| (0..n).map(f).collect::<Vec<_>>();
+        let definitions = [
+            (
+                "layer_norm",
+                map(&|i| (x[i] - mean) / deviation * weight[i] + bias[i]),
+            ),
+            ("rms_norm", map(&|i| x[i] / rms * weight[i])),
+            (
+                "max",
+                vec![x.iter().copied().fold(f64::NEG_INFINITY, f64::max)],
+            ),
+            ("softmax", map(&|i| x[i].exp() / sum)),
+            ("log_sum_exp", vec![sum.ln()]),
+            ("relu", map(&|i| x[i].max(0.0))),
+            ("silu", map(&|i| x[i] / (1.0 + (-x[i]).exp()))),
+            ("gelu", map(&|i| x[i] * normal_distribution(x[i]))),
+            ("add", map(&|i| x[i] + weight[i])),
+            (
+                "attention_scores",
+                (0..5)
+                    .map(|k| 0.125 * map(&|i| x[i] * keys[k * (n + 3) + i]).iter().sum::<f64>())
+                    .collect(),
+            ),
+            (
+                "attention_values",
+                map(&|i| {
+                    let p = [0.5, 0.3, -0.2, 0.1, 0.0];
+                    x[i] + p
+                        .iter()
+                        .enumerate()
+                        .map(|(k, p)| p * keys[k * (n + 3) + i])
+                        .sum::<f64>()
+                }),
+            ),
+        ];
+        for ((name, found), (same_name, expected)) in
+            row_operations(scalar, n, 11).iter().zip(&definitions)
+        {
+            assert_eq!(name, same_name);
+            for (a, b) in found.iter().zip(expected) {
+                assert!(
+                    (f64::from(*a) - b).abs() < 1e-5,
+                    "{name} of {n}: {a} instead of {b}"
+                );
+            }
+        }
+    }
+}
+
+/// The normal distribution by its Taylor series around 0 (x up to 7 or so) in float64.
+fn normal_distribution(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for k in 1..200 {
+        term *= x * x / (2.0 * f64::from(k) + 1.0);
+        sum += term;
+    }
+    0.5 + (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * sum
+}
+
+#[test]
+fn exp_is_within_an_ulp() {
+    for i in -87_000..=88_700 {
+        let x = i as f32 / 1000.0;
+        let exact = f64::from(x).exp() as f32;
+        assert!(
+            ulps(generic::exp(x), exact) <= 1,
+            "exp({x}) = {:e}, not {exact:e}",
+            generic::exp(x)
+        );
+    }
+    // Subnormal results.
+    for i in 87_000..104_500 {
+        let x = -i as f32 / 1000.0;
+        assert!(
+            ulps(generic::exp(x), f64::from(x).exp() as f32) <= 1,
+            "exp({x})"
+        );
+    }
+    assert_eq!(generic::exp(0.0), 1.0);
+    assert_eq!(generic::exp(f32::NEG_INFINITY), 0.0);
+    assert_eq!(generic::exp(-1000.0), 0.0);
+    assert_eq!(generic::exp(f32::INFINITY), f32::INFINITY);
+    assert_eq!(generic::exp(88.73), f32::INFINITY);
+    assert!(generic::exp(f32::NAN).is_nan());
+}
+
+#[test]
+fn gelu_and_silu_are_accurate() {
+    for i in -6000..=6000 {
+        let x = i as f32 / 1000.0;
+        let wide = f64::from(x);
+        let gelu = wide * normal_distribution(wide);
+        let error = (f64::from(generic::gelu(x)) - gelu).abs();
+        assert!(
+            error <= 4e-7 * gelu.abs().max(0.01),
+            "gelu({x}): error {error:e}"
+        );
+        let silu = wide / (1.0 + (-wide).exp());
+        let error = (f64::from(generic::silu(x)) - silu).abs();
+        assert!(error <= 3e-7 * silu.abs(), "silu({x}): error {error:e}");
+    }
+    assert_eq!(generic::gelu(100.0), 100.0);
+    assert_eq!(generic::gelu(-100.0), 0.0);
+    assert_eq!(generic::silu(-1000.0), 0.0);
+}
+
+#[test]
+fn softmax_and_log_sum_exp_bear_large_values() {
+    for_each_kernel(|kernels| {
+        let mut x = [1000.0, f32::NEG_INFINITY, 1000.0, -1000.0];
+        assert_eq!((kernels.log_sum_exp)(&x), 1000.0 + 2.0f32.ln());
+        (kernels.softmax)(&mut x);
+        assert_eq!(x, [0.5, 0.0, 0.5, 0.0]);
+        assert_eq!((kernels.max)(&[]), f32::NEG_INFINITY);
+        assert_eq!((kernels.max)(&[-3.0, f32::NAN, -1.0]), -1.0);
+    });
+}
+
+#[test]
+fn tables_are_found_by_name() {
+    assert_eq!(
+        Kernels::all().next().map(|kernels| kernels.isa),
+        Some(Isa::Scalar)
+    );
+    assert_eq!(Kernels::named("scalar").unwrap().isa, Isa::Scalar);
+    let unknown = Kernels::named("mmx").unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod"
+    );
+    let elsewhere = if cfg!(target_arch = "x86_64") {
+        "neon"
+    } else {
+        "avx2"
+    };
+    let error = Kernels::named(elsewhere).unwrap_err();
+    assert!(matches!(error, crate::Error::Unsupported(_)), "{error}");
+    assert!(error.to_string().contains("can run scalar"), "{error}");
+    for kernels in Kernels::all() {
+        assert_eq!(Kernels::named(kernels.isa.name()).unwrap().isa, kernels.isa);
+    }
+}

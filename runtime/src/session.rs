@@ -1,0 +1,141 @@
+//! The native backend: a plan plus scratch memory, behind the [`Model`] trait.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::cache::{CacheShape, KvCache, Memory};
+use crate::layer::{Scratch, sized};
+use crate::model::{EncoderDecoder, Logits, Model, Row, State};
+use crate::ops::Machine;
+use crate::plan::EncoderDecoderPlan;
+use crate::spec::StackSpec;
+use crate::threads::ThreadPool;
+use crate::{Error, Result, Token, decoder, encoder};
+
+/// One sequence of an encoder-decoder model: the encoded source it reads and the tokens it has written.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    pub(crate) memory: Arc<Memory>,
+    /// This sequence's rows of `memory`.
+    pub(crate) source: Range<usize>,
+    pub(crate) cache: KvCache,
+}
+
+impl State for Sequence {
+    fn fork(&self) -> Self {
+        self.clone()
+    }
+
+    fn position(&self) -> usize {
+        self.cache.positions()
+    }
+
+    fn truncate(&mut self, position: usize) -> usize {
+        self.cache.truncate(position);
+        self.cache.positions()
+    }
+}
+
+/// Runs a plan: owns the scratch memory of one forward pass at a time. Sequences may be used with any session of the
+/// same plan.
+pub struct EncoderDecoderSession {
+    plan: Arc<EncoderDecoderPlan>,
+    pool: Arc<ThreadPool>,
+    scratch: Scratch,
+    at: Vec<(usize, usize)>,
+}
+
+impl std::fmt::Debug for EncoderDecoderSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncoderDecoderSession").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl EncoderDecoderSession {
+    /// A session that computes on the threads of `pool`.
+    pub fn new(plan: Arc<EncoderDecoderPlan>, pool: Arc<ThreadPool>) -> Self {
+        Self { plan, pool, scratch: Scratch::default(), at: Vec::new() }
+    }
+
+    /// As [`EncoderDecoder::encode`], returning the encoder's output itself, `[tokens of all sources, dim]`: for
+    /// parity tests and embeddings.
+    ///
+    /// # Errors
+    /// As [`EncoderDecoder::encode`].
+    pub fn encoder_output(&mut self, sources: &[&[Token]]) -> Result<Vec<f32>> {
+        let rows = self.run_encoder(sources)?.last().map_or(0, |range| range.end);
+        let dim = self.plan.spec().encoder.dim;
+        Ok(self.scratch.x[..rows * dim].to_vec())
+    }
+
+    fn run_encoder(&mut self, sources: &[&[Token]]) -> Result<Vec<Range<usize>>> {
+        let spec = &self.plan.spec().encoder;
+        for source in sources {
+            check_tokens(spec, source, 0)?;
+        }
+        let machine = Machine { kernels: self.plan.kernels(), pool: &self.pool };
+        Ok(encoder::encode(machine, &self.plan.encoder, spec.dim, sources, &mut self.scratch))
+    }
+}
+
+/// Refuses tokens that the model does not have, and more of them than it has positions for.
+fn check_tokens(spec: &StackSpec, tokens: &[Token], first: usize) -> Result<()> {
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= spec.vocab) {
+        return Err(Error::BadRequest(format!("token {token} is outside the vocabulary of {}", spec.vocab)));
+    }
+    let end = first + tokens.len();
+    if tokens.is_empty() || end > spec.max_positions {
+        let limit = spec.max_positions;
+        return Err(Error::BadRequest(format!("a sequence of {end} tokens: the model takes 1 to {limit}")));
+    }
+    Ok(())
+}
+
+impl Model for EncoderDecoderSession {
+    type State = Sequence;
+
+    fn vocab(&self) -> usize {
+        self.plan.spec().decoder.vocab
+    }
+
+    fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
+        let Self { plan, pool, scratch, at } = self;
+        let spec = &plan.spec().decoder;
+        for row in rows.iter() {
+            check_tokens(spec, row.tokens, row.state.position())?;
+        }
+        let machine = Machine { kernels: plan.kernels(), pool };
+        decoder::decode(machine, &plan.decoder, spec.dim, rows, at, scratch);
+        let Scratch { x, activations, .. } = scratch;
+        let input = activations.prepare(machine, &x[..rows.len() * spec.dim], spec.dim, &[&plan.output]);
+        plan.output.forward(machine, input, logits.reset(rows.len(), spec.vocab));
+        Ok(())
+    }
+}
+
+impl EncoderDecoder for EncoderDecoderSession {
+    fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
+        let ranges = self.run_encoder(sources)?;
+        let Self { plan, pool, scratch, .. } = self;
+        let machine = Machine { kernels: plan.kernels(), pool };
+        let dim = plan.spec().decoder.dim;
+        let rows = ranges.last().map_or(0, |range| range.end);
+        let maps: Vec<_> = plan.decoder.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
+        let users: Vec<_> = maps.iter().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
+        let Scratch { x, activations, .. } = scratch;
+        let input = activations.prepare(machine, sized(x, rows * dim), dim, &users);
+        let layers = maps
+            .iter()
+            .map(|(cross, _)| {
+                let (mut keys, mut values) = (vec![0.0; rows * dim], vec![0.0; rows * dim]);
+                cross.key.forward(machine, input, &mut keys);
+                cross.value.forward(machine, input, &mut values);
+                (keys, values)
+            })
+            .collect();
+        let memory = Arc::new(Memory { dim, layers });
+        let shape = CacheShape { layers: plan.decoder.layers.len(), dim };
+        let sequence = |source| Sequence { memory: memory.clone(), source, cache: KvCache::new(shape) };
+        Ok(ranges.into_iter().map(sequence).collect())
+    }
+}

@@ -1,0 +1,92 @@
+//! Writing safetensors, tensor by tensor, so that no more than one tensor is ever in memory.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::Encoding;
+use super::safetensors::{PACKED_KEY, PackedEntry};
+use crate::quant::packed_len;
+
+/// Data starts at, and every tensor's data is padded to, a multiple of this many bytes, so that mapped SIMD loads
+/// never straddle cache lines.
+const ALIGNMENT: usize = 64;
+
+/// The bytes of a tensor, made when it is written.
+pub type Content<'a> = Box<dyn Fn() -> Vec<u8> + 'a>;
+
+/// A tensor to write.
+pub struct TensorToWrite<'a> {
+    /// Its name.
+    pub name: String,
+    /// How its bytes are to be read.
+    pub encoding: Encoding,
+    /// Dimensions, slowest first.
+    pub shape: Vec<usize>,
+    /// Makes the bytes; their number follows from encoding and shape.
+    pub content: Content<'a>,
+}
+
+impl TensorToWrite<'_> {
+    fn byte_len(&self) -> Option<usize> {
+        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        match (self.encoding, self.shape.as_slice()) {
+            (Encoding::F32, _) => count.checked_mul(4),
+            (Encoding::F16 | Encoding::Bf16, _) => count.checked_mul(2),
+            (Encoding::Packed(block), &[rows, cols]) => packed_len(block, rows, cols),
+            (Encoding::Packed(_), _) => None,
+        }
+    }
+}
+
+/// Writes a safetensors file to `out`, tensors in the given order, with `metadata` in its header.
+///
+/// safetensors forbids holes between tensors, so a tensor whose size is not a multiple of 64 bytes leaves the next
+/// ones unaligned: give the matrices first.
+///
+/// # Errors
+/// `out` cannot be written.
+///
+/// # Panics
+/// A tensor's content has another length than its shape says, or its size overflows.
+pub fn write_safetensors(
+    out: &mut impl Write,
+    tensors: &[TensorToWrite<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<()> {
+    let mut header = serde_json::Map::new();
+    let mut packed = BTreeMap::new();
+    let mut offset = 0;
+    for tensor in tensors {
+        let len = tensor.byte_len().expect("tensor size fits memory");
+        let (dtype, shape) = match (tensor.encoding, tensor.shape.as_slice()) {
+            (Encoding::F32, shape) => ("F32", shape.to_vec()),
+            (Encoding::F16, shape) => ("F16", shape.to_vec()),
+            (Encoding::Bf16, shape) => ("BF16", shape.to_vec()),
+            (Encoding::Packed(block), shape) => {
+                let shape = shape.try_into().expect("packed tensors are matrices");
+                packed.insert(&tensor.name, PackedEntry { block: block.name().to_owned(), shape });
+                ("U8", vec![len])
+            }
+        };
+        let entry = serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len]});
+        header.insert(tensor.name.clone(), entry);
+        offset += len;
+    }
+    let mut metadata = metadata.clone();
+    if !packed.is_empty() {
+        metadata.insert(PACKED_KEY.to_owned(), serde_json::to_string(&packed)?);
+    }
+    if !metadata.is_empty() {
+        header.insert("__metadata__".to_owned(), serde_json::to_value(&metadata)?);
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize((header.len() + 8).next_multiple_of(ALIGNMENT) - 8, b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for tensor in tensors {
+        let bytes = (tensor.content)();
+        assert_eq!(Some(bytes.len()), tensor.byte_len(), "content of `{}`", tensor.name);
+        out.write_all(&bytes)?;
+    }
+    out.flush()
+}
