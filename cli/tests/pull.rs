@@ -558,6 +558,13 @@ fn usage() {
               Names of the catalogue, or owner/repo
 
     Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Global options:
           --json
               Print the result as JSON (errors too, on stderr)
 
@@ -566,12 +573,6 @@ fn usage() {
 
           --offline
               Never open a network connection, as HF_HUB_OFFLINE=1
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-      -V, --version
-              Print version
 
     Examples:
       babil pull en-de                          a model of the catalogue (see `babil list`)
