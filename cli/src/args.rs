@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Print the result as JSON (errors too, on stderr)
     #[arg(long, global = true)]

@@ -62,7 +62,7 @@ impl Exit {
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if let Some(error) = cause.downcast_ref::<CatalogueError>() {
             return Some(match error.kind() {
-                Kind::Setting => Self::Usage,
+                Kind::Usage => Self::Usage,
                 Kind::NoModel => Self::NoModel,
                 Kind::BadModel => Self::BadModel,
                 Kind::Network => Self::Network,

@@ -78,7 +78,7 @@ impl Output {
     pub(crate) fn report(&self, error: &anyhow::Error) -> Exit {
         let exit = Exit::of(error);
         if exit != Exit::Success {
-            let message = format!("{error:#}");
+            let message = message(error);
             let text = if self.json {
                 serde_json::json!({ "error": message, "exit_code": exit as u8 }).to_string()
             } else {
@@ -88,6 +88,17 @@ impl Output {
         }
         exit
     }
+}
+
+/// The error and its causes, but none that the text before already tells.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }
 
 /// Sends the log to stderr as `BABIL_LOG` asks; without it there is none.

@@ -157,20 +157,54 @@ fn pulls_what_the_family_needs() {
     let setup = Setup::new();
     let pulled = setup.babil(&["pull", "owner/repo"]).succeeded();
     setup.assert_pulled();
-    insta::assert_snapshot!(pulled.stderr, @r"");
+    insta::assert_snapshot!(pulled.stderr, @"
+    owner/repo: 6 files, 600.11 kB, 6 of them fetched
+    licence of the weights: cc-by-4.0
+    ");
     assert_eq!(pulled.stdout.trim(), format!("[HOME]/hub/models--owner--repo/snapshots/{COMMIT}"));
 
     // Again: nothing is fetched.
     let fetched = setup.hub.fetches().len();
     setup.babil(&["pull", "owner/repo"]).succeeded();
     assert_eq!(setup.hub.fetches().len(), fetched);
-    insta::assert_snapshot!(setup.babil(&["verify", "owner/repo"]).succeeded().stdout, @r"");
-    insta::assert_snapshot!(setup.babil(&["show", "owner/repo"]).succeeded().stdout, @r"");
+    insta::assert_snapshot!(setup.babil(&["verify", "owner/repo"]).succeeded().stdout, @"
+    owner/repo/README.md  21 B  good
+    owner/repo/config.json  23 B  good
+    owner/repo/model.safetensors  600.00 kB  good
+    owner/repo/source.spm  22 B  good
+    owner/repo/target.spm  22 B  good
+    owner/repo/vocab.json  22 B  good
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo"]).succeeded().stdout, @"
+    name        owner/repo
+    repository  owner/repo
+    family      marian
+    licence     not in the catalogue; see the model card
+    state       pulled, 600.15 kB on disk
+    commit      0123456789abcdef0123456789abcdef01234567
+    path        [HOME]/hub/models--owner--repo/snapshots/0123456789abcdef0123456789abcdef01234567
+    file        README.md (21 B)
+    file        config.json (23 B)
+    file        model.safetensors (600.00 kB)
+    file        source.spm (22 B)
+    file        target.spm (22 B)
+    file        vocab.json (22 B)
+    ");
     let list = setup.babil(&["list", "--local"]).succeeded();
-    insta::assert_snapshot!(list.stdout, @r"");
-    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).succeeded().message(), @r"");
+    insta::assert_snapshot!(list.stdout, @"
+    MODEL          LANGUAGES              STATE
+    en-fr (fr-en)  en <-> fr              built in
+    owner/repo     ?                      pulled, 600.15 kB
+    ");
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).succeeded().message(), @"
+    exit 0
+    owner/repo: 6 files deleted, 600.11 kB
+    ");
     assert!(!setup.repository().exists());
-    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).message(), @"
+    exit 3
+    babil: `owner/repo` is not in the cache; get it with `babil pull owner/repo`
+    ");
 }
 
 #[test]
@@ -186,37 +220,42 @@ fn results_as_json() {
     assert_eq!(json(&["list", "--local", "--json"])[1]["name"], "owner/repo");
     assert_eq!(json(&["rm", "owner/repo", "--json"])["removed"]["files"], 6);
     let error = setup.babil(&["verify", "owner/repo", "--json"]);
-    insta::assert_snapshot!(error.message(), @r"");
+    insta::assert_snapshot!(error.message(), @r#"
+    exit 3
+    {"error":"`owner/repo` is not in the cache; get it with `babil pull owner/repo`","exit_code":3}
+    "#);
 }
 
 #[test]
 fn a_killed_pull_continues_where_it_ended() {
-    let setup = Setup::new();
-    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
-    let mut pull = setup.spawn(&["pull", "owner/repo"]);
-    let length = || fs::metadata(setup.incomplete()).map_or(0, |metadata| metadata.len());
-    wait_for("the first part", || length() == 300_000);
-    pull.kill().unwrap();
-    pull.wait().unwrap();
-    setup.assert_not_pulled();
+    for had in [1, 65_536, 300_000, WEIGHTS_SIZE - 1] {
+        let setup = Setup::new();
+        setup.hub.faults(WEIGHTS, [Fault::StallAfter(had)]);
+        let mut pull = setup.spawn(&["pull", "owner/repo"]);
+        wait_for("the first part", || fs::metadata(setup.incomplete()).is_ok_and(|part| part.len() == had as u64));
+        pull.kill().unwrap();
+        pull.wait().unwrap();
+        setup.assert_not_pulled();
 
-    let pulled = setup.babil(&["pull", "owner/repo", "--json"]).succeeded();
-    setup.assert_pulled();
-    assert!(pulled.stdout.contains(r#""origin":"resumed""#), "{}", pulled.stdout);
-    let ranges: Vec<_> = setup.hub.fetches().into_iter().filter(|(file, _)| file == WEIGHTS).map(|(_, r)| r).collect();
-    assert_eq!(ranges, [None, Some("bytes=300000-".to_owned())]);
-    setup.hub.release();
+        let pulled = setup.babil(&["pull", "owner/repo", "--json"]).succeeded();
+        setup.assert_pulled();
+        assert!(pulled.stdout.contains(r#""origin":"resumed""#), "{}", pulled.stdout);
+        let fetches = setup.hub.fetches().into_iter().filter(|(file, _)| file == WEIGHTS);
+        assert_eq!(fetches.map(|(_, range)| range).collect::<Vec<_>>(), [None, Some(format!("bytes={had}-"))]);
+        setup.hub.release();
+    }
 }
 
 #[test]
 fn an_interrupted_pull_says_so_and_keeps_its_part() {
     let setup = Setup::new();
-    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000)]);
+    let drop = Fault::DropAfter(0);
+    setup.hub.faults(WEIGHTS, [Fault::StallAfter(300_000), drop.clone(), drop.clone(), drop]);
     let pull = setup.spawn(&["pull", "owner/repo"]);
     wait_for("the first part", || fs::metadata(setup.incomplete()).is_ok_and(|part| part.len() == 300_000));
     let interrupted = std::process::Command::new("kill").args(["-INT", &pull.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
-    // The interrupt may come before or after the end of the stalled answer; both end the pull.
+    // The stalled answer ends; the pauses between further attempts leave the interrupt time to arrive.
     setup.hub.release();
     let output = pull.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
@@ -248,7 +287,14 @@ fn broken_connections_and_busy_servers_are_retried() {
     setup.hub.faults(WEIGHTS, [Fault::DropAfter(100_000), busy, Fault::Status(503, ""), Fault::DropAfter(100_000)]);
     let pulled = setup.babil(&["pull", "owner/repo"]).succeeded();
     setup.assert_pulled();
-    insta::assert_snapshot!(pulled.stderr, @r"");
+    insta::assert_snapshot!(pulled.stderr, @"
+    [HUB]/owner/repo/resolve/0123456789abcdef0123456789abcdef01234567/model.safetensors: the connection broke after 100000 of 600000 bytes: Peer disconnected; trying again in 0.2 s
+    [CDN]/cdn/model.safetensors: HTTP 429 Too Many Requests; trying again in 0.0 s
+    [CDN]/cdn/model.safetensors: HTTP 503 Service Unavailable; trying again in 1.0 s
+    [HUB]/owner/repo/resolve/0123456789abcdef0123456789abcdef01234567/model.safetensors: the connection broke after 200000 of 600000 bytes: Peer disconnected; trying again in 0.2 s
+    owner/repo: 6 files, 600.11 kB, 6 of them fetched
+    licence of the weights: cc-by-4.0
+    ");
     let ranges: Vec<_> = setup.hub.fetches().into_iter().filter_map(|(_, range)| range).collect();
     assert_eq!(ranges, ["bytes=100000-", "bytes=100000-", "bytes=100000-", "bytes=200000-"]);
 }
@@ -258,7 +304,10 @@ fn a_server_that_stays_down_is_given_up() {
     let setup = Setup::new();
     setup.hub.faults("config.json", vec![Fault::Status(500, "Retry-After: 0\r\n"); 10]);
     let failed = setup.babil(&["pull", "owner/repo", "--quiet"]);
-    insta::assert_snapshot!(failed.message(), @r"");
+    insta::assert_snapshot!(failed.message(), @"
+    exit 6
+    babil: [HUB]/owner/repo/resolve/0123456789abcdef0123456789abcdef01234567/config.json: HTTP 500 Internal Server Error
+    ");
     assert_eq!(setup.hub.fetches().iter().filter(|(file, _)| file == "config.json").count(), 5);
     setup.assert_not_pulled();
 }
@@ -271,7 +320,10 @@ fn a_wrong_checksum_is_refused_and_deleted() {
         let failed = setup.babil(&["pull", "owner/repo"]);
         assert_eq!(failed.code, Some(6));
         if file == "config.json" {
-            insta::assert_snapshot!(failed.message(), @r"");
+            insta::assert_snapshot!(failed.message(), @"
+            exit 6
+            babil: config.json: wrong checksum: expected 5e53645c99be8a3cdf8fb7319c8a4994c879378a, received b97e08ebc7c7f2b80e6c656fa040414065685ca1; the download was deleted, try again
+            ");
         }
         assert!(!setup.incomplete().exists());
         setup.assert_not_pulled();
@@ -284,10 +336,16 @@ fn a_wrong_checksum_is_refused_and_deleted() {
 fn the_token_goes_to_the_hub_alone() {
     let setup = Setup::new();
     setup.hub.require_token("secret");
-    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
+    exit 6
+    babil: the hub refuses access to `owner/repo` (HTTP 401): it is private or gated and needs a token in HF_TOKEN, or there is no such repository
+    ");
     let mut wrong = setup.command(&["pull", "owner/repo"]);
     wrong.env("HF_TOKEN", "wrong");
-    insta::assert_snapshot!(setup.finish(wrong).message(), @r"");
+    insta::assert_snapshot!(setup.finish(wrong).message(), @"
+    exit 6
+    babil: the hub refuses access to `owner/repo` (HTTP 401): the token of HF_TOKEN has no right to read it, or there is no such repository
+    ");
 
     fs::write(setup.home.path().join("token"), "secret\n").unwrap();
     setup.babil(&["pull", "owner/repo"]).succeeded();
@@ -301,15 +359,27 @@ fn the_token_goes_to_the_hub_alone() {
 #[test]
 fn what_the_hub_does_not_have() {
     let setup = Setup::new();
-    insta::assert_snapshot!(setup.babil(&["pull", "owner/other"]).message(), @r"");
-    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo@v2"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/other"]).message(), @"
+    exit 3
+    babil: [HUB] has no `owner/other` at revision `main`
+    ");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo@v2"]).message(), @"
+    exit 3
+    babil: [HUB] has no `owner/repo` at revision `v2`
+    ");
     setup.hub.list_also("generation_config.json");
-    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
+    exit 3
+    babil: [HUB] has no file `generation_config.json` in `owner/repo` at revision `main`
+    ");
 
     let mut files = model();
     files.retain(|file| file.name != WEIGHTS && file.name != "source.spm");
     let setup = Setup::with(files);
-    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
+    exit 4
+    babil: `owner/repo` has no source.spm, model.safetensors or pytorch_model.bin: it is not a model of the marian family that babil can load
+    ");
 }
 
 #[test]
@@ -320,12 +390,18 @@ fn hostile_names_are_refused() {
         let failed = setup.babil(&["pull", "owner/repo"]);
         assert_eq!(failed.code, Some(6), "{}", failed.stderr);
         if name.starts_with("..") {
-            insta::assert_snapshot!(failed.message(), @r"");
+            insta::assert_snapshot!(failed.message(), @r#"
+            exit 6
+            babil: [HUB]/api/models/owner/repo/revision/main: the answer cannot be used: the file name "../../evil" leads out of the repository
+            "#);
         }
         assert!(names(setup.home.path()).is_empty(), "nothing was written");
     }
     let setup = Setup::new();
-    insta::assert_snapshot!(setup.babil(&["pull", "../evil"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "../evil"]).message(), @"
+    exit 3
+    babil: unknown model `../evil`: not in the catalogue (`babil list`), not a path, and not of the form owner/repo
+    ");
 }
 
 #[test]
@@ -341,7 +417,10 @@ fn a_full_disk_keeps_the_part() {
     let part = fs::metadata(setup.incomplete()).unwrap().len();
     assert!(part > 0);
     let message = failed.message().replace(&(WEIGHTS_SIZE as u64 - part).to_string(), "[BYTES]");
-    insta::assert_snapshot!(message, @r"");
+    insta::assert_snapshot!(message, @"
+    exit 7
+    babil: no space left for model.safetensors: [BYTES] more bytes are needed in [HOME]/hub/models--owner--repo/blobs; the part so far is kept
+    ");
     setup.assert_not_pulled();
     setup.babil(&["pull", "owner/repo"]).succeeded();
     setup.assert_pulled();
@@ -354,7 +433,10 @@ fn a_cache_that_cannot_be_written() {
     fs::write(setup.home.path().join("file"), "").unwrap();
     let mut command = setup.command(&["pull", "owner/repo"]);
     command.env("HF_HUB_CACHE", setup.home.path().join("file/hub"));
-    insta::assert_snapshot!(setup.finish(command).message(), @r"");
+    insta::assert_snapshot!(setup.finish(command).message(), @"
+    exit 7
+    babil: cannot create [HOME]/file/hub/models--owner--repo/blobs: Not a directory (os error 20)
+    ");
 }
 
 #[test]
@@ -367,7 +449,10 @@ fn two_pulls_at_once_share_the_work() {
     let heads = || setup.hub.requests().iter().filter(|r| r.method == "HEAD" && r.path.ends_with(WEIGHTS)).count();
     wait_for("the second pull", || heads() == 2);
     let busy = setup.babil(&["rm", "owner/repo"]);
-    insta::assert_snapshot!(busy.message(), @r"");
+    insta::assert_snapshot!(busy.message(), @"
+    exit 7
+    babil: `owner/repo` is being downloaded by another process
+    ");
     setup.hub.release();
     for pull in [first, second] {
         let output = pull.wait_with_output().unwrap();
@@ -381,7 +466,10 @@ fn two_pulls_at_once_share_the_work() {
 #[test]
 fn offline_means_no_request() {
     let setup = Setup::new();
-    insta::assert_snapshot!(setup.babil(&["--offline", "pull", "owner/repo"]).message(), @r"");
+    insta::assert_snapshot!(setup.babil(&["--offline", "pull", "owner/repo"]).message(), @"
+    exit 6
+    babil: offline (--offline or HF_HUB_OFFLINE): cannot fetch `owner/repo`
+    ");
     let mut by_variable = setup.command(&["pull", "owner/repo"]);
     by_variable.env("HF_HUB_OFFLINE", "1");
     assert_eq!(setup.finish(by_variable).code, Some(6));
@@ -401,7 +489,15 @@ fn verify_finds_damage_and_a_new_pull_repairs_it() {
     let path = setup.snapshot().join("vocab.json");
     fs::write(&path, "CONTENT of vocab.json\n").unwrap();
     let verified = setup.babil(&["verify"]);
-    insta::assert_snapshot!(verified.stdout + &verified.stderr, @r"");
+    insta::assert_snapshot!(verified.stdout + &verified.stderr, @"
+    owner/repo/README.md  21 B  good
+    owner/repo/config.json  23 B  good
+    owner/repo/model.safetensors  600.00 kB  good
+    owner/repo/source.spm  22 B  good
+    owner/repo/target.spm  22 B  good
+    owner/repo/vocab.json  22 B  DAMAGED: is 79359e8601a1754cb354e4355a75ef42250e63b5, should be c900bdf26d26388e1785208205d939eca6c7ff53
+    babil: `owner/repo`: 1 damaged file; run `babil rm owner/repo` and `babil pull owner/repo`
+    ");
     assert_eq!(verified.code, Some(4));
     setup.babil(&["rm", "owner/repo"]).succeeded();
     setup.babil(&["pull", "owner/repo"]).succeeded();
@@ -425,21 +521,38 @@ fn rm_keeps_what_another_revision_uses() {
 #[test]
 fn the_built_in_model_needs_nothing() {
     let setup = Setup::new();
-    insta::assert_snapshot!(setup.babil(&["pull", "en-fr"]).message(), @r"");
-    insta::assert_snapshot!(setup.babil(&["rm", "fr-en"]).message(), @r"");
-    insta::assert_snapshot!(setup.babil(&["show", "en-fr"]).stdout, @r"");
+    insta::assert_snapshot!(setup.babil(&["pull", "en-fr"]).message(), @"
+    exit 0
+    en-fr is built in: nothing to pull
+    ");
+    insta::assert_snapshot!(setup.babil(&["rm", "fr-en"]).message(), @"
+    exit 2
+    babil: `en-fr` is built in: there is nothing to remove
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", "en-fr"]).stdout, @"
+    name        en-fr
+    about       The translator inside babil, both directions
+    state       built in
+    languages   en <-> fr
+    ");
     assert!(setup.hub.requests().is_empty());
 }
 
 #[test]
 fn usage() {
     let setup = Setup::new();
-    insta::assert_snapshot!(setup.babil(&["--help"]).succeeded().stdout, @r"");
-    insta::assert_snapshot!(setup.babil(&["pull", "--help"]).succeeded().stdout, @r"");
+    let help = setup.babil(&["--help"]).succeeded().stdout;
+    assert!(help.contains("Exit codes:") && help.contains("HF_HUB_OFFLINE"), "{help}");
+    for command in ["pull", "list", "show", "verify", "rm"] {
+        assert!(setup.babil(&[command, "--help"]).succeeded().stdout.contains("Examples:"), "{command}");
+    }
     assert_eq!(setup.babil(&["pull"]).code, Some(2));
     let mut bad_endpoint = setup.command(&["pull", "owner/repo"]);
     bad_endpoint.env("HF_ENDPOINT", "nonsense");
-    insta::assert_snapshot!(setup.finish(bad_endpoint).message(), @r"");
+    insta::assert_snapshot!(setup.finish(bad_endpoint).message(), @"
+    exit 2
+    babil: HF_ENDPOINT: `nonsense` is not an http or https address
+    ");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process;
 
 use anyhow::Result;
 use babil_models::OpenOptions;
+use babil_runtime::kernels::Kernels;
 use clap::Args;
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ struct Report {
     os: &'static str,
     arch: &'static str,
     cpu_features: Vec<&'static str>,
-    instruction_set: String,
+    instruction_set: Option<&'static str>,
     threads: usize,
     memory: Option<Memory>,
     cache: Option<Cache>,
@@ -67,12 +68,14 @@ impl Report {
         let bundled_model = babil_models::open_translator(&OpenOptions::default())
             .map_err(|error| problems.push(format!("the built-in model does not open: {error}")))
             .is_ok();
+        let instruction_set = Kernels::from_env().map(|kernels| kernels.isa.name());
+        let instruction_set = instruction_set.map_err(|error| problems.push(error.to_string())).ok();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cpu_features: cpu_features(),
-            instruction_set: instruction_set(),
+            instruction_set,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| Memory::parse(&text)),
             cache,
@@ -99,7 +102,7 @@ impl Report {
             ("babil", self.version.to_owned()),
             ("system", format!("{} {}", self.os, self.arch)),
             ("CPU features", self.cpu_features.join(" ")),
-            ("instructions", self.instruction_set.clone()),
+            ("instructions", self.instruction_set.unwrap_or("unknown").to_owned()),
             ("threads", self.threads.to_string()),
             ("memory", memory),
             ("cache", cache),
@@ -154,24 +157,6 @@ fn cpu_features() -> Vec<&'static str> {
     return Vec::new();
 }
 
-/// The instruction set whose kernels run here.
-fn instruction_set() -> String {
-    let features = cpu_features();
-    let has = |wanted: &[&str]| wanted.iter().all(|feature| features.contains(feature));
-    let name = if has(&["avx512f", "avx512bw", "avx512vl", "avx512vnni"]) {
-        "avx512vnni"
-    } else if has(&["avx2", "fma"]) {
-        "avx2"
-    } else if has(&["dotprod"]) {
-        "dotprod"
-    } else if has(&["neon"]) {
-        "neon"
-    } else {
-        "scalar"
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +175,7 @@ mod tests {
             os: "linux",
             arch: "aarch64",
             cpu_features: vec!["neon", "dotprod"],
-            instruction_set: "dotprod".into(),
+            instruction_set: Some("dotprod"),
             threads: 4,
             memory: Some(Memory { total_bytes: 8_000_000_000, available_bytes: 5_500_000_000 }),
             cache: Some(Cache { path: "/home/me/.cache/huggingface/hub".into(), exists: false, writable: false }),

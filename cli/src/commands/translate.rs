@@ -16,11 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use babil_models::catalogue::{self, Resolved};
 use babil_models::tasks::document::{Document, DocumentError, Job, Pace, Sink, Summary};
 use babil_models::tasks::language::{code_of, english_name};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{Backend, OpenOptions, Quant};
+use babil_models::{Backend, OpenError, OpenOptions, Quant};
 use babil_runtime::Error;
 use clap::{Args, ValueEnum};
 
@@ -236,16 +235,12 @@ pub(crate) fn run(args: TranslateArgs, context: &Context) -> Result<()> {
     translate(&args, context, streams, &open)
 }
 
-/// Opens the model that the name in `options` means.
-fn open(mut options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
-    if let Some(name) = &options.model {
-        options.model = match catalogue::resolve(name)? {
-            Resolved::Bundled => None,
-            Resolved::Directory(path) => Some(path.to_string_lossy().into_owned()),
-            Resolved::NotPulled { .. } => return Err(catalogue::Error::NotPulled { name: name.clone() }.into()),
-        };
-    }
-    Ok(babil_models::open_translator(&options)?)
+/// Opens the model; errors keep the types that [`crate::exit`] knows.
+fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
+    babil_models::open_translator(&options).map_err(|error| match error {
+        OpenError::Catalogue(error) => error.into(),
+        OpenError::Engine(error) => error.into(),
+    })
 }
 
 fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open: Open<'_>) -> Result<()> {

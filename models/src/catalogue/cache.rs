@@ -456,3 +456,94 @@ fn files_below(folder: &Path) -> Result<Vec<String>> {
     }
     Ok(files)
 }
+
+#[cfg(all(test, feature = "pull"))]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    /// `printf 'hello\n' | git hash-object --stdin`
+    const ETAG: &str = "ce013625030ba8dba906f756967f9e9ca394464a";
+
+    /// A cache with the content `hello` as a blob, and its repository.
+    fn cache_with_blob(folder: &Path) -> (CachedRepository, Etag, Entry) {
+        let entry = Catalogue::get().entry("owner/repo").unwrap();
+        let cached = Cache { folder: folder.to_owned() }.repository(entry.repository().unwrap());
+        let etag = Etag::parse(ETAG).unwrap();
+        create_parent(&cached.blob_path(&etag)).unwrap();
+        fs::write(cached.blob_path(&etag), "hello\n").unwrap();
+        (cached, etag, entry)
+    }
+
+    fn conditions(cached: &CachedRepository) -> Vec<Condition> {
+        let reports = cached.verify(&mut |_| ControlFlow::Continue(())).unwrap();
+        reports.into_iter().map(|report| report.condition).collect()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_link_to_their_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cached, etag, entry) = cache_with_blob(folder.path());
+        for file in ["config.json", "below/a/folder.json"] {
+            cached.place(COMMIT, file, &etag).unwrap();
+            cached.place(COMMIT, file, &etag).unwrap();
+            let path = cached.snapshot_path(COMMIT).join(file);
+            assert!(path.is_symlink());
+            assert_eq!(fs::read_to_string(path).unwrap(), "hello\n");
+        }
+        assert_eq!(cached.commit(), None, "without a ref nothing is pulled");
+        cached.set_commit(COMMIT).unwrap();
+        assert_eq!(cached.commit().as_deref(), Some(COMMIT));
+        assert_eq!(conditions(&cached), [Condition::Good, Condition::Good]);
+        assert_eq!(cached.remove(&entry).unwrap(), Removed { files: 1, bytes: 6 });
+        assert!(!cached.folder.exists());
+    }
+
+    #[test]
+    fn without_links_files_are_placed_directly() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cached, etag, entry) = cache_with_blob(folder.path());
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        cached.place_with(COMMIT, "config.json", &etag, no_links).unwrap();
+        cached.place_with(COMMIT, "config.json", &etag, no_links).unwrap();
+        cached.set_commit(COMMIT).unwrap();
+        assert_eq!(fs::read_to_string(cached.snapshot_path(COMMIT).join("config.json")).unwrap(), "hello\n");
+        assert!(cached.has_unlinked(COMMIT, "config.json", 6));
+        assert_eq!(conditions(&cached), [Condition::Unknown]);
+        assert_eq!(cached.remove(&entry).unwrap(), Removed { files: 1, bytes: 6 });
+        assert!(!cached.folder.exists());
+    }
+
+    #[test]
+    fn a_ref_that_holds_no_commit_means_not_pulled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cached, _, _) = cache_with_blob(folder.path());
+        create_parent(&cached.ref_path()).unwrap();
+        for content in ["", "../../..", &COMMIT[1..]] {
+            fs::write(cached.ref_path(), content).unwrap();
+            assert_eq!(cached.snapshot(), None, "{content}");
+        }
+    }
+
+    #[test]
+    fn the_licence_is_read_from_the_card() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cached, _, _) = cache_with_blob(folder.path());
+        cached.set_commit(COMMIT).unwrap();
+        let card = cached.snapshot_path(COMMIT).join("README.md");
+        create_parent(&card).unwrap();
+        fs::write(&card, "---\nlanguage: en\nlicense: cc-by-4.0\n---\n# Model\n").unwrap();
+        assert_eq!(cached.licence().as_deref(), Some("cc-by-4.0"));
+        fs::write(&card, "# Model\nlicense: none\n").unwrap();
+        assert_eq!(cached.licence(), None);
+    }
+
+    #[test]
+    fn file_names_that_leave_their_folder_are_unsafe() {
+        assert!(["a", "a/b.json", "a..b", ".gitattributes"].iter().all(|name| is_safe_file_name(name)));
+        for name in ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a\\b", "C:a", "a\0b", "a\nb"] {
+            assert!(!is_safe_file_name(name), "{name:?}");
+        }
+    }
+}

@@ -149,8 +149,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Errors by what a caller can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Change a setting.
-    Setting,
+    /// Change a setting or the request.
+    Usage,
     /// Choose another model, or pull it.
     NoModel,
     /// The model's files are damaged or of an unknown kind.
@@ -173,10 +173,8 @@ impl Error {
     /// What a caller can do about this error.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Setting { .. } => Kind::Setting,
-            Self::Unknown { .. } | Self::NotPulled { .. } | Self::Bundled { .. } | Self::NotFound { .. } => {
-                Kind::NoModel
-            }
+            Self::Setting { .. } | Self::Bundled { .. } => Kind::Usage,
+            Self::Unknown { .. } | Self::NotPulled { .. } | Self::NotFound { .. } => Kind::NoModel,
             Self::MissingFiles { .. } | Self::Damaged { .. } => Kind::BadModel,
             Self::Unauthorized { .. }
             | Self::Offline { .. }

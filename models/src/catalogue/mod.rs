@@ -1,8 +1,8 @@
 //! From a model's name to its files.
 //!
 //! [`Catalogue`] knows names (`models.toml`), [`resolve`] finds what a name means here and now, [`cache`] holds what
-//! was pulled in the layout that the hub's other clients share, and [`pull`] (feature `pull`) fetches what is missing.
-//! Nothing but `pull` opens a network connection.
+//! was pulled in the layout that the hub's other clients share, and the feature `pull` fetches what is missing; nothing
+//! else opens a network connection.
 
 pub mod cache;
 mod error;

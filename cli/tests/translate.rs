@@ -1,0 +1,243 @@
+//! The `translate`, `doctor`, `completions` and `man` commands of the real binary.
+//!
+//! What needs a model runs only when the built-in one opens; what the command does around its translator is tested
+//! with a fake one beside its source.
+#![cfg(unix)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+
+fn babil(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_babil"));
+    command.args(args).stdin(Stdio::null()).env_remove("BABIL_LOG");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    babil(args).output().unwrap()
+}
+
+fn run_with_stdin(args: &[&str], stdin: &'static [u8]) -> Output {
+    let mut command = babil(args);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // The command may end before it has read everything.
+    let writer = thread::spawn(move || drop(pipe.write_all(stdin)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[track_caller]
+fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
+}
+
+/// Whether this build can translate. A test that needs it returns early otherwise.
+fn has_model() -> bool {
+    static HAS_MODEL: LazyLock<bool> = LazyLock::new(|| {
+        let report: serde_json::Value = serde_json::from_slice(&run(&["doctor", "--json"]).stdout).unwrap();
+        report["bundled_model"] == true
+    });
+    *HAS_MODEL
+}
+
+fn to_french<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    ["translate", "--from", "en", "--to", "fr"].iter().chain(more).copied().collect()
+}
+
+#[test]
+fn help_texts() {
+    for command in ["translate", "doctor", "completions", "man"] {
+        let output = babil(&[command, "--help"]).env("COLUMNS", "100").output().unwrap();
+        assert_exit(&output, 0);
+        insta::assert_snapshot!(format!("help_{command}"), stdout(&output));
+    }
+}
+
+#[test]
+fn wrong_usage_has_its_own_code() {
+    for args in [
+        &["translate", "--beam", "0", "text"][..],
+        &["translate", "--to"],
+        &["translate", "--backend", "abacus", "text"],
+        &["translate", "--to", "fr", "--alternatives", "2", "text"],
+        &["translate", "--to", "fr", "--file", "a", "text"],
+        &["completions", "cobol"],
+    ] {
+        let output = run(args);
+        assert_exit(&output, 2);
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn empty_text_is_an_empty_translation() {
+    let output = run(&to_french(&[""]));
+    assert_exit(&output, 0);
+    assert_eq!(stdout(&output), "");
+    if has_model() {
+        let output = run(&to_french(&[]));
+        assert_exit(&output, 0);
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_is_said_so() {
+    for model in ["no/such/folder/model", "no-such-model", "./missing"] {
+        let output = run(&to_french(&["--model", model, "Hello"]));
+        assert_exit(&output, 3);
+        assert!(stderr(&output).contains(model), "{}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn missing_input_and_taken_output_are_found_before_the_model_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert_exit(&run(&to_french(&["-f", &path("missing.txt")])), 5);
+    fs::write(path("a.txt"), "Hello.\n").unwrap();
+    fs::write(path("a.fr.txt"), "precious").unwrap();
+    assert_exit(&run(&to_french(&[&path("a.txt"), "-o", &path("a.fr.txt")])), 2);
+    assert_exit(&run(&to_french(&[&path("a.txt"), "-o", folder.path().to_str().unwrap()])), 2);
+    assert_eq!(fs::read_to_string(path("a.fr.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn unknown_languages_list_what_there_is() {
+    if !has_model() {
+        return;
+    }
+    let output = run(&["translate", "--to", "elvish", "Hello"]);
+    assert_exit(&output, 5);
+    assert!(stderr(&output).contains("en -> fr"), "{}", stderr(&output));
+}
+
+#[test]
+fn lines_stay_lines_in_order() {
+    if !has_model() {
+        return;
+    }
+    let output = run_with_stdin(&to_french(&[]), b"Hello.\n\n  - Good morning.\n\t42\nThank you.\n");
+    assert_exit(&output, 0);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!((lines[1], lines[3]), ("", "\t42"));
+    assert!(lines[2].starts_with("  - "), "{lines:?}");
+    // Batches do not change what comes out.
+    let alone = run_with_stdin(&to_french(&[]), b"Thank you.\n");
+    assert_eq!(stdout(&alone).trim_end(), lines[4]);
+}
+
+#[test]
+fn bad_bytes_are_named_by_their_offset() {
+    if !has_model() {
+        return;
+    }
+    let output = run_with_stdin(&to_french(&[]), b"Hello.\nGood \xff morning.\n");
+    assert_exit(&output, 5);
+    assert!(stderr(&output).contains("byte 0xFF at byte 12"), "{}", stderr(&output));
+    assert_eq!(stdout(&output).lines().count(), 2);
+}
+
+#[test]
+fn json_lines_are_objects() {
+    if !has_model() {
+        return;
+    }
+    let output = run(&to_french(&["--json", "--alternatives", "2", "Hello. How are you?"]));
+    assert_exit(&output, 0);
+    let objects: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = objects.iter().map(|object| object["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["sentence", "sentence", "summary"]);
+    assert_eq!(objects[0]["alternatives"].as_array().unwrap().len(), 1);
+    assert!(objects[0]["score"].as_f64().unwrap() <= 0.0);
+    assert_eq!(objects[2]["sentences"], 2);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_quietly() {
+    if !has_model() {
+        return;
+    }
+    let mut command = babil(&to_french(&[]));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || drop(pipe.write_all("Good morning.\n".repeat(20_000).as_bytes())));
+    let mut start = [0; 5];
+    child.stdout.take().unwrap().read_exact(&mut start).unwrap(); // as `| head -1` would
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_exit(&output, 0);
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error() {
+    if !has_model() {
+        return;
+    }
+    let output = babil(&to_french(&["Hello."])).stdout(File::create("/dev/full").unwrap()).output().unwrap();
+    assert_exit(&output, 7);
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+    assert_exit(&run(&to_french(&["Hello.", "-o", "/dev/full"])), 7);
+}
+
+#[test]
+fn files_get_names_with_their_language() {
+    if !has_model() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.txt"), "Hello.\n").unwrap();
+    fs::write(path("b.txt"), "Thank you.\n").unwrap();
+    assert_exit(&run(&to_french(&[&path("a.txt"), &path("b.txt")])), 0);
+    assert_ne!(fs::read_to_string(path("a.fr.txt")).unwrap(), "");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    assert_exit(&run(&to_french(&[&path("a.txt"), "-o", &path("no/such/folder.txt")])), 7);
+}
+
+#[test]
+fn doctor_reports() {
+    let home = tempfile::tempdir().unwrap();
+    let output = babil(&["doctor", "--json"]).env_remove("HF_HUB_CACHE").env("HF_HOME", home.path()).output().unwrap();
+    assert_exit(&output, 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(report["cache"]["path"], home.path().join("hub").to_str().unwrap());
+    assert_eq!(report["cache"]["writable"], true);
+    assert!(report["threads"].as_u64().unwrap() > 0);
+    let table = run(&["doctor", "--offline"]);
+    assert!(stdout(&table).lines().any(|line| line == "offline         yes"), "{}", stdout(&table));
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_exit(&output, 0);
+        assert!(stdout(&output).contains("translate"));
+    }
+    assert!(stdout(&run(&["man"])).contains(".TH babil"));
+    let folder = tempfile::tempdir().unwrap();
+    assert_exit(&run(&["man", "--dir", folder.path().to_str().unwrap()]), 0);
+    for page in ["babil.1", "babil-translate.1", "babil-doctor.1"] {
+        assert!(folder.path().join(page).is_file(), "{page}");
+    }
+}
