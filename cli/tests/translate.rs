@@ -6,9 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
 fn babil(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_babil"));
@@ -211,6 +213,29 @@ fn files_get_names_with_their_language() {
     assert_ne!(fs::read_to_string(path("a.fr.txt")).unwrap(), "");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
     assert_exit(&run(&to_french(&[&path("a.txt"), "-o", &path("no/such/folder.txt")])), 7);
+}
+
+#[test]
+fn ctrl_c_keeps_what_is_done() {
+    if !has_model() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.txt"), "Good morning, my friend.\n".repeat(100_000)).unwrap();
+    let mut child =
+        babil(&to_french(&[&path("a.txt"), "-o", &path("out.txt")])).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::metadata(path("out.txt.part")).map_or(0, |part| part.len()) == 0 {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_exit(&output, 130);
+    assert!(stderr(&output).contains("what was translated is in"), "{}", stderr(&output));
+    assert!(fs::read_to_string(path("out.txt.part")).unwrap().ends_with('\n'));
+    assert!(!Path::new(&path("out.txt")).exists());
 }
 
 #[test]

@@ -22,6 +22,7 @@ use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, Translate
 use babil_models::{Backend, OpenError, OpenOptions, Quant};
 use babil_runtime::Error;
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 
 use self::destination::{Destination, OutputFile};
 use self::feed::Feed;
@@ -73,10 +74,10 @@ pub(crate) struct TranslateArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t)]
     backend: BackendArg,
-    /// How float weights are quantised while loading
-    #[arg(long, value_enum, default_value_t)]
-    quant: QuantArg,
-    /// Threads to compute with [default: one per fast core]
+    /// How float weights are quantised while loading [default: q8_0]
+    #[arg(long, value_enum)]
+    quant: Option<QuantArg>,
+    /// Threads to compute with [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Beam width; 1 is greedy [default: the model's own]
@@ -99,12 +100,11 @@ enum BackendArg {
     Candle,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum QuantArg {
     /// Not at all
     F32,
     /// To 8 bits
-    #[default]
     #[value(name = "q8_0")]
     Q8_0,
     /// To 4 bits
@@ -120,7 +120,7 @@ impl TranslateArgs {
                 BackendArg::Cpu => Backend::Cpu,
                 BackendArg::Candle => Backend::Candle,
             },
-            quant: Some(match self.quant {
+            quant: self.quant.map(|quant| match quant {
                 QuantArg::F32 => Quant::F32,
                 QuantArg::Q8_0 => Quant::Q8_0,
                 QuantArg::Q4_0 => Quant::Q4_0,
@@ -174,7 +174,7 @@ impl Source {
                 return Ok(vec![Self::Stdin]);
             }
             let (files, words): (Vec<&OsString>, Vec<_>) =
-                args.inputs.iter().partition(|input| Path::new(input).is_file());
+                args.inputs.iter().partition(|input| is_input(Path::new(input)));
             if let (Some(file), Some(word)) = (files.first(), words.first()) {
                 let problem = format!(
                     "{} is a file and {} is not: use --file for files, or --text for text",
@@ -251,7 +251,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
         destinations.check(&code_of(to))?;
     }
     for path in sources.iter().filter_map(Source::path) {
-        open_input(path)?;
+        check_input(path)?;
     }
     if let [Source::Text(text)] = &sources[..]
         && text.is_empty()
@@ -303,73 +303,82 @@ impl Run<'_> {
             direction::resolve(self.translator.pairs(), self.args.from.as_deref(), self.args.to.as_deref(), &start)?;
         if direction.guessed {
             let language = english_name(&direction.pair.from);
-            output.note(format_args!("{}: {language}, as it seems (--from says otherwise)", source.name()));
+            output.note(format_args!("{} seems to be {language} (--from overrides this)", source.name()));
         }
         let pair = direction.pair;
 
         match destinations.of(source, &pair.to)? {
-            Destination::Stdout => {
-                let mut stdout = io::BufWriter::new(std::mem::replace(&mut self.streams.stdout, Box::new(io::sink())));
-                let bar =
-                    if self.streams.stdout_is_terminal { indicatif::ProgressBar::hidden() } else { self.bar(source) };
-                let result = self.document(source, &mut feed, &pair, &mut stdout, bar);
-                let flushed = stdout.flush();
-                self.streams.stdout = stdout.into_parts().0;
-                let summary = result.map_err(|error| failure(error, source, "stdout"))?;
-                flushed.map_err(|error| failure(DocumentError::Write(error), source, "stdout"))?;
+            Destination::Stdout => self.write_to_stdout(source, &mut feed, &pair),
+            Destination::File(path) => self.write_to_file(&path, source, &mut feed, &pair),
+        }
+    }
+
+    fn write_to_stdout(&mut self, source: &Source, feed: &mut Feed, pair: &LanguagePair) -> Result<Summary> {
+        let mut stdout = io::BufWriter::new(std::mem::replace(&mut self.streams.stdout, Box::new(io::sink())));
+        let result = self.document(source, feed, pair, &mut stdout, self.streams.stdout_is_terminal);
+        let flushed = stdout.flush().map_err(DocumentError::Write);
+        self.streams.stdout = stdout.into_parts().0;
+        result.and_then(|summary| flushed.map(|()| summary)).map_err(|error| failure(error, source, "stdout"))
+    }
+
+    fn write_to_file(&self, path: &Path, source: &Source, feed: &mut Feed, pair: &LanguagePair) -> Result<Summary> {
+        let output = &self.context.output;
+        let name = path.display().to_string();
+        let mut file = OutputFile::create(path)?;
+        match self.document(source, feed, pair, &mut file, false) {
+            Ok(summary) => {
+                file.finish()?;
+                output.note(format_args!("{} -> {name}", source.name()));
                 Ok(summary)
             }
-            Destination::File(path) => {
-                let mut file = OutputFile::create(&path)?;
-                let bar = self.bar(source);
-                let name = path.display().to_string();
-                match self.document(source, &mut feed, &pair, &mut file, bar) {
-                    Ok(summary) => {
-                        file.finish()?;
-                        output.note(format_args!("{} -> {name}", source.name()));
-                        Ok(summary)
-                    }
-                    Err(error) => {
-                        if let Some(part) = file.abandon() {
-                            output.note(format_args!("what was translated is in {}", part.display()));
-                        }
-                        Err(failure(error, source, &name))
-                    }
+            Err(error) => {
+                if let Some(part) = file.abandon() {
+                    output.note(format_args!("what was translated is in {}", part.display()));
                 }
+                Err(failure(error, source, &name))
             }
         }
     }
 
-    /// Feeds the document through the translator into `out`.
+    /// Feeds the document through the translator into `out`, which may be a terminal.
     fn document(
         &self,
         source: &Source,
         feed: &mut Feed,
         pair: &LanguagePair,
         out: &mut dyn Write,
-        bar: indicatif::ProgressBar,
+        terminal: bool,
     ) -> Result<Summary, DocumentError> {
         let json = self.context.output.is_json();
-        let someone_reads = self.streams.stdout_is_terminal && self.args.output.is_none();
-        let live = !json && someone_reads && (matches!(source, Source::Text(_)) || self.streams.stdin_is_terminal);
-        let pace = if live { Pace::Live } else { Pace::default() };
+        let typed = match source {
+            Source::Text(_) => true,
+            Source::File(_) => false,
+            Source::Stdin => self.streams.stdin_is_terminal,
+        };
+        let pace = if typed && terminal && !json { Pace::Live } else { Pace::default() };
         let job = Job { translator: self.translator, pair, options: self.options, pace, cancelled: &interrupted };
+        let bar = if terminal { ProgressBar::hidden() } else { self.bar(source) };
         if json {
-            let mut sink = JsonSink::new(out, source.path(), pair, bar);
-            let summary = pump(job, feed, &mut sink)?;
+            let mut sink = JsonSink::new(out, source.path(), pair, &bar);
+            let result = pump(job, feed, &mut sink);
+            bar.finish_and_clear();
+            let summary = result?;
             sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
             return Ok(summary);
         }
-        let mut sink = TextSink::new(out, bar);
+        let mut sink = TextSink::new(out, &bar);
         let result = pump(job, feed, &mut sink);
-        let ends_open = result.is_err() || matches!(source, Source::Text(_)) || someone_reads;
-        if ends_open {
-            sink.end_line().or_else(|error| if result.is_ok() { Err(DocumentError::Write(error)) } else { Ok(()) })?;
+        bar.finish_and_clear();
+        // A person, or a line that was cut off, gets a line break that the input does not have.
+        if terminal || typed || result.is_err() {
+            let ended = sink.end_line().map_err(DocumentError::Write);
+            return result.and_then(|summary| ended.map(|()| summary));
         }
         result
     }
 
-    fn bar(&self, source: &Source) -> indicatif::ProgressBar {
+    /// How far the document is, by the bytes of its input.
+    fn bar(&self, source: &Source) -> ProgressBar {
         let length = source.path().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
         let bar = match (length, source) {
             (Some(length), _) => self.context.output.bytes_bar(length),
@@ -378,7 +387,7 @@ impl Run<'_> {
                 bar.unset_length();
                 bar
             }
-            _ => indicatif::ProgressBar::hidden(),
+            _ => ProgressBar::hidden(),
         };
         bar.with_message(source.name())
     }
@@ -406,13 +415,25 @@ fn pump(job: Job<'_>, feed: &mut Feed, sink: &mut dyn Sink) -> Result<Summary, D
     }
 }
 
-fn open_input(path: &Path) -> Result<File> {
-    let cannot = |error: io::Error| Error::BadRequest(format!("cannot open {}: {error}", path.display()));
-    let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
+/// Whether an argument names something to read: a file, or a named pipe such as `<(command)`.
+fn is_input(path: &Path) -> bool {
+    path.exists() && !path.is_dir()
+}
+
+/// Finds out early that a file cannot be read.
+fn check_input(path: &Path) -> Result<()> {
+    if path.is_dir() {
         return Err(Error::BadRequest(format!("{} is a folder", path.display())).into());
     }
-    Ok(file)
+    if path.is_file() || !path.exists() {
+        open_input(path)?; // a pipe can be opened only once
+    }
+    Ok(())
+}
+
+fn open_input(path: &Path) -> Result<File> {
+    let cannot = |error: io::Error| Error::BadRequest(format!("cannot open {}: {error}", path.display()));
+    Ok(File::open(path).map_err(cannot)?)
 }
 
 /// The error of a document, with the names of the things it is about.

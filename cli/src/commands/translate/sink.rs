@@ -12,13 +12,13 @@ use serde::Serialize;
 /// Writes the translated document.
 pub(super) struct TextSink<'o> {
     out: &'o mut dyn Write,
-    bar: ProgressBar,
+    bar: &'o ProgressBar,
     /// Whether the last line written has no end yet.
     line_is_open: bool,
 }
 
 impl<'o> TextSink<'o> {
-    pub(super) fn new(out: &'o mut dyn Write, bar: ProgressBar) -> Self {
+    pub(super) fn new(out: &'o mut dyn Write, bar: &'o ProgressBar) -> Self {
         Self { out, bar, line_is_open: false }
     }
 
@@ -54,7 +54,7 @@ pub(super) struct JsonSink<'o> {
     out: &'o mut dyn Write,
     file: Option<String>,
     pair: &'o LanguagePair,
-    bar: ProgressBar,
+    bar: &'o ProgressBar,
 }
 
 #[derive(Serialize)]
@@ -100,7 +100,12 @@ struct SummaryLine<'s> {
 }
 
 impl<'o> JsonSink<'o> {
-    pub(super) fn new(out: &'o mut dyn Write, file: Option<&Path>, pair: &'o LanguagePair, bar: ProgressBar) -> Self {
+    pub(super) fn new(
+        out: &'o mut dyn Write,
+        file: Option<&Path>,
+        pair: &'o LanguagePair,
+        bar: &'o ProgressBar,
+    ) -> Self {
         Self { out, file: file.map(|file| file.display().to_string()), pair, bar }
     }
 

@@ -153,11 +153,10 @@ fn bad_bytes_are_named_and_what_came_before_is_written() {
 #[test]
 fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
     let lines = "some words\n".repeat(10_000);
-    let mut test = Test::default();
-    test.stdout = Stdout { room: 100, error: io::ErrorKind::BrokenPipe, ..Stdout::new() };
+    let with = |error| Test { stdout: Stdout { room: 100, error, ..Stdout::new() }, ..Test::default() };
+    let test = with(io::ErrorKind::BrokenPipe);
     assert_eq!(test.run(&["--to", "fr"], io::Cursor::new(lines.clone())).exit, Exit::Success);
-    test.stdout = Stdout { room: 100, error: io::ErrorKind::StorageFull, ..Stdout::new() };
-    let outcome = test.run(&["--to", "fr"], io::Cursor::new(lines));
+    let outcome = with(io::ErrorKind::StorageFull).run(&["--to", "fr"], io::Cursor::new(lines));
     assert_eq!(outcome.exit, Exit::Disk);
     assert!(outcome.message.starts_with("cannot write stdout: "), "{}", outcome.message);
 }
@@ -239,6 +238,21 @@ fn an_unfinished_file_is_kept_as_a_part() {
     assert_failure(&["--to", "fr", source.to_str().unwrap(), "-o", target.to_str().unwrap()], Exit::BadInput);
     assert!(!target.exists());
     assert_eq!(fs::read_to_string(folder.path().join("out.txt.part")).unwrap(), "ONE\nTW\n");
+}
+
+#[test]
+fn a_named_pipe_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, "one\n").unwrap()
+    });
+    assert_output(&["--to", "fr", pipe.to_str().unwrap()], "", "ONE\n");
+    writer.join().unwrap();
 }
 
 /// Gives a line, then waits until the line's translation was seen.
