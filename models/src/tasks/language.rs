@@ -150,12 +150,76 @@ pub fn english_name(code: &str) -> &str {
 
 /// Which of the languages `candidates` (codes) `text` is most likely written in; `None` when nothing tells, such as
 /// for a text without letters or without any candidate of its script.
+///
+/// A few words have too few letter sequences for statistics, so in a short text common words decide first.
 pub fn guess<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    const SHORT: usize = 120;
+    if text.len() <= SHORT
+        && let Some(code) = guess_by_words(text, candidates)
+    {
+        return Some(code);
+    }
     let known: Vec<(&str, Lang)> = candidates.iter().filter_map(|code| Some((*code, detectable(code)?))).collect();
     let allowed = known.iter().map(|(_, lang)| *lang).collect();
     let found = Detector::with_allowlist(allowed).detect(text)?.lang();
     known.iter().find(|(_, lang)| *lang == found).map(|(code, _)| *code)
 }
+
+/// The one candidate that more of the words in `text` are common in than in any other.
+fn guess_by_words<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).collect();
+    let votes = |code: &str| {
+        let common = COMMON_WORDS.iter().find(|(language, _)| *language == code).map_or("", |(_, words)| words);
+        words.iter().filter(|word| common.split(' ').any(|other| other == **word)).count()
+    };
+    let mut counted: Vec<(usize, &str)> = candidates.iter().map(|code| (votes(code), *code)).collect();
+    counted.sort_by_key(|(votes, _)| std::cmp::Reverse(*votes));
+    match counted[..] {
+        [(votes, code), (second, _), ..] if votes > second => Some(code),
+        _ => None,
+    }
+}
+
+/// Words that are frequent in short texts.
+const COMMON_WORDS: &[(&str, &str)] = &[
+    (
+        "en",
+        "the a an and or is are was i you he she it we they my your his her this that what where when who why how not do \
+         does don to of in for with have has hello hi yes no please thanks thank good morning night luck sorry can will",
+    ),
+    (
+        "fr",
+        "le la les un une des et ou où est sont était je tu il elle on nous vous ils mon ton son ma sa ce cette que qui \
+         quoi quand pourquoi comment ne pas de du en pour avec ai as a bonjour salut oui non merci bonne nuit beaucoup c j \
+         l d s au revoir",
+    ),
+    (
+        "de",
+        "der die das ein eine und oder ist sind war ich du er sie es wir ihr mein dein nicht kein was wo wann wer warum \
+         wie zu von in für mit habe hat hallo ja nein bitte danke guten morgen tag nacht schön",
+    ),
+    (
+        "es",
+        "el la los las un una y o es son está estoy yo tú él ella nosotros mi tu su que qué dónde cuándo quién cómo no de \
+         en para por con hola sí gracias buenos buenas días noches mucho favor",
+    ),
+    (
+        "it",
+        "il lo la gli le un una e o è sono era io tu lui lei noi voi mio tuo che cosa dove quando chi perché come non di \
+         in per con ho ha ciao sì no grazie buongiorno buona notte molto prego",
+    ),
+    (
+        "pt",
+        "o a os as um uma e ou é são está eu tu ele ela nós meu seu que onde quando quem como não de em para por com olá \
+         sim obrigado obrigada bom boa dia noite muito favor",
+    ),
+    (
+        "nl",
+        "de het een en of is zijn was ik jij je hij zij wij mijn niet geen wat waar wanneer wie waarom hoe van in voor met \
+         heb heeft hallo ja nee alsjeblieft dank bedankt goede morgen nacht",
+    ),
+];
 
 /// The detector's name of a language, if it knows it.
 fn detectable(code: &str) -> Option<Lang> {
@@ -191,6 +255,24 @@ mod tests {
         assert_eq!(guess("12345", &["en", "fr"]), None);
         assert_eq!(guess("", &["en", "fr"]), None);
         assert_eq!(guess("これは日本語です", &["en", "ja"]), Some("ja"));
+    }
+
+    #[test]
+    fn common_words_tell_short_texts_apart() {
+        for (text, code) in [
+            ("Hello", "en"),
+            ("Thank you", "en"),
+            ("Yes", "en"),
+            ("Where is it?", "en"),
+            ("Bonjour", "fr"),
+            ("Merci beaucoup", "fr"),
+            ("Où ?", "fr"),
+            ("C'est la vie.", "fr"),
+            ("Guten Tag", "de"),
+            ("Danke", "de"),
+        ] {
+            assert_eq!(guess(text, &["en", "fr", "de"]), Some(code), "{text}");
+        }
     }
 
     #[test]
