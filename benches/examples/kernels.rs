@@ -12,13 +12,7 @@ use babil_runtime::threads::{ColumnsMut, ThreadPool};
 use std::time::{Duration, Instant};
 
 /// A small translator's square-ish layers, its vocabulary, a language model's feed-forward layer and a large vocabulary.
-const SHAPES: [(usize, usize); 5] = [
-    (1024, 256),
-    (256, 1024),
-    (8000, 256),
-    (2048, 512),
-    (58112, 512),
-];
+const SHAPES: [(usize, usize); 5] = [(1024, 256), (256, 1024), (8000, 256), (2048, 512), (58112, 512)];
 const TOKENS: [usize; 4] = [1, 4, 16, 64];
 
 fn main() {
@@ -51,11 +45,7 @@ fn main() {
                     BlockType::Q8_0 => kernels.gemm_q8_0,
                     BlockType::Q4_0 => kernels.gemm_q4_0,
                 };
-                print!(
-                    "{:8} {block:?}  {:>12}",
-                    kernels.isa,
-                    format!("{rows}x{cols}")
-                );
+                print!("{:8} {block:?}  {:>12}", kernels.isa, format!("{rows}x{cols}"));
                 for pool in [None, Some(&pool)] {
                     for m in TOKENS {
                         print!(" {:7.1}", gops(gemm, kernels, w, m, pool));
@@ -73,18 +63,9 @@ fn main() {
                 let x = values(m * cols, 2);
                 let mut out = vec![0.0; m * rows];
                 let time = best(|| {
-                    (kernels.gemm_f32)(
-                        &weights,
-                        cols,
-                        &x,
-                        None,
-                        &mut ColumnsMut::whole(&mut out, rows),
-                    );
+                    (kernels.gemm_f32)(&weights, cols, &x, None, &mut ColumnsMut::whole(&mut out, rows));
                 });
-                print!(
-                    " {:7.1}",
-                    operations(rows, cols, m) / time.as_nanos() as f64
-                );
+                print!(" {:7.1}", operations(rows, cols, m) / time.as_nanos() as f64);
             }
             println!();
         }
@@ -92,24 +73,11 @@ fn main() {
 }
 
 /// Operations per nanosecond of one product, on one thread or on those of `pool`.
-fn gops(
-    gemm: GemmPacked,
-    kernels: Kernels,
-    w: PackedView<'_>,
-    m: usize,
-    pool: Option<&ThreadPool>,
-) -> f64 {
+fn gops(gemm: GemmPacked, kernels: Kernels, w: PackedView<'_>, m: usize, pool: Option<&ThreadPool>) -> f64 {
     let (blocks, x) = (w.cols / BLOCK, values(m * w.cols, 2));
-    let (mut quants, mut scales, mut sums) =
-        (vec![0; x.len()], vec![0.0; m * blocks], vec![0; m * blocks]);
+    let (mut quants, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; m * blocks], vec![0; m * blocks]);
     (kernels.quantize_row)(&x, &mut quants, &mut scales, &mut sums);
-    let x = ActivationsView {
-        rows: m,
-        cols: w.cols,
-        quants: &quants,
-        scales: &scales,
-        sums: &sums,
-    };
+    let x = ActivationsView { rows: m, cols: w.cols, quants: &quants, scales: &scales, sums: &sums };
     let mut out = vec![0.0; m * w.rows];
     let time = best(|| match pool {
         Some(pool) => pool.columns(&mut out, w.rows, 32, &|mut out| gemm(w, x, None, &mut out)),
@@ -138,9 +106,7 @@ fn best(mut f: impl FnMut()) -> Duration {
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     std::iter::repeat_with(next).take(n).collect()

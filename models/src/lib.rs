@@ -13,4 +13,6 @@ mod open;
 pub mod quantize;
 pub mod tasks;
 
-pub use open::{Backend, OpenError, OpenOptions, Quant, open_files, open_translator, packed_folder, plan, translator_spec};
+pub use open::{
+    Backend, OpenError, OpenOptions, Quant, open_files, open_translator, packed_folder, plan, translator_spec,
+};

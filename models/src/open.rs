@@ -140,12 +140,7 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
 ///
 /// # Errors
 /// As [`open_files`].
-pub fn plan(
-    files: &ModelFiles,
-    config: &marian::Config,
-    quant: Quant,
-    kernels: Kernels,
-) -> Result<EncoderDecoderPlan> {
+pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: Kernels) -> Result<EncoderDecoderPlan> {
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let spec = config.spec()?;
     let mut weights = files.weights()?;

@@ -13,11 +13,12 @@ use babil_runtime::Token;
 use babil_runtime::generate::{Generated, generate};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{EncoderDecoder, Logits, Model, Row, State};
-use babil_runtime::plan::EncoderDecoderPlan;
+use babil_runtime::plan::{EncoderDecoderPlan, parameters};
+use babil_runtime::quant::BlockType;
 use babil_runtime::session::EncoderDecoderSession;
 use babil_runtime::spec::{EncoderDecoderSpec, Norm, Pairing, Position};
 use babil_runtime::threads::ThreadPool;
-use babil_runtime::weights::{TensorToWrite, Weights, write_safetensors};
+use babil_runtime::weights::{TensorToWrite, Weights, quantized, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -154,7 +155,10 @@ fn largest_difference(found: &[f32], expected: &[f32], dim: usize) -> f32 {
     let rows = found.chunks_exact(dim).zip(expected.chunks_exact(dim));
     rows.map(|(found, expected)| {
         let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-        found.iter().zip(expected).fold(0f32, |m, (a, b)| if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) })
+        found
+            .iter()
+            .zip(expected)
+            .fold(0f32, |m, (a, b)| if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) })
             / scale
     })
     .fold(0.0, f32::max)
@@ -236,7 +240,7 @@ fn logits_do_not_depend_on_chunks_batches_forks_or_threads() {
 #[test]
 fn every_mutation_is_noticed() {
     let list: Value = serde_json::from_slice(&std::fs::read(folder("MUTATIONS.json")).unwrap()).unwrap();
-    let kernels = *Kernels::all().last().unwrap();
+    let kernels = Kernels::detect();
     let mut left_to_the_script = Vec::new();
     for mutation in list["mutations"].as_array().unwrap() {
         let name = mutation["name"].as_str().unwrap();
@@ -295,7 +299,8 @@ fn mutate(fixture: &mut Fixture, change: &Value) -> Option<Vec<Token>> {
                 }
                 ("generation", "early_stopping") => return None,
                 ("generation", key) => {
-                    let replaced = if value.is_null() && key == "bad_words_ids" { Value::Array(vec![]) } else { value.clone() };
+                    let replaced =
+                        if value.is_null() && key == "bad_words_ids" { Value::Array(vec![]) } else { value.clone() };
                     fixture.generation[key] = replaced;
                     if key == "forced_eos_token_id" {
                         fixture.config[key] = Value::Null;
@@ -305,8 +310,12 @@ fn mutate(fixture: &mut Fixture, change: &Value) -> Option<Vec<Token>> {
                     positions(&mut fixture.spec, |_, pairing, _| *pairing = Pairing::Interleaved);
                 }
                 ("spec", "position_base") => positions(&mut fixture.spec, |base, _, _| *base = 1000.0),
-                ("spec", "encoder_position_offset") => position(&mut fixture.spec.encoder.position, |_, _, first| *first = 1),
-                ("spec", "decoder_position_offset") => position(&mut fixture.spec.decoder.position, |_, _, first| *first = 1),
+                ("spec", "encoder_position_offset") => {
+                    position(&mut fixture.spec.encoder.position, |_, _, first| *first = 1)
+                }
+                ("spec", "decoder_position_offset") => {
+                    position(&mut fixture.spec.decoder.position, |_, _, first| *first = 1)
+                }
                 ("spec", "norm_eps") => {
                     let norm = Norm::Layer { eps: value.as_f64().unwrap() as f32 };
                     for stack in [&mut fixture.spec.encoder, &mut fixture.spec.decoder] {
@@ -316,7 +325,9 @@ fn mutate(fixture: &mut Fixture, change: &Value) -> Option<Vec<Token>> {
                 }
                 ("spec", "attention_scale") => {
                     // Queries that are sqrt(head_dim) times as large undo the scale.
-                    for (stack, prefix) in [(&fixture.spec.encoder, "model.encoder"), (&fixture.spec.decoder, "model.decoder")] {
+                    for (stack, prefix) in
+                        [(&fixture.spec.encoder, "model.encoder"), (&fixture.spec.decoder, "model.decoder")]
+                    {
                         let factor = (stack.layers[0].attention.head_dim as f32).sqrt();
                         let queries = |name: &String| name.starts_with(prefix) && name.contains(".q_proj.");
                         for (_, (_, values)) in fixture.weights.iter_mut().filter(|(name, _)| queries(name)) {
@@ -342,28 +353,30 @@ fn positions(spec: &mut EncoderDecoderSpec, change: impl Fn(&mut f32, &mut Pairi
     position(&mut spec.decoder.position, &change);
 }
 
-/// Quantised weights stay close, and are the same on every instruction set, bit for bit.
+/// Quantised weights give the same bits on every instruction set. (How close they are to float32 is asked of a trained
+/// model, in `bundled.rs`: these random ones, with attention as peaked as it is, are chaotic.)
 #[test]
-fn quantised_models_are_close_and_identical_on_every_instruction_set() {
-    use babil_models::{Quant, plan};
+fn quantised_models_compute_the_same_bits_on_every_instruction_set() {
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     for name in MODELS {
-        let fixture = Fixture::open(name);
-        let files = ModelFiles::Folder(folder(name));
-        let config: Config = files.json("config.json").unwrap().unwrap();
-        let case = &fixture.cases[fixture.cases.len() - 1];
-        // Every activation and weight carries an error of about 1/127 (1/8) of its block's largest value.
-        for (quant, tolerance) in [(Quant::Q8_0, 0.1), (Quant::Q4_0, 1.0)] {
+        for block in [BlockType::Q8_0, BlockType::Q4_0] {
+            let fixture = Fixture::open(name);
+            let files = ModelFiles::Folder(folder(name));
+            let config: Config = files.json("config.json").unwrap().unwrap();
+            let names = Names { shared: config.share_encoder_decoder_embeddings };
+            let float = files.weights().unwrap();
+            let mut bytes = Vec::new();
+            let parameters = parameters(&fixture.spec, &float, &names);
+            write_safetensors(&mut bytes, &quantized(&float, &parameters, block), &BTreeMap::new()).unwrap();
+            let packed = Weights::from_vec(bytes, name).unwrap();
+            let case = &fixture.cases[fixture.cases.len() - 1];
             let mut first: Option<Vec<u32>> = None;
             for kernels in Kernels::all() {
-                let plan = plan(&files, &config, quant, kernels).unwrap();
+                let isa = kernels.isa;
+                let plan = EncoderDecoderPlan::new(fixture.spec.clone(), &packed, &names, kernels).unwrap();
                 let mut session = EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)));
-                let output = session.encoder_output(&[&case.source]).unwrap();
-                let expected = fixture.tensors.get(&format!("encoder.{}", fixture.cases.len() - 1)).unwrap();
-                let difference = largest_difference(&output, &expected.to_f32(), expected.shape()[1]);
-                assert!(difference < tolerance, "{name} {quant:?}: {difference}");
                 let logits = bits(&teacher_forced(&mut session, &case.source, &case.decoder_input));
-                assert!(*first.get_or_insert_with(|| logits.clone()) == logits, "{name} {quant:?} {:?}", kernels.isa);
+                assert!(*first.get_or_insert_with(|| logits.clone()) == logits, "{name} {block:?} on {isa:?}");
             }
         }
     }

@@ -110,11 +110,13 @@ mod tests {
 
     fn tags(cache: &KvCache) -> Vec<f32> {
         let blocks = cache.blocks(1, cache.positions());
-        blocks.flat_map(|b| (0..b.positions).map(move |i| (b.keys[i * 3], b.values[i * 3]))).map(|(k, v)| {
-            assert_eq!(k, -v);
-            k
-        })
-        .collect()
+        blocks
+            .flat_map(|b| (0..b.positions).map(move |i| (b.keys[i * 3], b.values[i * 3])))
+            .map(|(k, v)| {
+                assert_eq!(k, -v);
+                k
+            })
+            .collect()
     }
 
     #[test]

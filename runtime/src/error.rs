@@ -51,18 +51,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An [`Error::Io`] for `path`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+        Self::Io { action, path: path.into(), source }
     }
 
     /// An [`Error::BadFile`].
     pub fn bad_file(file: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::BadFile {
-            file: file.into(),
-            problem: problem.into(),
-        }
+        Self::BadFile { file: file.into(), problem: problem.into() }
     }
 }

@@ -132,7 +132,8 @@ impl<S: State> Search<S> {
                 self.finished.truncate(spec.beam);
             }
         }
-        let running: Vec<_> = candidates.iter().filter(|c| !ends(c) && c.log_prob.is_finite()).take(spec.beam).collect();
+        let running: Vec<_> =
+            candidates.iter().filter(|c| !ends(c) && c.log_prob.is_finite()).take(spec.beam).collect();
         let improvable = match (running.first(), self.finished.last()) {
             (None, _) => false,
             (Some(best), Some(worst)) if self.finished.len() == spec.beam => {
@@ -171,7 +172,8 @@ impl<S: State> Search<S> {
         let best = self.finished.first().map(|best| best.tokens.as_slice());
         let mut all = best.into_iter().chain(self.beams.iter().map(|beam| beam.tokens.as_slice()));
         let Some(first) = all.next() else { return &[] };
-        let common = all.fold(first.len(), |n, other| first.iter().zip(&other[..]).take(n).take_while(|(a, b)| a == b).count());
+        let common =
+            all.fold(first.len(), |n, other| first.iter().zip(&other[..]).take(n).take_while(|(a, b)| a == b).count());
         &first[..common]
     }
 }
@@ -208,8 +210,10 @@ impl Picker {
             }
             let normalizer = all.unwrap_or_else(|| log_sum_exp(row));
             largest(row, count, &mut self.best);
-            let continued = self.best.iter().map(|&(logit, token)| {
-                Candidate { beam: i, token, log_prob: beam.log_prob + (logit - normalizer) }
+            let continued = self.best.iter().map(|&(logit, token)| Candidate {
+                beam: i,
+                token,
+                log_prob: beam.log_prob + (logit - normalizer),
             });
             self.candidates.extend(continued);
         }
@@ -293,7 +297,9 @@ mod tests {
     }
 
     fn fake_logits(seed: u64, history: &[Token]) -> Vec<f32> {
-        let mut hash = history.iter().fold(seed, |h, &t| (h ^ u64::from(t + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+        let mut hash = history
+            .iter()
+            .fold(seed, |h, &t| (h ^ u64::from(t + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
         let mut next = || {
             hash = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31) ^ 0xD1B5;
             (hash >> 40) as f32 / (1u32 << 22) as f32

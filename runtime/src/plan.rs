@@ -24,9 +24,7 @@ impl StackPlan {
         Ok(Self {
             embedding: Embedding::new(spec),
             matrix: loader.matrix(Role::Embedding(stack), spec.vocab, spec.dim)?,
-            layers: layers
-                .map(|(i, layer)| Layer::load(loader, stack, i, spec.dim, layer))
-                .collect::<Result<_>>()?,
+            layers: layers.map(|(i, layer)| Layer::load(loader, stack, i, spec.dim, layer)).collect::<Result<_>>()?,
             final_norm: norm.transpose()?,
         })
     }
@@ -52,12 +50,7 @@ impl EncoderDecoderPlan {
     ///
     /// # Errors
     /// A spec that contradicts itself, or a tensor that is missing or has another shape.
-    pub fn new(
-        spec: EncoderDecoderSpec,
-        weights: &Weights,
-        names: &dyn TensorNames,
-        kernels: Kernels,
-    ) -> Result<Self> {
+    pub fn new(spec: EncoderDecoderSpec, weights: &Weights, names: &dyn TensorNames, kernels: Kernels) -> Result<Self> {
         check(&spec)?;
         let loader = Loader { weights, names };
         let encoder = StackPlan::load(loader, Stack::Encoder, &spec.encoder)?;

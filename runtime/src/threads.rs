@@ -58,11 +58,7 @@ impl ThreadPool {
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
             // With more threads than cores, a spinning thread keeps the core from one that has work.
-            spin: if threads > cores {
-                Duration::ZERO
-            } else {
-                SPIN
-            },
+            spin: if threads > cores { Duration::ZERO } else { SPIN },
         });
         let start = |index| {
             let shared = Arc::clone(&shared);
@@ -96,14 +92,8 @@ impl ThreadPool {
         // SAFETY: the job's borrow of `f` is extended to 'static. It is only used by threads that joined the job, and
         // `close` below returns when all of those have left, while `f` is still borrowed. No unwinding passes between
         // `open` and `close`, because `take_parts` catches the panics of `f`.
-        let f = unsafe {
-            std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(f)
-        };
-        let job = Job {
-            f,
-            parts,
-            caller: thread::current(),
-        };
+        let f = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(f) };
+        let job = Job { f, parts, caller: thread::current() };
         shared.open(job.clone());
         for (asleep, worker) in shared.asleep.iter().zip(&self.workers).take(parts - 1) {
             if asleep.swap(false, SeqCst) {
@@ -112,11 +102,7 @@ impl ThreadPool {
         }
         shared.take_parts(&job);
         shared.close();
-        let panic = if shared.panicked.swap(false, SeqCst) {
-            shared.first_panic().take()
-        } else {
-            None
-        };
+        let panic = if shared.panicked.swap(false, SeqCst) { shared.first_panic().take() } else { None };
         shared.busy.store(false, SeqCst);
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -128,29 +114,14 @@ impl ThreadPool {
     ///
     /// # Panics
     /// If `stride` or `granularity` is 0, or the matrix is not whole rows; or as [`ThreadPool::run`] does.
-    pub fn columns(
-        &self,
-        matrix: &mut [f32],
-        stride: usize,
-        granularity: usize,
-        f: &(dyn Fn(ColumnsMut<'_>) + Sync),
-    ) {
+    pub fn columns(&self, matrix: &mut [f32], stride: usize, granularity: usize, f: &(dyn Fn(ColumnsMut<'_>) + Sync)) {
         let whole = ColumnsMut::whole(matrix, stride);
-        let (split, base) = (
-            Split::new(stride, granularity, self.threads()),
-            Base(whole.data),
-        );
+        let (split, base) = (Split::new(stride, granularity, self.threads()), Base(whole.data));
         self.run(split.parts, &|part| {
             let columns = split.range(part);
             // SAFETY: `split` gives every part other columns, all of them inside `whole`, whose borrow of `matrix`
             // lasts until `run` has returned.
-            f(ColumnsMut {
-                data: base.get(),
-                rows: whole.rows,
-                stride,
-                columns,
-                _matrix: PhantomData,
-            });
+            f(ColumnsMut { data: base.get(), rows: whole.rows, stride, columns, _matrix: PhantomData });
         });
     }
 
@@ -159,24 +130,15 @@ impl ThreadPool {
     ///
     /// # Panics
     /// If `stride` is 0 or the matrix is not whole rows; or as [`ThreadPool::run`] does.
-    pub fn rows(
-        &self,
-        matrix: &mut [f32],
-        stride: usize,
-        f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync),
-    ) {
+    pub fn rows(&self, matrix: &mut [f32], stride: usize, f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync)) {
         let whole = ColumnsMut::whole(matrix, stride);
         let (split, base) = (Split::new(whole.rows, 1, self.threads()), Base(whole.data));
         self.run(split.parts, &|part| {
             let rows = split.range(part);
             // SAFETY: `split` gives every part other rows, all of them inside `whole`, whose borrow of `matrix` lasts
             // until `run` has returned.
-            let values = unsafe {
-                std::slice::from_raw_parts_mut(
-                    base.get().add(rows.start * stride),
-                    rows.len() * stride,
-                )
-            };
+            let values =
+                unsafe { std::slice::from_raw_parts_mut(base.get().add(rows.start * stride), rows.len() * stride) };
             f(rows, values);
         });
     }
@@ -195,9 +157,7 @@ impl Drop for ThreadPool {
 
 impl std::fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ThreadPool")
-            .field("threads", &self.threads())
-            .finish()
+        f.debug_struct("ThreadPool").field("threads", &self.threads()).finish()
     }
 }
 
@@ -303,11 +263,7 @@ impl Shared {
                 self.wait_for_job(index, seen);
                 continue;
             }
-            if self
-                .state
-                .compare_exchange(state, state + 1, SeqCst, SeqCst)
-                .is_err()
-            {
+            if self.state.compare_exchange(state, state + 1, SeqCst, SeqCst).is_err() {
                 continue; // Another worker entered or left first, or the job was closed: look again.
             }
             seen = epoch(state);
@@ -368,16 +324,8 @@ struct Split {
 impl Split {
     fn new(len: usize, granularity: usize, threads: usize) -> Self {
         assert!(granularity > 0, "a granularity of 0");
-        let wanted = if threads == 1 {
-            1
-        } else {
-            threads * PARTS_PER_THREAD
-        };
-        Self {
-            len,
-            granularity,
-            parts: wanted.min(len.div_ceil(granularity)),
-        }
+        let wanted = if threads == 1 { 1 } else { threads * PARTS_PER_THREAD };
+        Self { len, granularity, parts: wanted.min(len.div_ceil(granularity)) }
     }
 
     fn range(&self, part: usize) -> Range<usize> {
@@ -418,18 +366,9 @@ impl<'a> ColumnsMut<'a> {
     /// # Panics
     /// If `stride` is 0 or the matrix is not whole rows.
     pub fn whole(matrix: &'a mut [f32], stride: usize) -> Self {
-        assert!(
-            stride > 0 && matrix.len().is_multiple_of(stride),
-            "not a matrix of rows of {stride}"
-        );
+        assert!(stride > 0 && matrix.len().is_multiple_of(stride), "not a matrix of rows of {stride}");
         let rows = matrix.len() / stride;
-        Self {
-            data: matrix.as_mut_ptr(),
-            rows,
-            stride,
-            columns: 0..stride,
-            _matrix: PhantomData,
-        }
+        Self { data: matrix.as_mut_ptr(), rows, stride, columns: 0..stride, _matrix: PhantomData }
     }
 
     /// This view narrowed to some of its columns, in the whole matrix's numbering.
@@ -439,13 +378,7 @@ impl<'a> ColumnsMut<'a> {
     pub fn narrow(&mut self, columns: Range<usize>) -> ColumnsMut<'_> {
         let (start, end) = (self.columns.start, self.columns.end);
         assert!(start <= columns.start && columns.start <= columns.end && columns.end <= end);
-        ColumnsMut {
-            data: self.data,
-            rows: self.rows,
-            stride: self.stride,
-            columns,
-            _matrix: PhantomData,
-        }
+        ColumnsMut { data: self.data, rows: self.rows, stride: self.stride, columns, _matrix: PhantomData }
     }
 
     /// Number of rows.
@@ -464,10 +397,7 @@ impl<'a> ColumnsMut<'a> {
         // SAFETY: row < rows and columns.end <= stride, so the range lies inside the matrix, which this view borrows
         // mutably for 'a; views of one matrix that exist together have disjoint columns (see `ThreadPool`).
         unsafe {
-            std::slice::from_raw_parts_mut(
-                self.data.add(row * self.stride + self.columns.start),
-                self.columns.len(),
-            )
+            std::slice::from_raw_parts_mut(self.data.add(row * self.stride + self.columns.start), self.columns.len())
         }
     }
 }
@@ -490,10 +420,7 @@ mod tests {
                 pool.run(parts, &|part| {
                     counts[part].fetch_add(1, SeqCst);
                 });
-                assert!(
-                    counts.iter().all(|c| c.load(SeqCst) == 1),
-                    "{threads} threads, {parts} parts"
-                );
+                assert!(counts.iter().all(|c| c.load(SeqCst) == 1), "{threads} threads, {parts} parts");
             }
         }
     }
@@ -560,9 +487,7 @@ mod tests {
                 let mut matrix = vec![0.0; rows * stride];
                 pool.columns(&mut matrix, stride, 16, &|mut view| {
                     let columns = view.columns();
-                    assert!(
-                        columns.start % 16 == 0 && (columns.end % 16 == 0 || columns.end == stride)
-                    );
+                    assert!(columns.start % 16 == 0 && (columns.end % 16 == 0 || columns.end == stride));
                     for row in 0..view.rows() {
                         for (column, value) in columns.clone().zip(view.row_mut(row)) {
                             *value += (row * stride + column) as f32 + 1.0;

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use babil_runtime::text::{
-    DecodeStream, Detokenize, PieceKind, PieceMap, PieceVocabulary, SentencePiece,
-};
+use babil_runtime::text::{DecodeStream, Detokenize, PieceKind, PieceMap, PieceVocabulary, SentencePiece};
 use babil_runtime::{Error, Token};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -17,18 +15,9 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Model {
-        model: PathBuf,
-    },
-    Vocabulary {
-        vocabulary: [PathBuf; 3],
-    },
-    Vector {
-        text: Option<String>,
-        ids: Vec<Token>,
-        pieces: Option<Vec<String>>,
-        decoded: String,
-    },
+    Model { model: PathBuf },
+    Vocabulary { vocabulary: [PathBuf; 3] },
+    Vector { text: Option<String>, ids: Vec<Token>, pieces: Option<Vec<String>>, decoded: String },
 }
 
 enum Tokenizer {
@@ -53,9 +42,7 @@ impl Tokenizer {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/sentencepiece")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentencepiece").join(name)
 }
 
 fn model(name: &str) -> SentencePiece {
@@ -89,12 +76,7 @@ fn check(path: &Path) -> usize {
             Line::Vocabulary { vocabulary: paths } => {
                 tokenizer = Some(Tokenizer::Mapped(vocabulary(folder, &paths)));
             }
-            Line::Vector {
-                text,
-                ids,
-                pieces,
-                decoded,
-            } => {
+            Line::Vector { text, ids, pieces, decoded } => {
                 count += 1;
                 let tokenizer = tokenizer.as_ref().unwrap();
                 let mut right = tokenizer.detokenizer().decode(&ids) == decoded
@@ -102,31 +84,21 @@ fn check(path: &Path) -> usize {
                 if let Some(text) = &text {
                     right &= tokenizer.encode(text) == ids;
                 }
-                if let (Some(text), Some(pieces), Tokenizer::Plain(model)) =
-                    (&text, &pieces, tokenizer)
-                {
+                if let (Some(text), Some(pieces), Tokenizer::Plain(model)) = (&text, &pieces, tokenizer) {
                     right &= model.encode_pieces(text) == *pieces;
                 }
                 if !right {
                     wrong += 1;
                     if wrong <= 10 {
                         eprintln!("expected: {line:.2000}");
-                        eprintln!(
-                            "ids:      {:?}",
-                            text.as_deref().map(|text| tokenizer.encode(text))
-                        );
+                        eprintln!("ids:      {:?}", text.as_deref().map(|text| tokenizer.encode(text)));
                         eprintln!("decoded:  {:?}", tokenizer.detokenizer().decode(&ids));
                     }
                 }
             }
         }
     }
-    assert_eq!(
-        wrong,
-        0,
-        "{wrong} of {count} vectors of {} differ",
-        path.display()
-    );
+    assert_eq!(wrong, 0, "{wrong} of {count} vectors of {} differ", path.display());
     count
 }
 
@@ -139,9 +111,7 @@ fn small_models_agree_with_sentencepiece() {
 fn a_large_set_agrees_with_sentencepiece() {
     match std::env::var_os("BABIL_SPM_VECTORS") {
         Some(path) => println!("{} vectors agree", check(Path::new(&path))),
-        None => println!(
-            "skipped: BABIL_SPM_VECTORS does not name a file made by make_vectors.py large"
-        ),
+        None => println!("skipped: BABIL_SPM_VECTORS does not name a file made by make_vectors.py large"),
     }
 }
 
@@ -159,41 +129,19 @@ const MODELS: [&str; 7] = [
 #[test]
 fn other_model_types_are_refused_by_name() {
     let error = SentencePiece::open(fixture("bpe.model")).unwrap_err();
-    assert!(
-        matches!(&error, Error::Unsupported(what) if what.contains("BPE")),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Unsupported(what) if what.contains("BPE")), "{error}");
 }
 
 #[test]
 fn damage_is_named_with_its_place() {
-    let problem = |bytes: &[u8]| {
-        SentencePiece::from_bytes(bytes, "x.spm")
-            .unwrap_err()
-            .to_string()
-    };
+    let problem = |bytes: &[u8]| SentencePiece::from_bytes(bytes, "x.spm").unwrap_err().to_string();
     let prefix = "x.spm: not a valid SentencePiece model: ";
-    assert_eq!(
-        problem(b""),
-        format!("{prefix}no piece is the unknown piece (at byte 0)")
-    );
-    assert_eq!(
-        problem(b"\x0a\x05\x0a\x01"),
-        format!("{prefix}a field of 5 bytes, but 2 are left (at byte 2)")
-    );
-    assert_eq!(
-        problem(b"\x0a\x03\x0a\x01\xff"),
-        format!("{prefix}text that is not UTF-8 (at byte 4)")
-    );
-    assert_eq!(
-        problem(b"\x0a\x05\x0a\x01a\x18\x09"),
-        format!("{prefix}unknown piece type 9 (at byte 5)")
-    );
+    assert_eq!(problem(b""), format!("{prefix}no piece is the unknown piece (at byte 0)"));
+    assert_eq!(problem(b"\x0a\x05\x0a\x01"), format!("{prefix}a field of 5 bytes, but 2 are left (at byte 2)"));
+    assert_eq!(problem(b"\x0a\x03\x0a\x01\xff"), format!("{prefix}text that is not UTF-8 (at byte 4)"));
+    assert_eq!(problem(b"\x0a\x05\x0a\x01a\x18\x09"), format!("{prefix}unknown piece type 9 (at byte 5)"));
     let twice = b"\x0a\x03\x0a\x01a\x0a\x03\x0a\x01a\x0a\x05\x0a\x01u\x18\x02";
-    assert_eq!(
-        problem(twice),
-        format!("{prefix}piece 1 \"a\" occurs twice (at byte 7)")
-    );
+    assert_eq!(problem(twice), format!("{prefix}piece 1 \"a\" occurs twice (at byte 7)"));
     assert!(problem(b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80").contains("longer than 64 bits"));
     assert!(problem(b"\x0b").contains("wire type 3"));
 }
@@ -202,10 +150,7 @@ fn damage_is_named_with_its_place() {
 fn special_pieces_are_where_the_model_says() {
     let symbols = model("symbols.model");
     assert_eq!(symbols.unk_id(), 0);
-    assert_eq!(
-        (symbols.bos_id(), symbols.eos_id(), symbols.pad_id()),
-        (Some(1), Some(2), Some(3))
-    );
+    assert_eq!((symbols.bos_id(), symbols.eos_id(), symbols.pad_id()), (Some(1), Some(2), Some(3)));
     assert_eq!(symbols.piece(3), Some("<fill>"));
     assert!(symbols.is_control(symbols.id("<pad>").unwrap()));
     let river = symbols.id("river").unwrap();
@@ -246,10 +191,7 @@ fn a_megabyte_takes_time_in_proportion() {
             let start = Instant::now();
             let ids = model.encode(&text);
             let encoding = start.elapsed();
-            println!(
-                "{name}: 1 MiB of {unit:?}: {} ids in {encoding:?}",
-                ids.len()
-            );
+            println!("{name}: 1 MiB of {unit:?}: {} ids in {encoding:?}", ids.len());
             assert!(encoding.as_secs() < 20, "{name}: {unit:?}: {encoding:?}");
         }
     }
@@ -265,11 +207,7 @@ fn the_tokenizers_crate_finds_paths_of_the_same_score() {
         let entry = |id| {
             let text = model.piece(id).unwrap();
             let normal = model.kind(id) == Some(PieceKind::Normal);
-            let text = if normal {
-                text.to_owned()
-            } else {
-                format!("\u{10fffd}{text}")
-            };
+            let text = if normal { text.to_owned() } else { format!("\u{10fffd}{text}") };
             (text, f64::from(model.score(id).unwrap()))
         };
         let pieces: Vec<_> = (0..).take(model.len()).map(entry).collect();
@@ -288,10 +226,7 @@ fn the_tokenizers_crate_finds_paths_of_the_same_score() {
             let found = theirs.encode(&ours.concat()).unwrap();
             let (ours_scores, found_scores) = (score(&ours), score(&found));
             let tolerance = 1e-5 * found_scores.abs();
-            assert!(
-                (ours_scores - found_scores).abs() <= tolerance,
-                "{name}: {ours:?} {found:?}"
-            );
+            assert!((ours_scores - found_scores).abs() <= tolerance, "{name}: {ours:?} {found:?}");
             texts += 1;
             identical += usize::from(ours == found);
         }
@@ -304,37 +239,24 @@ fn the_tokenizers_crate_finds_paths_of_the_same_score() {
 fn vector_texts() -> impl Iterator<Item = String> {
     let lines = std::fs::read_to_string(fixture("vectors.jsonl")).unwrap();
     let text = |line: &str| match serde_json::from_str(line).unwrap() {
-        Line::Vector {
-            text,
-            pieces: Some(_),
-            ..
-        } => text,
+        Line::Vector { text, pieces: Some(_), .. } => text,
         _ => None,
     };
-    lines
-        .lines()
-        .filter_map(text)
-        .collect::<Vec<_>>()
-        .into_iter()
+    lines.lines().filter_map(text).collect::<Vec<_>>().into_iter()
 }
 
 static BYTES: LazyLock<SentencePiece> = LazyLock::new(|| model("bytes.model"));
 static VERBATIM: LazyLock<SentencePiece> = LazyLock::new(|| model("verbatim.model"));
 static MAPPED: LazyLock<PieceVocabulary> = LazyLock::new(|| {
     let folder = fixture("");
-    vocabulary(
-        &folder,
-        &["vocab.json", "identity.model", "symbols.model"].map(PathBuf::from),
-    )
+    vocabulary(&folder, &["vocab.json", "identity.model", "symbols.model"].map(PathBuf::from))
 });
 
 /// Ids of which about half are bytes of characters, or other bytes.
 fn ids(model: &'static SentencePiece) -> impl Strategy<Value = Vec<Token>> {
     let byte = |byte: u8| model.id(&format!("<0x{byte:02X}>")).unwrap();
     let run = prop_oneof![
-        any::<char>().prop_map(move |character| {
-            character.to_string().bytes().map(byte).collect::<Vec<_>>()
-        }),
+        any::<char>().prop_map(move |character| { character.to_string().bytes().map(byte).collect::<Vec<_>>() }),
         prop::collection::vec(any::<u8>().prop_map(byte), 1..4),
         prop::collection::vec(0..model.len() as Token, 1..4),
         Just(vec![model.id("▁").unwrap()]),

@@ -226,7 +226,9 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
             }
         };
         // Runs one group; `report` returns Break to cancel.
-        let run = |session: &mut B::Session, group: &Range<usize>, report: &mut dyn FnMut(usize, String) -> ControlFlow<()>| {
+        let run = |session: &mut B::Session,
+                   group: &Range<usize>,
+                   report: &mut dyn FnMut(usize, String) -> ControlFlow<()>| {
             let sentences = &order[group.clone()];
             let sources: Vec<_> = sentences.iter().map(|&sentence| tokens[sentence].as_slice()).collect();
             let mut reporters: Vec<_> = sentences.iter().map(|_| Reporter::default()).collect();

@@ -110,34 +110,15 @@ pub(super) unsafe fn gemm<T: Tile, Rest: Tile>(
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    assert!(
-        w.block == T::Weights::BLOCK && w.block == Rest::Weights::BLOCK,
-        "a kernel for other weights"
-    );
-    assert!(
-        w.is_consistent(),
-        "packed weights of another length than their shape"
-    );
-    assert!(
-        x.is_consistent(),
-        "activations of another length than their shape"
-    );
+    assert!(w.block == T::Weights::BLOCK && w.block == Rest::Weights::BLOCK, "a kernel for other weights");
+    assert!(w.is_consistent(), "packed weights of another length than their shape");
+    assert!(x.is_consistent(), "activations of another length than their shape");
     assert_eq!(w.cols, x.cols, "weights and activations differ in columns");
     assert_eq!(out.rows(), x.rows, "output and activations differ in rows");
-    assert!(
-        bias.is_none_or(|bias| bias.len() == w.rows),
-        "one bias for each row of the weights"
-    );
+    assert!(bias.is_none_or(|bias| bias.len() == w.rows), "one bias for each row of the weights");
     let columns = out.columns();
-    assert!(
-        columns.end <= w.rows,
-        "columns {columns:?} of a product with {} columns",
-        w.rows
-    );
-    assert!(
-        columns.start.is_multiple_of(TILE_ROWS),
-        "columns start in the middle of a group"
-    );
+    assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
+    assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
 
     const { assert!(Rest::GROUPS == 1) };
     let groups = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
@@ -200,8 +181,7 @@ unsafe fn strip<T: Tile, const M: usize>(
     let width = (T::GROUPS * TILE_ROWS).min(columns.end - row);
     let mut acc = [[0.0; MAX_ROWS]; M];
     if let Some(bias) = bias {
-        acc.iter_mut()
-            .for_each(|acc| acc[..width].copy_from_slice(&bias[row..row + width]));
+        acc.iter_mut().for_each(|acc| acc[..width].copy_from_slice(&bias[row..row + width]));
     }
     // SAFETY: the caller's duty.
     unsafe { T::multiply(w, group, x, token, &mut acc) };

@@ -73,11 +73,7 @@ fn sum(lanes: [f32; LANES]) -> f32 {
 fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let w = w.map(|row| row.as_chunks::<LANES>());
-    assert!(
-        w.iter()
-            .all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()),
-        "rows of different lengths"
-    );
+    assert!(w.iter().all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()), "rows of different lengths");
     let mut lanes = [[0.0; LANES]; R];
     for (i, x) in chunks.iter().enumerate() {
         for r in 0..R {
@@ -114,15 +110,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let n = shifted - ROUND;
     let r = n.mul_add(-LN_2.1, n.mul_add(-LN_2.0, x));
     let mut p = 1.0 / 5040.0;
-    for c in [
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        1.0 / 2.0,
-        1.0,
-        1.0,
-    ] {
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0] {
         p = r.mul_add(p, c);
     }
     let n = rounded(shifted);
@@ -168,23 +156,13 @@ pub(super) fn gelu(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
     let (x, rest) = x.as_chunks::<BLOCK>();
-    assert!(
-        rest.is_empty() && quants.len() == x.len() * BLOCK,
-        "a row is whole blocks of {BLOCK}"
-    );
-    assert!(
-        scales.len() == x.len() && sums.len() == x.len(),
-        "one scale and one sum for each block"
-    );
+    assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
+    assert!(scales.len() == x.len() && sums.len() == x.len(), "one scale and one sum for each block");
     let quants = quants.as_chunks_mut::<BLOCK>().0;
     for (((x, quants), scale), sum) in x.iter().zip(quants).zip(scales).zip(sums) {
         let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
         // Below this the inverse would overflow: such a block counts as zero.
-        let (inverse, largest) = if amax > 1e-36 {
-            (127.0 / amax, amax)
-        } else {
-            (0.0, 0.0)
-        };
+        let (inverse, largest) = if amax > 1e-36 { (127.0 / amax, amax) } else { (0.0, 0.0) };
         let mut total = 0;
         for (q, &v) in quants.iter_mut().zip(x) {
             let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
@@ -198,21 +176,11 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
 
 /// See [`super::GemmF32`].
 #[inline(always)]
-pub(super) fn gemm_f32(
-    w: &[f32],
-    cols: usize,
-    x: &[f32],
-    bias: Option<&[f32]>,
-    out: &mut ColumnsMut<'_>,
-) {
+pub(super) fn gemm_f32(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
     /// Rows of `w` that are multiplied together. (The compiler does not vectorise more.)
     const ROWS: usize = 2;
     let (columns, tokens) = (out.columns(), out.rows());
-    assert_eq!(
-        x.len(),
-        tokens * cols,
-        "activations are not [{tokens}, {cols}]"
-    );
+    assert_eq!(x.len(), tokens * cols, "activations are not [{tokens}, {cols}]");
     let row = |n: usize| &w[n * cols..][..cols];
     let start = |n: usize| bias.map_or(0.0, |bias| bias[n]);
     for n in columns.clone().step_by(ROWS) {
@@ -236,10 +204,7 @@ pub(super) fn gemm_f32(
 #[inline(always)]
 pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
-    assert!(
-        weight.len() == n && bias.len() == n && y.len() == n,
-        "layer_norm of rows of different lengths"
-    );
+    assert!(weight.len() == n && bias.len() == n && y.len() == n, "layer_norm of rows of different lengths");
     let mean = sum(fold(x, 0.0, |acc, v| acc + v)) / n as f32;
     let variance = sum(fold(x, 0.0, |acc, v| (v - mean).mul_add(v - mean, acc))) / n as f32;
     let inverse = 1.0 / (variance + eps).sqrt();
@@ -252,10 +217,7 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
 #[inline(always)]
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     let n = x.len();
-    assert!(
-        weight.len() == n && y.len() == n,
-        "rms_norm of rows of different lengths"
-    );
+    assert!(weight.len() == n && y.len() == n, "rms_norm of rows of different lengths");
     let inverse = 1.0 / (dot(x, x) / n as f32 + eps).sqrt();
     for i in 0..n {
         y[i] = x[i] * inverse * weight[i];
@@ -293,9 +255,7 @@ pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(super) fn activate(activation: Activation, x: &mut [f32]) {
     match activation {
-        Activation::Relu => x
-            .iter_mut()
-            .for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }),
+        Activation::Relu => x.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }),
         Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
         Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
     }
@@ -312,13 +272,7 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
 
 /// See [`super::AttentionScores`].
 #[inline(always)]
-pub(super) fn attention_scores(
-    q: &[f32],
-    keys: &[f32],
-    stride: usize,
-    scale: f32,
-    scores: &mut [f32],
-) {
+pub(super) fn attention_scores(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
     for (i, score) in scores.iter_mut().enumerate() {
         *score = scale * dot(q, &keys[i * stride..][..q.len()]);
     }

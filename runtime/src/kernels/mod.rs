@@ -10,10 +10,7 @@
 //!
 //! `ADDING_A_KERNEL.md` says how to add one.
 #![allow(unsafe_code)]
-#![allow(
-    clippy::needless_range_loop,
-    reason = "loops over registers and lanes read best by index"
-)]
+#![allow(clippy::needless_range_loop, reason = "loops over registers and lanes read best by index")]
 
 mod gemm;
 mod generic;
@@ -58,13 +55,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, those of other architectures included; of one architecture, the better ones last.
-    pub const ALL: [Self; 5] = [
-        Self::Scalar,
-        Self::Avx2,
-        Self::Avx512Vnni,
-        Self::Neon,
-        Self::Dotprod,
-    ];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod];
 
     /// Its name in [`ISA_VARIABLE`].
     pub const fn name(self) -> &'static str {
@@ -90,19 +81,16 @@ impl std::fmt::Display for Isa {
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.
-pub type GemmPacked =
-    fn(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+pub type GemmPacked = fn(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
 /// As [`GemmPacked`] for float32 weights `[rows, cols]` (row-major) and activations `[m, cols]`, for any columns.
-pub type GemmF32 =
-    fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+pub type GemmF32 = fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, over one row; all of x's length.
 pub type LayerNorm = fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
 /// y = x / sqrt(mean(x^2) + eps) * weight, over one row; all of x's length.
 pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
 /// scores\[i] = scale * dot(q, keys\[i*stride..]\[..q.len()]) for each i in `scores`: one head, one query.
-pub type AttentionScores =
-    fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
+pub type AttentionScores = fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
 /// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
 pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
 
@@ -217,27 +205,13 @@ mod x86_64;
 
 /// The portable table, which every CPU can run.
 const SCALAR: Kernels = {
-    fn gemm_q8_0(
-        w: PackedView<'_>,
-        x: ActivationsView<'_>,
-        bias: Option<&[f32]>,
-        out: &mut ColumnsMut<'_>,
-    ) {
+    fn gemm_q8_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
         // SAFETY: this tile needs nothing of the CPU.
-        unsafe {
-            gemm::gemm::<generic::Scalar<gemm::Q8_0>, generic::Scalar<gemm::Q8_0>>(w, x, bias, out)
-        }
+        unsafe { gemm::gemm::<generic::Scalar<gemm::Q8_0>, generic::Scalar<gemm::Q8_0>>(w, x, bias, out) }
     }
-    fn gemm_q4_0(
-        w: PackedView<'_>,
-        x: ActivationsView<'_>,
-        bias: Option<&[f32]>,
-        out: &mut ColumnsMut<'_>,
-    ) {
+    fn gemm_q4_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
         // SAFETY: this tile needs nothing of the CPU.
-        unsafe {
-            gemm::gemm::<generic::Scalar<gemm::Q4_0>, generic::Scalar<gemm::Q4_0>>(w, x, bias, out)
-        }
+        unsafe { gemm::gemm::<generic::Scalar<gemm::Q4_0>, generic::Scalar<gemm::Q4_0>>(w, x, bias, out) }
     }
     Kernels {
         isa: Isa::Scalar,
@@ -300,28 +274,20 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::from_env`].
     pub fn named(name: &str) -> Result<Self> {
-        let names = |isas: &mut dyn Iterator<Item = Isa>| {
-            isas.map(Isa::name).collect::<Vec<_>>().join(", ")
-        };
+        let names = |isas: &mut dyn Iterator<Item = Isa>| isas.map(Isa::name).collect::<Vec<_>>().join(", ");
         let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.name() == name) else {
             let known = names(&mut Isa::ALL.into_iter());
-            return Err(Error::BadRequest(format!(
-                "{ISA_VARIABLE}: `{name}` is none of {known}"
-            )));
+            return Err(Error::BadRequest(format!("{ISA_VARIABLE}: `{name}` is none of {known}")));
         };
         Self::for_isa(isa).ok_or_else(|| {
             let able = names(&mut Self::all().map(|kernels| kernels.isa));
-            Error::Unsupported(format!(
-                "{ISA_VARIABLE}={name} on this CPU, which can run {able}"
-            ))
+            Error::Unsupported(format!("{ISA_VARIABLE}={name} on this CPU, which can run {able}"))
         })
     }
 }
 
 impl std::fmt::Debug for Kernels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernels")
-            .field("isa", &self.isa)
-            .finish_non_exhaustive()
+        f.debug_struct("Kernels").field("isa", &self.isa).finish_non_exhaustive()
     }
 }

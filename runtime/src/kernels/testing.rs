@@ -25,10 +25,7 @@ pub(super) fn for_each_kernel(f: impl Fn(Kernels)) {
 pub(super) fn assert_same_bits(found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!(
-            a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
-            "value {i}: {a:e} instead of {b:e}"
-        );
+        assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "value {i}: {a:e} instead of {b:e}");
     }
 }
 
@@ -36,11 +33,7 @@ pub(super) fn assert_same_bits(found: &[f32], expected: &[f32]) {
 pub(super) fn ulps(a: f32, b: f32) -> u32 {
     let ordered = |v: f32| {
         let bits = v.to_bits() as i32;
-        if bits < 0 {
-            i32::MIN.wrapping_sub(bits)
-        } else {
-            bits
-        }
+        if bits < 0 { i32::MIN.wrapping_sub(bits) } else { bits }
     };
     ordered(a).abs_diff(ordered(b))
 }
@@ -49,9 +42,7 @@ pub(super) fn ulps(a: f32, b: f32) -> u32 {
 pub(super) fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D;
     let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     std::iter::repeat_with(next).take(n).collect()
@@ -81,45 +72,18 @@ impl Activations {
                 &mut sums[m * blocks..][..blocks],
             );
         }
-        Self {
-            rows,
-            cols,
-            quants,
-            scales,
-            sums,
-        }
+        Self { rows, cols, quants, scales, sums }
     }
 
     /// From quants and scales of any value.
     pub(super) fn from_parts(quants: Vec<i8>, scales: Vec<f32>, cols: usize) -> Self {
-        let sums = quants
-            .chunks_exact(BLOCK)
-            .map(|block| block.iter().map(|&q| i32::from(q)).sum())
-            .collect();
-        Self {
-            rows: quants.len() / cols,
-            cols,
-            quants,
-            scales,
-            sums,
-        }
+        let sums = quants.chunks_exact(BLOCK).map(|block| block.iter().map(|&q| i32::from(q)).sum()).collect();
+        Self { rows: quants.len() / cols, cols, quants, scales, sums }
     }
 
     pub(super) fn view(&self) -> ActivationsView<'_> {
-        let Self {
-            rows,
-            cols,
-            quants,
-            scales,
-            sums,
-        } = self;
-        ActivationsView {
-            rows: *rows,
-            cols: *cols,
-            quants,
-            scales,
-            sums,
-        }
+        let Self { rows, cols, quants, scales, sums } = self;
+        ActivationsView { rows: *rows, cols: *cols, quants, scales, sums }
     }
 
     /// Tokens `range` alone.
@@ -146,12 +110,7 @@ pub(super) struct Packed {
 impl Packed {
     /// Quantises and packs `weights` `[rows, cols]`.
     pub(super) fn new(block: BlockType, weights: &[f32], rows: usize, cols: usize) -> Self {
-        Self {
-            block,
-            rows,
-            cols,
-            bytes: quant::pack(block, weights, rows, cols),
-        }
+        Self { block, rows, cols, bytes: quant::pack(block, weights, rows, cols) }
     }
 
     pub(super) fn view(&self) -> PackedView<'_> {
@@ -160,11 +119,7 @@ impl Packed {
 }
 
 /// [`super::GemmPacked`], as it is defined, for all columns: out `[x.rows, w.rows]`.
-pub(super) fn gemm_packed(
-    w: PackedView<'_>,
-    x: ActivationsView<'_>,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+pub(super) fn gemm_packed(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let blocks = w.cols / BLOCK;
     let mut out = Vec::new();
     for m in 0..x.rows {
@@ -173,11 +128,7 @@ pub(super) fn gemm_packed(
             for b in 0..blocks {
                 let (scale, weights) = w.block(n, b);
                 let quants = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
-                let dot: i32 = weights
-                    .iter()
-                    .zip(quants)
-                    .map(|(&w, &x)| i32::from(w) * i32::from(x))
-                    .sum();
+                let dot: i32 = weights.iter().zip(quants).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
                 acc = (dot as f32).mul_add(scale.to_f32() * x.scales[m * blocks + b], acc);
             }
             out.push(acc);

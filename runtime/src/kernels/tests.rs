@@ -1,9 +1,7 @@
 //! Every table that this CPU can run is held against plain definitions (`testing.rs`), and against the others: to the
 //! bit.
 
-use super::testing::{
-    Activations, Packed, assert_same_bits, dot, for_each_kernel, gemm_packed, ulps, values,
-};
+use super::testing::{Activations, Packed, assert_same_bits, dot, for_each_kernel, gemm_packed, ulps, values};
 use super::{Activation, Isa, Kernels, generic};
 use crate::quant::{BLOCK, BlockType, PackedView};
 use crate::threads::{ColumnsMut, ThreadPool};
@@ -22,12 +20,7 @@ fn gemm_of(kernels: Kernels, block: BlockType) -> super::GemmPacked {
 }
 
 /// All columns of a packed product.
-fn product(
-    kernels: Kernels,
-    w: PackedView<'_>,
-    x: super::ActivationsView<'_>,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+fn product(kernels: Kernels, w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.rows * w.rows];
     gemm_of(kernels, w.block)(w, x, bias, &mut ColumnsMut::whole(&mut out, w.rows));
     out
@@ -48,10 +41,7 @@ fn packed_products_are_exact_for_every_shape() {
                         assert_same_bits(&found, &gemm_packed(weights.view(), x, Some(&bias)));
                     }
                     let x = x.slice(0..3);
-                    assert_same_bits(
-                        &product(kernels, weights.view(), x, None),
-                        &gemm_packed(weights.view(), x, None),
-                    );
+                    assert_same_bits(&product(kernels, weights.view(), x, None), &gemm_packed(weights.view(), x, None));
                 }
             }
         }
@@ -61,18 +51,13 @@ fn packed_products_are_exact_for_every_shape() {
 #[test]
 fn packed_products_of_extremes_do_not_overflow() {
     // Every sign of the largest quants: where 16-bit sums would saturate.
-    let patterns: [fn(usize) -> f32; 4] = [
-        |_| 1.0,
-        |_| -1.0,
-        |i| if i % 2 == 0 { 1.0 } else { -1.0 },
-        |i| if i % 32 == 0 { -1.0 } else { 0.875 },
-    ];
+    let patterns: [fn(usize) -> f32; 4] =
+        [|_| 1.0, |_| -1.0, |i| if i % 2 == 0 { 1.0 } else { -1.0 }, |i| if i % 32 == 0 { -1.0 } else { 0.875 }];
     for_each_kernel(|kernels| {
         for block in TYPES {
             for w in patterns {
                 for x in patterns {
-                    let weights =
-                        Packed::new(block, &(0..16 * 64).map(w).collect::<Vec<_>>(), 16, 64);
+                    let weights = Packed::new(block, &(0..16 * 64).map(w).collect::<Vec<_>>(), 16, 64);
                     let x = Activations::new(kernels, &(0..5 * 64).map(x).collect::<Vec<_>>(), 64);
                     let found = product(kernels, weights.view(), x.view(), None);
                     assert_same_bits(&found, &gemm_packed(weights.view(), x.view(), None));
@@ -144,20 +129,10 @@ fn float_products_are_as_defined() {
                     let x = values(tokens * cols, 9);
                     let mut expected = Vec::new();
                     for x in x.chunks_exact(cols) {
-                        expected.extend(
-                            w.chunks_exact(cols)
-                                .zip(&bias)
-                                .map(|(w, bias)| dot(w, x) + bias),
-                        );
+                        expected.extend(w.chunks_exact(cols).zip(&bias).map(|(w, bias)| dot(w, x) + bias));
                     }
                     let mut out = vec![f32::NAN; tokens * rows];
-                    (kernels.gemm_f32)(
-                        &w,
-                        cols,
-                        &x,
-                        Some(&bias),
-                        &mut ColumnsMut::whole(&mut out, rows),
-                    );
+                    (kernels.gemm_f32)(&w, cols, &x, Some(&bias), &mut ColumnsMut::whole(&mut out, rows));
                     assert_same_bits(&out, &expected);
 
                     let mut out = vec![f32::NAN; tokens * rows];
@@ -176,10 +151,7 @@ fn shapes_that_do_not_fit_are_refused() {
     for_each_kernel(|kernels| {
         let weights = Packed::new(BlockType::Q8_0, &values(32 * 64, 1), 32, 64);
         let x = Activations::new(kernels, &values(2 * 64, 2), 64);
-        let refused = |w: PackedView<'_>,
-                       x: super::ActivationsView<'_>,
-                       bias: Option<&[f32]>,
-                       width: usize| {
+        let refused = |w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>, width: usize| {
             let call = || {
                 let mut out = vec![0.0; 2 * width];
                 (kernels.gemm_q8_0)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
@@ -189,42 +161,11 @@ fn shapes_that_do_not_fit_are_refused() {
         let (w, x) = (weights.view(), x.view());
         assert!(!refused(w, x, None, 32));
         assert!(refused(w, x, None, 33), "more columns than the product has");
-        assert!(
-            refused(w, x, Some(&[0.0; 31]), 32),
-            "a bias of another length"
-        );
-        assert!(
-            refused(PackedView { rows: 48, ..w }, x, None, 32),
-            "a view that lies about its rows"
-        );
-        assert!(
-            refused(
-                PackedView {
-                    block: BlockType::Q4_0,
-                    ..w
-                },
-                x,
-                None,
-                32
-            ),
-            "another type of weights"
-        );
-        assert!(
-            refused(w, super::ActivationsView { rows: 3, ..x }, None, 32),
-            "a view that lies about its tokens"
-        );
-        assert!(
-            refused(
-                w,
-                super::ActivationsView {
-                    sums: &x.sums[1..],
-                    ..x
-                },
-                None,
-                32
-            ),
-            "sums are missing"
-        );
+        assert!(refused(w, x, Some(&[0.0; 31]), 32), "a bias of another length");
+        assert!(refused(PackedView { rows: 48, ..w }, x, None, 32), "a view that lies about its rows");
+        assert!(refused(PackedView { block: BlockType::Q4_0, ..w }, x, None, 32), "another type of weights");
+        assert!(refused(w, super::ActivationsView { rows: 3, ..x }, None, 32), "a view that lies about its tokens");
+        assert!(refused(w, super::ActivationsView { sums: &x.sums[1..], ..x }, None, 32), "sums are missing");
     });
 }
 
@@ -238,16 +179,9 @@ fn activations_are_quantised_to_nearest() {
     x[3 * BLOCK..][..6].copy_from_slice(&[127.0, 0.5, 1.5, -0.5, -2.5, -127.0]);
     for_each_kernel(|kernels| {
         let found = Activations::new(kernels, &x, cols);
-        assert_eq!(
-            found,
-            Activations::new(Kernels::for_isa(Isa::Scalar).unwrap(), &x, cols)
-        );
+        assert_eq!(found, Activations::new(Kernels::for_isa(Isa::Scalar).unwrap(), &x, cols));
         assert_eq!(found.quants[3 * BLOCK..][..6], [127, 0, 2, 0, -2, -127]);
-        assert_eq!(
-            found.scales[1..],
-            [0.0, 0.0, 1.0],
-            "zeros, and what is too small to be inverted"
-        );
+        assert_eq!(found.scales[1..], [0.0, 0.0, 1.0], "zeros, and what is too small to be inverted");
         assert!(found.quants[BLOCK..3 * BLOCK].iter().all(|&q| q == 0));
         let largest = x[..BLOCK].iter().fold(0.0f32, |m, v| m.max(v.abs()));
         for (&x, &q) in x.iter().zip(&found.quants[..BLOCK]) {
@@ -257,11 +191,7 @@ fn activations_are_quantised_to_nearest() {
             assert_eq!(*sum, block.iter().map(|&q| i32::from(q)).sum::<i32>());
         }
         // Not numbers: any result will do, as long as quants stay in range.
-        let odd = Activations::new(
-            kernels,
-            &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8),
-            BLOCK,
-        );
+        let odd = Activations::new(kernels, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8), BLOCK);
         assert!(odd.quants.iter().all(|&q| q != i8::MIN));
     });
 }
@@ -282,14 +212,8 @@ fn row_operations(kernels: Kernels, n: usize, seed: u64) -> Vec<(&'static str, V
         y
     };
     vec![
-        (
-            "layer_norm",
-            out(&|y| (kernels.layer_norm)(&x, &weight, &bias, 1e-5, y)),
-        ),
-        (
-            "rms_norm",
-            out(&|y| (kernels.rms_norm)(&x, &weight, 1e-5, y)),
-        ),
+        ("layer_norm", out(&|y| (kernels.layer_norm)(&x, &weight, &bias, 1e-5, y))),
+        ("rms_norm", out(&|y| (kernels.rms_norm)(&x, &weight, 1e-5, y))),
         ("max", vec![(kernels.max)(&x)]),
         ("softmax", out(&|y| (kernels.softmax)(y))),
         ("log_sum_exp", vec![(kernels.log_sum_exp)(&x)]),
@@ -297,14 +221,8 @@ fn row_operations(kernels: Kernels, n: usize, seed: u64) -> Vec<(&'static str, V
         ("silu", out(&|y| (kernels.activate)(Activation::Silu, y))),
         ("gelu", out(&|y| (kernels.activate)(Activation::Gelu, y))),
         ("add", out(&|y| (kernels.add)(&weight, y))),
-        (
-            "attention_scores",
-            scores(&|y| (kernels.attention_scores)(&x, &keys, n + 3, 0.125, y)),
-        ),
-        (
-            "attention_values",
-            out(&|y| (kernels.attention_values)(&[0.5, 0.3, -0.2, 0.1, 0.0], &keys, n + 3, y)),
-        ),
+        ("attention_scores", scores(&|y| (kernels.attention_scores)(&x, &keys, n + 3, 0.125, y))),
+        ("attention_values", out(&|y| (kernels.attention_values)(&[0.5, 0.3, -0.2, 0.1, 0.0], &keys, n + 3, y))),
     ]
 }
 
@@ -313,9 +231,7 @@ fn row_operations_have_the_same_bits_everywhere() {
     for n in LENGTHS {
         let expected = row_operations(Kernels::for_isa(Isa::Scalar).unwrap(), n, 11);
         for_each_kernel(|kernels| {
-            for ((name, found), (_, expected)) in
-                row_operations(kernels, n, 11).iter().zip(&expected)
-            {
+            for ((name, found), (_, expected)) in row_operations(kernels, n, 11).iter().zip(&expected) {
                 eprintln!("{name} of {n}");
                 assert_same_bits(found, expected);
             }
@@ -328,12 +244,7 @@ fn row_operations_are_close_to_their_definitions() {
     let scalar = Kernels::for_isa(Isa::Scalar).unwrap();
     for n in LENGTHS {
         let x: Vec<f64> = values(n, 11).iter().map(|&v| f64::from(v * 6.0)).collect();
-        let [weight, bias] = [12, 13].map(|seed| {
-            values(n, seed)
-                .into_iter()
-                .map(f64::from)
-                .collect::<Vec<_>>()
-        });
+        let [weight, bias] = [12, 13].map(|seed| values(n, seed).into_iter().map(f64::from).collect::<Vec<_>>());
         let keys: Vec<f64> = values(5 * (n + 3), 14).into_iter().map(f64::from).collect();
         let len = n as f64;
         let mean = x.iter().sum::<f64>() / len;
@@ -342,15 +253,9 @@ fn row_operations_are_close_to_their_definitions() {
         let sum = x.iter().map(|v| v.exp()).sum::<f64>();
         let map = |f: &dyn Fn(usize) -> f64| (0..n).map(f).collect::<Vec<_>>();
         let definitions = [
-            (
-                "layer_norm",
-                map(&|i| (x[i] - mean) / deviation * weight[i] + bias[i]),
-            ),
+            ("layer_norm", map(&|i| (x[i] - mean) / deviation * weight[i] + bias[i])),
             ("rms_norm", map(&|i| x[i] / rms * weight[i])),
-            (
-                "max",
-                vec![x.iter().copied().fold(f64::NEG_INFINITY, f64::max)],
-            ),
+            ("max", vec![x.iter().copied().fold(f64::NEG_INFINITY, f64::max)]),
             ("softmax", map(&|i| x[i].exp() / sum)),
             ("log_sum_exp", vec![sum.ln()]),
             ("relu", map(&|i| x[i].max(0.0))),
@@ -359,31 +264,20 @@ fn row_operations_are_close_to_their_definitions() {
             ("add", map(&|i| x[i] + weight[i])),
             (
                 "attention_scores",
-                (0..5)
-                    .map(|k| 0.125 * map(&|i| x[i] * keys[k * (n + 3) + i]).iter().sum::<f64>())
-                    .collect(),
+                (0..5).map(|k| 0.125 * map(&|i| x[i] * keys[k * (n + 3) + i]).iter().sum::<f64>()).collect(),
             ),
             (
                 "attention_values",
                 map(&|i| {
                     let p = [0.5, 0.3, -0.2, 0.1, 0.0];
-                    x[i] + p
-                        .iter()
-                        .enumerate()
-                        .map(|(k, p)| p * keys[k * (n + 3) + i])
-                        .sum::<f64>()
+                    x[i] + p.iter().enumerate().map(|(k, p)| p * keys[k * (n + 3) + i]).sum::<f64>()
                 }),
             ),
         ];
-        for ((name, found), (same_name, expected)) in
-            row_operations(scalar, n, 11).iter().zip(&definitions)
-        {
+        for ((name, found), (same_name, expected)) in row_operations(scalar, n, 11).iter().zip(&definitions) {
             assert_eq!(name, same_name);
             for (a, b) in found.iter().zip(expected) {
-                assert!(
-                    (f64::from(*a) - b).abs() < 1e-5,
-                    "{name} of {n}: {a} instead of {b}"
-                );
+                assert!((f64::from(*a) - b).abs() < 1e-5, "{name} of {n}: {a} instead of {b}");
             }
         }
     }
@@ -404,19 +298,12 @@ fn exp_is_within_an_ulp() {
     for i in -87_000..=88_700 {
         let x = i as f32 / 1000.0;
         let exact = f64::from(x).exp() as f32;
-        assert!(
-            ulps(generic::exp(x), exact) <= 1,
-            "exp({x}) = {:e}, not {exact:e}",
-            generic::exp(x)
-        );
+        assert!(ulps(generic::exp(x), exact) <= 1, "exp({x}) = {:e}, not {exact:e}", generic::exp(x));
     }
     // Subnormal results.
     for i in 87_000..104_500 {
         let x = -i as f32 / 1000.0;
-        assert!(
-            ulps(generic::exp(x), f64::from(x).exp() as f32) <= 1,
-            "exp({x})"
-        );
+        assert!(ulps(generic::exp(x), f64::from(x).exp() as f32) <= 1, "exp({x})");
     }
     assert_eq!(generic::exp(0.0), 1.0);
     assert_eq!(generic::exp(f32::NEG_INFINITY), 0.0);
@@ -433,10 +320,7 @@ fn gelu_and_silu_are_accurate() {
         let wide = f64::from(x);
         let gelu = wide * normal_distribution(wide);
         let error = (f64::from(generic::gelu(x)) - gelu).abs();
-        assert!(
-            error <= 4e-7 * gelu.abs().max(0.01),
-            "gelu({x}): error {error:e}"
-        );
+        assert!(error <= 4e-7 * gelu.abs().max(0.01), "gelu({x}): error {error:e}");
         let silu = wide / (1.0 + (-wide).exp());
         let error = (f64::from(generic::silu(x)) - silu).abs();
         assert!(error <= 3e-7 * silu.abs(), "silu({x}): error {error:e}");
@@ -460,21 +344,11 @@ fn softmax_and_log_sum_exp_bear_large_values() {
 
 #[test]
 fn tables_are_found_by_name() {
-    assert_eq!(
-        Kernels::all().next().map(|kernels| kernels.isa),
-        Some(Isa::Scalar)
-    );
+    assert_eq!(Kernels::all().next().map(|kernels| kernels.isa), Some(Isa::Scalar));
     assert_eq!(Kernels::named("scalar").unwrap().isa, Isa::Scalar);
     let unknown = Kernels::named("mmx").unwrap_err().to_string();
-    assert_eq!(
-        unknown,
-        "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod"
-    );
-    let elsewhere = if cfg!(target_arch = "x86_64") {
-        "neon"
-    } else {
-        "avx2"
-    };
+    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod");
+    let elsewhere = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
     let error = Kernels::named(elsewhere).unwrap_err();
     assert!(matches!(error, crate::Error::Unsupported(_)), "{error}");
     assert!(error.to_string().contains("can run scalar"), "{error}");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Machine;
+use crate::Result;
 use crate::kernels::ActivationsView;
 use crate::quant::{BLOCK, BlockType, TILE_ROWS};
 use crate::weights::{Encoding, Tensor, Weights};
-use crate::Result;
 
 /// A weight matrix `[rows, cols]`: mapped where its encoding can be computed on directly.
 #[derive(Debug)]
@@ -59,7 +59,6 @@ impl Matrix {
             _ => out.copy_from_slice(&self.as_f32().expect("float32")[row * out.len()..][..out.len()]),
         }
     }
-
 }
 
 /// The input of linear maps: float32 rows, and the same rows quantised where a packed matrix asks for it.

@@ -87,10 +87,7 @@ fn plane_lens(block: BlockType, rows: usize, cols: usize) -> Option<(usize, usiz
         return None;
     }
     let tiles = rows.div_ceil(TILE_ROWS).checked_mul(cols / BLOCK)?;
-    Some((
-        tiles.checked_mul(block.tile_bytes())?,
-        tiles.checked_mul(TILE_SCALE_BYTES)?,
-    ))
+    Some((tiles.checked_mul(block.tile_bytes())?, tiles.checked_mul(TILE_SCALE_BYTES)?))
 }
 
 /// Bytes of a packed `[rows, cols]` matrix; `None` when `cols` is not a multiple of [`BLOCK`] or the size does not fit
@@ -120,13 +117,7 @@ impl<'a> PackedView<'a> {
     pub fn new(block: BlockType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
         let (quants_len, scales_len) = plane_lens(block, rows, cols)?;
         let (quants, scales) = bytes.split_at_checked(quants_len)?;
-        (scales.len() == scales_len).then_some(Self {
-            block,
-            rows,
-            cols,
-            quants,
-            scales,
-        })
+        (scales.len() == scales_len).then_some(Self { block, rows, cols, quants, scales })
     }
 
     /// Whether the planes have the lengths that the shape asks for: true of every view that [`PackedView::new`] made.
@@ -179,13 +170,7 @@ impl<'a> PackedMut<'a> {
         }
         quants.fill(0);
         scales.fill(0);
-        Some(Self {
-            block,
-            rows,
-            cols,
-            quants,
-            scales,
-        })
+        Some(Self { block, rows, cols, quants, scales })
     }
 
     /// Stores block `index` (columns `32*index..`) of row `row`, quantised already.
@@ -194,8 +179,7 @@ impl<'a> PackedMut<'a> {
     /// If the row or the block is beyond the matrix.
     pub fn set_block(&mut self, row: usize, index: usize, scale: f16, quants: &Quants) {
         let place = Place::new(self.block, self.rows, self.cols, row, index);
-        self.block
-            .write_tile(&mut self.quants[place.tile], place.lane, quants);
+        self.block.write_tile(&mut self.quants[place.tile], place.lane, quants);
         self.scales[place.scale].copy_from_slice(&scale.to_le_bytes());
     }
 
@@ -218,15 +202,10 @@ impl<'a> PackedMut<'a> {
 /// # Panics
 /// If `cols` is not a multiple of [`BLOCK`] or `weights` does not have `rows * cols` values.
 pub fn pack(block: BlockType, weights: &[f32], rows: usize, cols: usize) -> Vec<u8> {
-    assert_eq!(
-        Some(weights.len()),
-        rows.checked_mul(cols),
-        "weights are not [{rows}, {cols}]"
-    );
+    assert_eq!(Some(weights.len()), rows.checked_mul(cols), "weights are not [{rows}, {cols}]");
     let len = packed_len(block, rows, cols).expect("columns are a multiple of 32");
     let mut bytes = vec![0; len];
-    let mut packed =
-        PackedMut::new(block, rows, cols, &mut bytes).expect("as long as packed_len says");
+    let mut packed = PackedMut::new(block, rows, cols, &mut bytes).expect("as long as packed_len says");
     if cols > 0 {
         for (row, x) in weights.chunks_exact(cols).enumerate() {
             packed.quantize_row(row, x);
@@ -248,19 +227,12 @@ struct Place {
 impl Place {
     fn new(block: BlockType, rows: usize, cols: usize, row: usize, index: usize) -> Self {
         let blocks = cols / BLOCK;
-        assert!(
-            row < rows && index < blocks,
-            "block ({row}, {index}) of a matrix of [{rows}, {blocks}] blocks"
-        );
+        assert!(row < rows && index < blocks, "block ({row}, {index}) of a matrix of [{rows}, {blocks}] blocks");
         let lane = row % TILE_ROWS;
         let tile = row / TILE_ROWS * blocks + index;
         let quants = tile * block.tile_bytes();
         let scale = (tile * TILE_ROWS + lane) * 2;
-        Self {
-            tile: quants..quants + block.tile_bytes(),
-            scale: scale..scale + 2,
-            lane,
-        }
+        Self { tile: quants..quants + block.tile_bytes(), scale: scale..scale + 2, lane }
     }
 }
 
@@ -273,9 +245,7 @@ mod tests {
 
     /// The test signal of llama.cpp's quantisation tests: a smooth curve with values in -1.9..=2.1.
     fn signal(n: usize, offset: f32) -> Vec<f32> {
-        (0..n)
-            .map(|i| 0.1 + 2.0 * (i as f32 + offset).cos())
-            .collect()
+        (0..n).map(|i| 0.1 + 2.0 * (i as f32 + offset).cos()).collect()
     }
 
     fn round_trip(block: BlockType, x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
@@ -291,21 +261,14 @@ mod tests {
     #[test]
     fn sizes_are_checked() {
         assert_eq!(packed_len(BlockType::Q8_0, 16, 32), Some(512 + 32));
-        assert_eq!(
-            packed_len(BlockType::Q4_0, 17, 64),
-            Some(2 * 2 * (256 + 32))
-        );
+        assert_eq!(packed_len(BlockType::Q4_0, 17, 64), Some(2 * 2 * (256 + 32)));
         assert_eq!(packed_len(BlockType::Q4_0, 0, 64), Some(0));
         assert_eq!(packed_len(BlockType::Q8_0, 16, 33), None);
         assert_eq!(packed_len(BlockType::Q8_0, usize::MAX, 64), None);
         assert_eq!(packed_len(BlockType::Q8_0, usize::MAX / 32, 32), None);
 
         let bytes = vec![0; 512 + 32];
-        assert!(
-            PackedView::new(BlockType::Q8_0, 16, 32, &bytes)
-                .unwrap()
-                .is_consistent()
-        );
+        assert!(PackedView::new(BlockType::Q8_0, 16, 32, &bytes).unwrap().is_consistent());
         assert!(PackedView::new(BlockType::Q8_0, 17, 32, &bytes).is_none());
         assert!(PackedView::new(BlockType::Q4_0, 16, 32, &bytes).is_none());
         assert!(PackedView::new(BlockType::Q8_0, 16, 31, &bytes).is_none());
@@ -316,27 +279,15 @@ mod tests {
     fn errors_stay_within_the_limits_of_the_field() {
         const N: usize = 32 * 128;
         let (x, y) = (signal(N, 0.0), signal(N, 1.0));
-        let exact: f64 = x
-            .iter()
-            .zip(&y)
-            .map(|(&a, &b)| f64::from(a) * f64::from(b))
-            .sum();
+        let exact: f64 = x.iter().zip(&y).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         let y8 = round_trip(BlockType::Q8_0, &y, 1, N);
         for block in TYPES {
             let xq = round_trip(block, &x, 1, N);
-            let squares: f64 = x
-                .iter()
-                .zip(&xq)
-                .map(|(a, b)| f64::from(a - b).powi(2))
-                .sum();
+            let squares: f64 = x.iter().zip(&xq).map(|(a, b)| f64::from(a - b).powi(2)).sum();
             let error = squares.sqrt() / N as f64;
             assert!(error < 0.002, "{block:?}: quantisation error {error}");
 
-            let dot: f64 = xq
-                .iter()
-                .zip(&y8)
-                .map(|(&a, &b)| f64::from(a) * f64::from(b))
-                .sum();
+            let dot: f64 = xq.iter().zip(&y8).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             let error = (dot - exact).abs() / N as f64;
             assert!(error < 0.02, "{block:?}: dot product error {error}");
         }
@@ -357,25 +308,14 @@ mod tests {
                 for j in 0..4 {
                     let stored = match block {
                         BlockType::Q8_0 => tile[quad * 64 + j] as i8,
-                        BlockType::Q4_0 => {
-                            (tile[quad % 4 * 64 + j] >> (quad / 4 * 4) & 15) as i8 - 8
-                        }
+                        BlockType::Q4_0 => (tile[quad % 4 * 64 + j] >> (quad / 4 * 4) & 15) as i8 - 8,
                     };
-                    assert_eq!(
-                        stored,
-                        quants[4 * quad + j],
-                        "{block:?} quad {quad} byte {j}"
-                    );
+                    assert_eq!(stored, quants[4 * quad + j], "{block:?} quad {quad} byte {j}");
                 }
             }
             assert_eq!(view.scales[3 * 32..][..2], f16::from_f32(0.5).to_le_bytes());
             assert_eq!(view.block(16, 1), (f16::from_f32(0.5), quants));
-            let written = view
-                .quants
-                .iter()
-                .chain(view.scales)
-                .filter(|&&b| b != 0)
-                .count();
+            let written = view.quants.iter().chain(view.scales).filter(|&&b| b != 0).count();
             assert!(written <= 34, "only the block was written");
         }
     }

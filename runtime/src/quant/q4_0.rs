@@ -9,16 +9,11 @@ pub(super) const TILE_BYTES: usize = TILE_ROWS * BLOCK / 2;
 /// scale = (the signed value of largest magnitude) / -8, so that this value becomes exactly -8; a quant is x / scale
 /// rounded to the nearest integer, at most 7.
 pub fn quantize_block(x: &[f32; BLOCK]) -> (f16, Quants) {
-    let largest = x
-        .iter()
-        .fold(0.0f32, |max, &v| if v.abs() > max.abs() { v } else { max });
+    let largest = x.iter().fold(0.0f32, |max, &v| if v.abs() > max.abs() { v } else { max });
     let scale = largest / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     // x * inverse + 8.5 is positive, so the cast's truncation rounds to nearest.
-    (
-        f16::from_f32(scale),
-        x.map(|v| ((v * inverse + 8.5) as i8).clamp(0, 15) - 8),
-    )
+    (f16::from_f32(scale), x.map(|v| ((v * inverse + 8.5) as i8).clamp(0, 15) - 8))
 }
 
 /// The low nibble of byte (quad, row, j) is column `4*quad + j`, the high nibble column `16 + 4*quad + j`.

@@ -48,24 +48,15 @@ impl PieceMap {
     /// `size` is the number of rows of the model's embedding: ids are below it. No piece and no id
     /// may occur twice, and `<unk>` and `</s>` must be there.
     pub fn from_json(json: &[u8], label: &str, size: usize) -> Result<Self> {
-        let Entries(mut pieces) = serde_json::from_slice(json).map_err(|source| {
-            Error::bad_file(
-                label,
-                format!("not a vocabulary of pieces and ids: {source}"),
-            )
-        })?;
+        let Entries(mut pieces) = serde_json::from_slice(json)
+            .map_err(|source| Error::bad_file(label, format!("not a vocabulary of pieces and ids: {source}")))?;
         let bad = |problem: String| Err(Error::bad_file(label, problem));
         pieces.sort_unstable();
         if let Some((id, piece)) = pieces.last().filter(|(id, _)| *id as usize >= size) {
-            return bad(format!(
-                "piece {piece:?} has the id {id}, but the model has {size} rows"
-            ));
+            return bad(format!("piece {piece:?} has the id {id}, but the model has {size} rows"));
         }
         if let Some(pair) = pieces.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return bad(format!(
-                "pieces {:?} and {:?} have the same id {}",
-                pair[0].1, pair[1].1, pair[0].0
-            ));
+            return bad(format!("pieces {:?} and {:?} have the same id {}", pair[0].1, pair[1].1, pair[0].0));
         }
         let mut ids = HashMap::with_capacity(pieces.len());
         for (id, piece) in &pieces {
@@ -77,13 +68,7 @@ impl PieceMap {
             return bad(format!("no entry {UNK} or {EOS}"));
         };
         let pad = ids.get(PAD).copied();
-        Ok(Self {
-            pieces,
-            ids,
-            unk,
-            eos,
-            pad,
-        })
+        Ok(Self { pieces, ids, unk, eos, pad })
     }
 
     /// The id of a piece.
@@ -122,14 +107,10 @@ impl<'de> serde::Deserialize<'de> for Entries {
                 formatter.write_str("an object of pieces and ids")
             }
 
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entries, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((piece, id)) = map.next_entry::<String, u64>()? {
-                    let id = Token::try_from(id)
-                        .map_err(|_| A::Error::custom(format!("id {id} is too large")))?;
+                    let id = Token::try_from(id).map_err(|_| A::Error::custom(format!("id {id} is too large")))?;
                     entries.push((id, Arc::from(piece)));
                 }
                 Ok(Entries(entries))
@@ -160,20 +141,9 @@ impl PieceVocabulary {
         source_map: Arc<PieceMap>,
         target_map: Arc<PieceMap>,
     ) -> Self {
-        let model_id = |id| {
-            source
-                .piece(id)
-                .and_then(|piece| source_map.id(piece))
-                .unwrap_or(source_map.unk)
-        };
+        let model_id = |id| source.piece(id).and_then(|piece| source_map.id(piece)).unwrap_or(source_map.unk);
         let model_ids = (0..).take(source.len()).map(model_id).collect();
-        Self {
-            source,
-            target,
-            source_map,
-            target_map,
-            model_ids,
-        }
+        Self { source, target, source_map, target_map, model_ids }
     }
 
     /// The ids of `text`, without `</s>`.
@@ -232,10 +202,7 @@ impl PieceVocabulary {
 
     /// The target languages that have a token, in no particular order.
     pub fn languages(&self) -> impl Iterator<Item = &str> {
-        self.source_map
-            .pieces
-            .iter()
-            .filter_map(|(_, piece)| piece.strip_prefix(">>")?.strip_suffix("<<"))
+        self.source_map.pieces.iter().filter_map(|(_, piece)| piece.strip_prefix(">>")?.strip_suffix("<<"))
     }
 
     /// What ends a sentence.
@@ -278,11 +245,7 @@ impl Detokenize for PieceVocabulary {
 fn push_trimmed(state: &mut DecodeState, text: &str, out: &mut String) {
     for character in text.chars() {
         // Pieces that the target model does not know come through as they are.
-        let character = if character == '\u{2581}' {
-            ' '
-        } else {
-            character
-        };
+        let character = if character == '\u{2581}' { ' ' } else { character };
         if is_space(character) {
             if state.trimmed_start {
                 state.trailing.push(character);
@@ -317,19 +280,14 @@ mod tests {
     use super::*;
 
     fn problem(json: &str, size: usize) -> String {
-        PieceMap::from_json(json.as_bytes(), "vocab.json", size)
-            .unwrap_err()
-            .to_string()
+        PieceMap::from_json(json.as_bytes(), "vocab.json", size).unwrap_err().to_string()
     }
 
     #[test]
     fn a_map_finds_pieces_and_ids() {
         let json = r#"{"</s>": 0, "<unk>": 1, "▁a": 5}"#;
         let map = PieceMap::from_json(json.as_bytes(), "vocab.json", 6).unwrap();
-        assert_eq!(
-            (map.id("▁a"), map.piece(5), map.len()),
-            (Some(5), Some("▁a"), 3)
-        );
+        assert_eq!((map.id("▁a"), map.piece(5), map.len()), (Some(5), Some("▁a"), 3));
         assert_eq!((map.id("b"), map.piece(2), map.pad), (None, None, None));
     }
 
@@ -338,9 +296,7 @@ mod tests {
         let valid = r#"{"</s>": 0, "<unk>": 1}"#;
         assert!(problem(valid, 1).contains("\"<unk>\" has the id 1, but the model has 1 rows"));
         assert!(problem(r#"{"</s>": 0, "<unk>": 0}"#, 9).contains("the same id 0"));
-        assert!(
-            problem(r#"{"</s>": 0, "<unk>": 1, "a": 2, "a": 3}"#, 9).contains("\"a\" occurs twice")
-        );
+        assert!(problem(r#"{"</s>": 0, "<unk>": 1, "a": 2, "a": 3}"#, 9).contains("\"a\" occurs twice"));
         assert!(problem(r#"{"<unk>": 0}"#, 9).contains("no entry <unk> or </s>"));
         assert!(problem(r#"{"a": -1}"#, 9).contains("line 1"));
         assert!(problem(r#"{"a": 4294967296}"#, 9).contains("4294967296 is too large"));

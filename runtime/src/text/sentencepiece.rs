@@ -95,17 +95,12 @@ impl SentencePiece {
     /// Reads a model file's content; `label` names it in errors.
     pub fn from_bytes(bytes: &[u8], label: &str) -> Result<Self> {
         if u32::try_from(bytes.len()).is_err() {
-            return Err(bad(
-                label,
-                0,
-                format!("{} bytes are more than any model has", bytes.len()),
-            ));
+            return Err(bad(label, 0, format!("{} bytes are more than any model has", bytes.len())));
         }
         let proto = ModelProto::read(bytes, label)?;
         check_supported(&proto, label)?;
 
-        let mut text =
-            String::with_capacity(proto.pieces.iter().map(|piece| piece.text.len()).sum());
+        let mut text = String::with_capacity(proto.pieces.iter().map(|piece| piece.text.len()).sum());
         let mut ends = Vec::with_capacity(proto.pieces.len());
         let mut keys = Vec::with_capacity(proto.pieces.len());
         let mut symbols = Vec::new();
@@ -114,13 +109,7 @@ impl SentencePiece {
         let mut unk_id = None;
         let mut min_score = f32::MAX;
         for (piece, id) in proto.pieces.iter().zip(0..) {
-            let wrong = |problem: &str| {
-                bad(
-                    label,
-                    piece.offset,
-                    format!("piece {id} {:?} {problem}", piece.text),
-                )
-            };
+            let wrong = |problem: &str| bad(label, piece.offset, format!("piece {id} {:?} {problem}", piece.text));
             if piece.text.is_empty() || piece.text.contains('\0') {
                 return Err(wrong("is empty or holds a NUL"));
             }
@@ -141,8 +130,7 @@ impl SentencePiece {
                     return Err(wrong("is a byte piece, but the model has no byte fallback"));
                 }
                 PieceKind::Byte => {
-                    let byte = byte_value(piece.text)
-                        .ok_or_else(|| wrong("is no byte piece (<0x00> to <0xFF>)"))?;
+                    let byte = byte_value(piece.text).ok_or_else(|| wrong("is no byte piece (<0x00> to <0xFF>)"))?;
                     byte_ids[usize::from(byte)] = Some(id);
                 }
             }
@@ -157,26 +145,17 @@ impl SentencePiece {
                 }
             }
         }
-        let unk_id =
-            unk_id.ok_or_else(|| bad(label, bytes.len(), "no piece is the unknown piece"))?;
+        let unk_id = unk_id.ok_or_else(|| bad(label, bytes.len(), "no piece is the unknown piece"))?;
         let byte_ids: Option<Vec<Token>> = byte_ids.into_iter().collect();
         if proto.trainer.byte_fallback && byte_ids.is_none() {
-            return Err(bad(
-                label,
-                bytes.len(),
-                "byte fallback without all 256 byte pieces",
-            ));
+            return Err(bad(label, bytes.len(), "byte fallback without all 256 byte pieces"));
         }
         keys.sort_unstable();
         symbols.sort_unstable();
         if let Some(twice) = keys.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             let id = twice[1].1;
             let piece = &proto.pieces[id as usize];
-            return Err(bad(
-                label,
-                piece.offset,
-                format!("piece {id} {:?} occurs twice", piece.text),
-            ));
+            return Err(bad(label, piece.offset, format!("piece {id} {:?} occurs twice", piece.text)));
         }
 
         let spec = &proto.normalizer;
@@ -186,12 +165,7 @@ impl SentencePiece {
             ends,
             scores: proto.pieces.iter().map(|piece| piece.score).collect(),
             kinds: proto.pieces.iter().map(|piece| piece.kind).collect(),
-            normalizer: Normalizer::new(
-                spec,
-                proto.trainer.treat_whitespace_as_suffix,
-                symbols,
-                label,
-            )?,
+            normalizer: Normalizer::new(spec, proto.trainer.treat_whitespace_as_suffix, symbols, label)?,
             trie: Trie::from_sorted(&keys),
             reserved,
             byte_ids,
@@ -208,11 +182,8 @@ impl SentencePiece {
             pad_id: None,
         };
         let control = |piece| model.id(piece).filter(|&id| model.is_control(id));
-        let (bos_id, eos_id, pad_id) = (
-            control(proto.trainer.bos_piece),
-            control(proto.trainer.eos_piece),
-            control(proto.trainer.pad_piece),
-        );
+        let (bos_id, eos_id, pad_id) =
+            (control(proto.trainer.bos_piece), control(proto.trainer.eos_piece), control(proto.trainer.pad_piece));
         (model.bos_id, model.eos_id, model.pad_id) = (bos_id, eos_id, pad_id);
         Ok(model)
     }
@@ -243,11 +214,7 @@ impl SentencePiece {
                         found(id, self.piece(id).unwrap_or_default());
                     }
                 } else {
-                    unknown = if unknown.is_empty() {
-                        range
-                    } else {
-                        unknown.start..range.end
-                    };
+                    unknown = if unknown.is_empty() { range } else { unknown.start..range.end };
                 }
                 continue;
             }
@@ -277,14 +244,7 @@ impl SentencePiece {
         }
 
         let bytes = text.as_bytes();
-        let mut best = vec![
-            Best {
-                score: 0.0,
-                length: 0,
-                id: 0
-            };
-            bytes.len() + 1
-        ];
+        let mut best = vec![Best { score: 0.0, length: 0, id: 0 }; bytes.len() + 1];
         let mut start = 0;
         while let Some(&lead) = bytes.get(start) {
             let before = best[start].score;
@@ -308,11 +268,7 @@ impl SentencePiece {
                 let score = self.unknown_score + before;
                 let target = &mut best[start + character];
                 if target.length == 0 || score > target.score {
-                    *target = Best {
-                        score,
-                        length: character as u32,
-                        id: self.unk_id,
-                    };
+                    *target = Best { score, length: character as u32, id: self.unk_id };
                 }
             }
             start += character;
@@ -334,18 +290,13 @@ impl SentencePiece {
     pub fn piece(&self, id: Token) -> Option<&str> {
         let id = id as usize;
         let end = *self.ends.get(id)? as usize;
-        let start = id
-            .checked_sub(1)
-            .map_or(0, |before| self.ends[before] as usize);
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         self.text.get(start..end)
     }
 
     /// The id of the piece with exactly this text, spaces written as U+2581.
     pub fn id(&self, piece: &str) -> Option<Token> {
-        self.reserved
-            .get(piece)
-            .copied()
-            .or_else(|| self.trie.get(piece.as_bytes()))
+        self.reserved.get(piece).copied().or_else(|| self.trie.get(piece.as_bytes()))
     }
 
     /// The number of pieces; ids are below it.
@@ -430,9 +381,7 @@ impl SentencePiece {
         let before = out.len();
         match kind {
             PieceKind::Control => {}
-            PieceKind::Unknown if self.piece(id) == Some(piece) => {
-                out.push_str(&self.unknown_surface)
-            }
+            PieceKind::Unknown if self.piece(id) == Some(piece) => out.push_str(&self.unknown_surface),
             PieceKind::Unknown => out.push_str(piece),
             _ => {
                 let mut text = piece;
@@ -488,9 +437,7 @@ fn check_supported(proto: &ModelProto<'_>, label: &str) -> Result<()> {
         )));
     }
     if proto.has_denormalizer {
-        return Err(Error::Unsupported(format!(
-            "{label}: a SentencePiece model with a denormaliser"
-        )));
+        return Err(Error::Unsupported(format!("{label}: a SentencePiece model with a denormaliser")));
     }
     Ok(())
 }
@@ -499,7 +446,5 @@ fn check_supported(proto: &ModelProto<'_>, label: &str) -> Result<()> {
 fn byte_value(piece: &str) -> Option<u8> {
     let hex = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     let upper_hex = |digit: u8| digit.is_ascii_digit() || (b'A'..=b'F').contains(&digit);
-    (hex.len() == 2 && hex.bytes().all(upper_hex))
-        .then(|| u8::from_str_radix(hex, 16).ok())
-        .flatten()
+    (hex.len() == 2 && hex.bytes().all(upper_hex)).then(|| u8::from_str_radix(hex, 16).ok()).flatten()
 }

@@ -53,10 +53,7 @@ pub struct DecodeStream<'a, D: ?Sized> {
 impl<'a, D: Detokenize + ?Sized> DecodeStream<'a, D> {
     /// A stream at the beginning of a text.
     pub fn new(vocabulary: &'a D) -> Self {
-        Self {
-            vocabulary,
-            state: DecodeState::default(),
-        }
+        Self { vocabulary, state: DecodeState::default() }
     }
 
     /// The text that has become certain with `id`; often empty.
@@ -103,9 +100,7 @@ impl PartialChar {
                     out.push_str(text);
                     self.length
                 }
-                Err(error)
-                    if error.error_len().is_none() && error.valid_up_to() == 0 && !at_end =>
-                {
+                Err(error) if error.error_len().is_none() && error.valid_up_to() == 0 && !at_end => {
                     break;
                 }
                 Err(error) if error.valid_up_to() > 0 => {

@@ -16,11 +16,7 @@ const ORIGIN_KEY: &str = "babil.origin";
 /// The tensors named by `parameters` (name, whether it is a matrix to quantise), ready to write: float matrices whose
 /// rows are whole blocks become `block`, everything else keeps its encoding. Matrices come first, so that their data
 /// stay aligned.
-pub fn quantized<'a>(
-    weights: &'a Weights,
-    parameters: &[(String, bool)],
-    block: BlockType,
-) -> Vec<TensorToWrite<'a>> {
+pub fn quantized<'a>(weights: &'a Weights, parameters: &[(String, bool)], block: BlockType) -> Vec<TensorToWrite<'a>> {
     let mut tensors: Vec<_> = parameters
         .iter()
         .filter_map(|(name, matrix)| {
@@ -127,11 +123,5 @@ fn origin(weights: &Weights, block: BlockType) -> String {
         }
     }
     let file = fs::metadata(&weights.file).ok().map(|file| (file.len(), file.modified().ok()));
-    format!(
-        "{} {file:?} {:016x} {} babil {}",
-        weights.file,
-        table.finish(),
-        block.name(),
-        env!("CARGO_PKG_VERSION")
-    )
+    format!("{} {file:?} {:016x} {} babil {}", weights.file, table.finish(), block.name(), env!("CARGO_PKG_VERSION"))
 }

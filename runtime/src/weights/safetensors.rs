@@ -80,7 +80,9 @@ fn explain(file: &str, bytes: &[u8], error: &safetensors::SafeTensorError) -> Er
     let Some(data_start) = data_start else {
         return Error::bad_file(
             file,
-            format!("is not a safetensors file or is truncated: its header claims {header_len} bytes, the file has {len}"),
+            format!(
+                "is not a safetensors file or is truncated: its header claims {header_len} bytes, the file has {len}"
+            ),
         );
     };
     #[derive(serde::Deserialize)]

@@ -47,11 +47,7 @@ impl Weights for Q4_0 {
         // SAFETY: a tile has 4 times 64 bytes, and `quarter` is at most 48 bytes into it; quads 4..8 are the high
         // nibbles of quads 0..4.
         let nibbles = unsafe { vld1q_u8(quarter.add(quad % 4 * 64)) };
-        vreinterpretq_s8_u8(if quad < 4 {
-            vandq_u8(nibbles, vdupq_n_u8(15))
-        } else {
-            vshrq_n_u8::<4>(nibbles)
-        })
+        vreinterpretq_s8_u8(if quad < 4 { vandq_u8(nibbles, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(nibbles) })
     }
 }
 
@@ -86,12 +82,7 @@ unsafe fn step<W: Weights, const LANE: usize, const M: usize>(
     dots: &mut [[int32x4_t; 2]; M],
 ) {
     // SAFETY: the caller's duty.
-    let weights = unsafe {
-        [
-            W::quad(half, first + LANE),
-            W::quad(half.add(16), first + LANE),
-        ]
-    };
+    let weights = unsafe { [W::quad(half, first + LANE), W::quad(half.add(16), first + LANE)] };
     for m in 0..M {
         for i in 0..2 {
             dots[m][i] = sdot::<LANE>(dots[m][i], weights[i], x[m]);
@@ -140,11 +131,7 @@ impl<W: Weights> Tile for Dotprod<W> {
                     for first in [0, 4] {
                         let mut quads = [vdupq_n_s8(0); M];
                         for m in 0..M {
-                            quads[m] = vld1q_s8(
-                                x.quants
-                                    .as_ptr()
-                                    .add((token + m) * w.cols + b * BLOCK + first * 4),
-                            );
+                            quads[m] = vld1q_s8(x.quants.as_ptr().add((token + m) * w.cols + b * BLOCK + first * 4));
                         }
                         step::<W, 0, M>(half, first, &quads, &mut dots);
                         step::<W, 1, M>(half, first, &quads, &mut dots);
@@ -155,10 +142,7 @@ impl<W: Weights> Tile for Dotprod<W> {
                         let s = h * 2 + i;
                         let w_scale = super::load_f16(scales.add((b * TILE_ROWS + s * 4) * 2));
                         for m in 0..M {
-                            let scale = vmulq_n_f32(
-                                w_scale,
-                                *x.scales.as_ptr().add((token + m) * blocks + b),
-                            );
+                            let scale = vmulq_n_f32(w_scale, *x.scales.as_ptr().add((token + m) * blocks + b));
                             sums[m][s] = vfmaq_f32(sums[m][s], vcvtq_f32_s32(dots[m][i]), scale);
                         }
                     }

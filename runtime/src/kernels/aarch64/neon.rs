@@ -55,11 +55,7 @@ impl Weights for Q4_0 {
         // SAFETY: a tile has 4 times 64 bytes, and `quarter` is at most 48 bytes into it; quads 4..8 are the high
         // nibbles of quads 0..4.
         let nibbles = unsafe { vld1q_u8(quarter.add(quad % 4 * 64)) };
-        vreinterpretq_s8_u8(if quad < 4 {
-            vandq_u8(nibbles, vdupq_n_u8(15))
-        } else {
-            vshrq_n_u8::<4>(nibbles)
-        })
+        vreinterpretq_s8_u8(if quad < 4 { vandq_u8(nibbles, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(nibbles) })
     }
 }
 
@@ -146,10 +142,7 @@ impl<W: Weights> Tile for Neon<W> {
                         for quad in first..first + W::CHAIN {
                             let weights = W::quad(quarter, quad);
                             for m in 0..M {
-                                let x = x
-                                    .quants
-                                    .as_ptr()
-                                    .add((token + m) * w.cols + b * BLOCK + quad * 4);
+                                let x = x.quants.as_ptr().add((token + m) * w.cols + b * BLOCK + quad * 4);
                                 let x = vdupq_n_s32(x.cast::<i32>().read_unaligned());
                                 let x = vreinterpretq_s8_s32(x);
                                 pairs[m] = if quad == first {
@@ -167,8 +160,7 @@ impl<W: Weights> Tile for Neon<W> {
                     }
                     let w_scale = super::load_f16(scales.add((b * TILE_ROWS + s * 4) * 2));
                     for m in 0..M {
-                        let scale =
-                            vmulq_n_f32(w_scale, *x.scales.as_ptr().add((token + m) * blocks + b));
+                        let scale = vmulq_n_f32(w_scale, *x.scales.as_ptr().add((token + m) * blocks + b));
                         let dot = vpaddq_s32(dots[m][0], dots[m][1]);
                         let sum = *x.sums.as_ptr().add((token + m) * blocks + b);
                         let dot = vsubq_s32(dot, vdupq_n_s32(sum.wrapping_mul(W::OFFSET)));

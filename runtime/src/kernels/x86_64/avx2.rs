@@ -67,11 +67,7 @@ impl Weights for Q4_0 {
         // SAFETY: a tile has 4 times 64 bytes, and `half` is at most 32 bytes into it; quads 4..8 are the high nibbles
         // of quads 0..4.
         let nibbles = unsafe { _mm256_loadu_si256(half.add(quad % 4 * 64).cast()) };
-        let nibbles = if quad < 4 {
-            nibbles
-        } else {
-            _mm256_srli_epi16::<4>(nibbles)
-        };
+        let nibbles = if quad < 4 { nibbles } else { _mm256_srli_epi16::<4>(nibbles) };
         _mm256_and_si256(nibbles, _mm256_set1_epi8(15))
     }
 
@@ -125,10 +121,7 @@ impl<W: Weights> Tile for Avx2<W> {
                         for quad in first..first + W::CHAIN {
                             let weights = W::quad(half, quad);
                             for m in 0..M {
-                                let x = x
-                                    .quants
-                                    .as_ptr()
-                                    .add((token + m) * w.cols + b * BLOCK + quad * 4);
+                                let x = x.quants.as_ptr().add((token + m) * w.cols + b * BLOCK + quad * 4);
                                 let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
                                 pairs[m] = _mm256_add_epi16(pairs[m], W::multiply(weights, x));
                             }
@@ -141,11 +134,9 @@ impl<W: Weights> Tile for Avx2<W> {
                     let w_scale = scales.add(b * TILE_ROWS * 2 + h * 16);
                     let w_scale = _mm256_cvtph_ps(_mm_loadu_si128(w_scale.cast()));
                     for m in 0..M {
-                        let x_scale =
-                            _mm256_set1_ps(*x.scales.as_ptr().add((token + m) * blocks + b));
+                        let x_scale = _mm256_set1_ps(*x.scales.as_ptr().add((token + m) * blocks + b));
                         let dot = _mm256_cvtepi32_ps(dots[m]);
-                        sums[m][h] =
-                            _mm256_fmadd_ps(dot, _mm256_mul_ps(w_scale, x_scale), sums[m][h]);
+                        sums[m][h] = _mm256_fmadd_ps(dot, _mm256_mul_ps(w_scale, x_scale), sums[m][h]);
                     }
                 }
             }

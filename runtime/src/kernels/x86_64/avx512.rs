@@ -48,11 +48,7 @@ impl Weights for Q4_0 {
     unsafe fn quad(tile: *const u8, quad: usize) -> __m512i {
         // SAFETY: a tile has 4 times 64 bytes; quads 4..8 are the high nibbles of quads 0..4.
         let nibbles = unsafe { _mm512_loadu_si512(tile.add(quad % 4 * 64).cast()) };
-        let nibbles = if quad < 4 {
-            nibbles
-        } else {
-            _mm512_srli_epi16::<4>(nibbles)
-        };
+        let nibbles = if quad < 4 { nibbles } else { _mm512_srli_epi16::<4>(nibbles) };
         _mm512_and_si512(nibbles, _mm512_set1_epi8(15))
     }
 }
@@ -100,10 +96,7 @@ impl<W: Weights, const G: usize> Tile for Avx512<W, G> {
                         weights[g] = W::quad(quants.add((g * blocks + b) * tile_bytes), quad);
                     }
                     for m in 0..M {
-                        let x = x
-                            .quants
-                            .as_ptr()
-                            .add((token + m) * w.cols + b * BLOCK + quad * 4);
+                        let x = x.quants.as_ptr().add((token + m) * w.cols + b * BLOCK + quad * 4);
                         let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
                         for g in 0..G {
                             dots[m][g] = _mm512_dpbusd_epi32(dots[m][g], weights[g], x);
@@ -114,11 +107,9 @@ impl<W: Weights, const G: usize> Tile for Avx512<W, G> {
                     let w_scale = scales.add((g * blocks + b) * TILE_ROWS * 2);
                     let w_scale = _mm512_cvtph_ps(_mm256_loadu_si256(w_scale.cast()));
                     for m in 0..M {
-                        let x_scale =
-                            _mm512_set1_ps(*x.scales.as_ptr().add((token + m) * blocks + b));
+                        let x_scale = _mm512_set1_ps(*x.scales.as_ptr().add((token + m) * blocks + b));
                         let dot = _mm512_cvtepi32_ps(dots[m][g]);
-                        sums[m][g] =
-                            _mm512_fmadd_ps(dot, _mm512_mul_ps(w_scale, x_scale), sums[m][g]);
+                        sums[m][g] = _mm512_fmadd_ps(dot, _mm512_mul_ps(w_scale, x_scale), sums[m][g]);
                     }
                 }
             }

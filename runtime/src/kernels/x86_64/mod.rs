@@ -7,9 +7,7 @@ use super::Kernels;
 
 /// The AVX2 table, if this CPU can run it.
 pub(super) fn avx2() -> Option<Kernels> {
-    let able = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
+    let able = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
     able.then_some(avx2::TABLE)
 }
 

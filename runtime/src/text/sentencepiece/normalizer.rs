@@ -33,11 +33,7 @@ impl Normalizer {
     ) -> Result<Self> {
         let (charsmap, offset) = spec.charsmap;
         Ok(Self {
-            rules: if charsmap.is_empty() {
-                None
-            } else {
-                Some(CharsMap::read(charsmap, offset, file)?)
-            },
+            rules: if charsmap.is_empty() { None } else { Some(CharsMap::read(charsmap, offset, file)?) },
             user_defined,
             dummy_prefix: spec.add_dummy_prefix && !whitespace_is_suffix,
             dummy_suffix: spec.add_dummy_prefix && whitespace_is_suffix,
@@ -90,10 +86,7 @@ impl Normalizer {
 
     /// The replacement of the beginning of `text`, and how many bytes it replaces (0 at the end).
     fn next<'a>(&'a self, text: &'a [u8]) -> (&'a str, usize) {
-        if let Some((length, _)) = self
-            .user_defined
-            .as_ref()
-            .and_then(|symbols| symbols.prefixes(text).last())
+        if let Some((length, _)) = self.user_defined.as_ref().and_then(|symbols| symbols.prefixes(text).last())
             && let Ok(symbol) = std::str::from_utf8(&text[..length])
         {
             return (symbol, length);
@@ -106,8 +99,7 @@ impl Normalizer {
             Some(&lead) => {
                 let length = char_len(lead).min(text.len());
                 // A damaged map can end a rule inside a character; SentencePiece then goes on byte by byte.
-                std::str::from_utf8(&text[..length])
-                    .map_or(("\u{fffd}", 1), |character| (character, length))
+                std::str::from_utf8(&text[..length]).map_or(("\u{fffd}", 1), |character| (character, length))
             }
         }
     }
@@ -145,41 +137,22 @@ impl CharsMap {
         };
         let size = u32::from_le_bytes(*size) as usize;
         if size == 0 || !size.is_multiple_of(4) || size >= rest.len() {
-            let problem = format!(
-                "a character map of {} bytes with a trie of {size}",
-                blob.len()
-            );
+            let problem = format!("a character map of {} bytes with a trie of {size}", blob.len());
             return Err(bad(file, offset, problem));
         }
         let (trie, replacements) = rest.split_at(size);
         let replacements = std::str::from_utf8(replacements).map_err(|source| {
-            bad(
-                file,
-                offset + 4 + size + source.valid_up_to(),
-                "a character map with replacements that are not UTF-8",
-            )
+            bad(file, offset + 4 + size + source.valid_up_to(), "a character map with replacements that are not UTF-8")
         })?;
         if !replacements.ends_with('\0') {
-            return Err(bad(
-                file,
-                offset + blob.len(),
-                "a character map whose last replacement has no end",
-            ));
+            return Err(bad(file, offset + blob.len(), "a character map whose last replacement has no end"));
         }
-        if let Some(long) = replacements
-            .split('\0')
-            .find(|text| text.len() > LONGEST_REPLACEMENT)
-        {
+        if let Some(long) = replacements.split('\0').find(|text| text.len() > LONGEST_REPLACEMENT) {
             let problem = format!("a character map with a replacement of {} bytes", long.len());
             return Err(bad(file, offset, problem));
         }
-        let units = trie
-            .chunks_exact(4)
-            .map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
-        Ok(Self {
-            units: units.collect(),
-            replacements: replacements.to_owned(),
-        })
+        let units = trie.chunks_exact(4).map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
+        Ok(Self { units: units.collect(), replacements: replacements.to_owned() })
     }
 
     /// The replacement of the longest rule that begins `text`, and that rule's length in bytes.

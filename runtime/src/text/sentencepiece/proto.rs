@@ -65,12 +65,7 @@ impl Default for TrainerSpec<'_> {
 
 impl Default for NormalizerSpec<'_> {
     fn default() -> Self {
-        Self {
-            charsmap: (&[], 0),
-            add_dummy_prefix: true,
-            remove_extra_whitespaces: true,
-            escape_whitespaces: true,
-        }
+        Self { charsmap: (&[], 0), add_dummy_prefix: true, remove_extra_whitespaces: true, escape_whitespaces: true }
     }
 }
 
@@ -83,12 +78,7 @@ impl<'a> ModelProto<'a> {
             normalizer: NormalizerSpec::default(),
             has_denormalizer: false,
         };
-        let mut fields = Fields {
-            file,
-            bytes,
-            position: 0,
-            base: 0,
-        };
+        let mut fields = Fields { file, bytes, position: 0, base: 0 };
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => model.pieces.push(PieceProto::read(field.message()?)?),
@@ -105,12 +95,7 @@ impl<'a> ModelProto<'a> {
 impl<'a> PieceProto<'a> {
     fn read(mut fields: Fields<'a>) -> Result<Self> {
         let offset = fields.base;
-        let mut piece = Self {
-            text: "",
-            score: 0.0,
-            kind: PieceKind::Normal,
-            offset,
-        };
+        let mut piece = Self { text: "", score: 0.0, kind: PieceKind::Normal, offset };
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => piece.text = field.text()?,
@@ -227,11 +212,7 @@ impl<'a> Fields<'a> {
                 Value::Fixed32(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             }
             other => {
-                return Err(bad(
-                    self.file,
-                    offset,
-                    format!("protobuf wire type {other} is not used by any model"),
-                ));
+                return Err(bad(self.file, offset, format!("protobuf wire type {other} is not used by any model")));
             }
         };
         let number = tag >> 3;
@@ -242,13 +223,7 @@ impl<'a> Fields<'a> {
             Value::Bytes(bytes) => self.base + self.position - bytes.len(),
             _ => self.base + self.position,
         };
-        Ok(Some(Field {
-            file: self.file,
-            number,
-            value,
-            offset,
-            content,
-        }))
+        Ok(Some(Field { file: self.file, number, value, offset, content }))
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
@@ -275,22 +250,13 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(bad(
-            self.file,
-            start,
-            "a protobuf integer longer than 64 bits",
-        ))
+        Err(bad(self.file, start, "a protobuf integer longer than 64 bits"))
     }
 }
 
 impl<'a> Field<'a> {
     fn message(&self) -> Result<Fields<'a>> {
-        Ok(Fields {
-            file: self.file,
-            bytes: self.bytes()?,
-            position: 0,
-            base: self.content,
-        })
+        Ok(Fields { file: self.file, bytes: self.bytes()?, position: 0, base: self.content })
     }
 
     fn bytes(&self) -> Result<&'a [u8]> {
@@ -301,22 +267,14 @@ impl<'a> Field<'a> {
     }
 
     fn text(&self) -> Result<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|source| {
-            bad(
-                self.file,
-                self.content + source.valid_up_to(),
-                "text that is not UTF-8",
-            )
-        })
+        std::str::from_utf8(self.bytes()?)
+            .map_err(|source| bad(self.file, self.content + source.valid_up_to(), "text that is not UTF-8"))
     }
 
     fn varint(&self) -> Result<u64> {
         match self.value {
             Value::Varint(value) => Ok(value),
-            _ => Err(self.error(format!(
-                "protobuf field {} should hold an integer",
-                self.number
-            ))),
+            _ => Err(self.error(format!("protobuf field {} should hold an integer", self.number))),
         }
     }
 
@@ -327,10 +285,7 @@ impl<'a> Field<'a> {
     fn float(&self) -> Result<f32> {
         match self.value {
             Value::Fixed32(bits) => Ok(f32::from_bits(bits)),
-            _ => Err(self.error(format!(
-                "protobuf field {} should hold a float",
-                self.number
-            ))),
+            _ => Err(self.error(format!("protobuf field {} should hold a float", self.number))),
         }
     }
 
@@ -341,8 +296,5 @@ impl<'a> Field<'a> {
 
 /// An [`Error::BadFile`] that says where.
 pub(super) fn bad(file: &str, offset: usize, problem: impl std::fmt::Display) -> Error {
-    Error::bad_file(
-        file,
-        format!("not a valid SentencePiece model: {problem} (at byte {offset})"),
-    )
+    Error::bad_file(file, format!("not a valid SentencePiece model: {problem} (at byte {offset})"))
 }

@@ -20,16 +20,12 @@ impl Trie {
     ///
     /// The node count is at most one more than the keys' bytes, which the caller knows to fit `u32`.
     pub(super) fn from_sorted(keys: &[(&[u8], u32)]) -> Self {
-        let mut trie = Self {
-            labels: vec![0],
-            ..Self::default()
-        };
+        let mut trie = Self { labels: vec![0], ..Self::default() };
         let mut queue = VecDeque::from([(keys, 0)]);
         while let Some((mut keys, depth)) = queue.pop_front() {
             trie.first_child.push(trie.labels.len() as u32);
             let ends_here = keys.first().filter(|(key, _)| key.len() == depth);
-            trie.values
-                .push(ends_here.map_or(NONE, |&(_, value)| value));
+            trie.values.push(ends_here.map_or(NONE, |&(_, value)| value));
             if ends_here.is_some() {
                 keys = &keys[1..];
             }
@@ -46,10 +42,7 @@ impl Trie {
     }
 
     /// Walks along `text` and yields `(length, value)` of every key that begins it, shortest first.
-    pub(super) fn prefixes<'a>(
-        &'a self,
-        text: &'a [u8],
-    ) -> impl Iterator<Item = (usize, u32)> + 'a {
+    pub(super) fn prefixes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
         let mut node = 0;
         let mut length = 0;
         std::iter::from_fn(move || {
@@ -66,19 +59,14 @@ impl Trie {
 
     /// The value of exactly `key`.
     pub(super) fn get(&self, key: &[u8]) -> Option<u32> {
-        let node = key
-            .iter()
-            .try_fold(0, |node, &label| self.child(node, label))?;
+        let node = key.iter().try_fold(0, |node, &label| self.child(node, label))?;
         Some(self.values[node]).filter(|&value| value != NONE)
     }
 
     fn child(&self, node: usize, label: u8) -> Option<usize> {
         let start = self.first_child[node] as usize;
         let end = self.first_child[node + 1] as usize;
-        self.labels[start..end]
-            .binary_search(&label)
-            .ok()
-            .map(|index| start + index)
+        self.labels[start..end].binary_search(&label).ok().map(|index| start + index)
     }
 }
 
@@ -87,11 +75,7 @@ mod tests {
     use super::*;
 
     fn trie(keys: &[&str]) -> Trie {
-        let mut keys: Vec<_> = keys
-            .iter()
-            .zip(0..)
-            .map(|(key, value)| (key.as_bytes(), value))
-            .collect();
+        let mut keys: Vec<_> = keys.iter().zip(0..).map(|(key, value)| (key.as_bytes(), value)).collect();
         keys.sort_unstable();
         Trie::from_sorted(&keys)
     }
@@ -99,10 +83,7 @@ mod tests {
     #[test]
     fn yields_every_prefix_shortest_first() {
         let trie = trie(&["ab", "abcd", "a", "b", "é", "abce"]);
-        assert_eq!(
-            trie.prefixes(b"abcdx").collect::<Vec<_>>(),
-            [(1, 2), (2, 0), (4, 1)]
-        );
+        assert_eq!(trie.prefixes(b"abcdx").collect::<Vec<_>>(), [(1, 2), (2, 0), (4, 1)]);
         assert_eq!(trie.prefixes("é".as_bytes()).collect::<Vec<_>>(), [(2, 4)]);
         assert_eq!(trie.prefixes(b"xa").next(), None);
         assert_eq!(trie.prefixes(b"").next(), None);
