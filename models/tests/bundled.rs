@@ -56,7 +56,8 @@ fn it_translates_both_ways() {
             .remove(0)
     };
     assert_eq!(translate("Where is the station?", en_fr()).text, "Où est la gare ?");
-    assert_eq!(translate("Où est la gare ?", LanguagePair::new("fr", "en")).text, "Where is the station?");
+    let english = translate("Où est la gare ?", LanguagePair::new("fr", "en")).text;
+    assert!(["Where is the station?", "Where's the station?"].contains(&english.as_str()), "{english}");
 }
 
 #[test]

@@ -105,6 +105,9 @@ impl<B: Backend> Translator<B> {
         let mut spec = self.spec.generation.clone();
         spec.beam = options.beam.unwrap_or(spec.beam);
         spec.max_tokens = options.max_tokens.unwrap_or(spec.max_tokens).min(spec.max_tokens);
+        if spec.beam == 0 || spec.max_tokens == 0 {
+            return Err(Error::BadRequest("a beam, and a number of tokens, of at least 1 is needed".to_owned()));
+        }
         if options.alternatives > spec.beam {
             let (n, beam) = (options.alternatives, spec.beam);
             return Err(Error::BadRequest(format!("{n} alternatives need a beam of at least {n}, not {beam}")));
