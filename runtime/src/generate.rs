@@ -173,7 +173,7 @@ impl<S: State> Search<S> {
         let mut all = best.into_iter().chain(self.beams.iter().map(|beam| beam.tokens.as_slice()));
         let Some(first) = all.next() else { return &[] };
         let common =
-            all.fold(first.len(), |n, other| first.iter().zip(&other[..]).take(n).take_while(|(a, b)| a == b).count());
+            all.fold(first.len(), |n, other| first.iter().zip(other).take(n).take_while(|(a, b)| a == b).count());
         &first[..common]
     }
 }
