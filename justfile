@@ -2,11 +2,11 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
-# The checks that must pass before a change is merged.
-check: fmt clippy doc test deny
-
 _list:
     @just --list --unsorted
+
+# The checks that must pass before a change is merged.
+check: fmt clippy doc test deny
 
 # Formatting; `cargo fmt --all` repairs it.
 fmt:
