@@ -28,9 +28,9 @@ test *ARGS:
 deny:
     cargo deny check licenses bans sources
 
-# The library without the bundled model, candle and the network.
+# Everything without the bundled model, candle and the network.
 lean:
-    cargo check -p babil-runtime -p babil-models --no-default-features
+    cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features
 
 # The example of how to embed babil.
 example *ARGS:
