@@ -1,7 +1,6 @@
 //! The `translate`, `doctor`, `completions` and `man` commands of the real binary.
 //!
-//! What needs a model runs only when the built-in one opens; what the command does around its translator is tested
-//! with a fake one beside its source.
+//! What the command does around its translator is tested with a fake one beside its source.
 #![cfg(unix)]
 
 use std::fs::{self, File};
@@ -229,4 +228,93 @@ fn completions_and_manual_pages() {
     for page in ["babil.1", "babil-translate.1", "babil-doctor.1"] {
         assert!(folder.path().join(page).is_file(), "{page}");
     }
+}
+
+/// A copy of the bundled model's folder.
+fn model_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/bundled/en-fr");
+    for file in ["config.json", "generation_config.json", "vocab.json", "source.spm", "model.safetensors"] {
+        fs::copy(bundled.join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_folder_is_a_model_on_any_instruction_set_and_number_of_threads() {
+    let folder = model_folder();
+    let text = "Where is the station? I have lost my keys.";
+    let expected = run(&to_french(&[text]));
+    assert_exit(&expected, 0);
+    let model = folder.path().to_str().unwrap();
+    for isa in ["scalar", if cfg!(target_arch = "x86_64") { "avx2" } else { "neon" }] {
+        for threads in ["1", "2", "4"] {
+            let arguments = to_french(&["--model", model, "--threads", threads, text]);
+            let output = babil(&arguments).env("BABIL_ISA", isa).output().unwrap();
+            assert_exit(&output, 0);
+            assert_eq!(stdout(&output), stdout(&expected), "{isa}, {threads} threads");
+        }
+    }
+    let output = babil(&to_french(&[text])).env("BABIL_ISA", "mmx").output().unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("mmx"), "{}", stderr(&output));
+}
+
+#[test]
+fn damaged_models_are_refused_with_the_place_of_the_damage() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 9] = [
+        ("truncated weights", |folder| {
+            let file = fs::OpenOptions::new().write(true).open(folder.join("model.safetensors")).unwrap();
+            file.set_len(5_000_000).unwrap();
+        }),
+        ("weights that are something else", |folder| fs::write(folder.join("model.safetensors"), "<html>").unwrap()),
+        ("no weights", |folder| fs::remove_file(folder.join("model.safetensors")).unwrap()),
+        ("no configuration", |folder| fs::remove_file(folder.join("config.json")).unwrap()),
+        ("another width", |folder| {
+            let config = fs::read_to_string(folder.join("config.json")).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+            let mut config = config.as_object().unwrap().clone();
+            config.insert("d_model".into(), 512.into());
+            fs::write(folder.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        }),
+        ("another architecture", |folder| {
+            fs::write(folder.join("config.json"), r#"{"model_type": "t5"}"#).unwrap();
+        }),
+        ("no vocabulary", |folder| fs::remove_file(folder.join("vocab.json")).unwrap()),
+        ("a vocabulary that is too large", |folder| {
+            fs::write(folder.join("vocab.json"), r#"{"</s>": 0, "<unk>": 1, "a": 8000}"#).unwrap();
+        }),
+        ("damaged pieces", |folder| {
+            let pieces = fs::read(folder.join("source.spm")).unwrap();
+            fs::write(folder.join("source.spm"), &pieces[..100_000]).unwrap();
+        }),
+    ];
+    let mut messages = String::new();
+    for (name, damage) in damages {
+        let folder = model_folder();
+        damage(folder.path());
+        let output = run(&to_french(&["--model", folder.path().to_str().unwrap(), "Hello"]));
+        assert_exit(&output, 4);
+        assert!(output.stdout.is_empty());
+        let message = stderr(&output).replace(folder.path().to_str().unwrap(), "MODEL");
+        messages += &format!("{name}: {message}");
+    }
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn quantising_needs_float_weights_to_change_anything_and_never_overwrites() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/parity/relu");
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out");
+    let arguments = ["quantize", fixture.to_str().unwrap(), to.to_str().unwrap(), "--json"];
+    let output = run(&arguments);
+    assert_exit(&output, 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let size = fs::metadata(to.join("model.safetensors")).unwrap().len();
+    assert_eq!(report["bytes"], size);
+    assert!(size < fs::metadata(fixture.join("model.safetensors")).unwrap().len() / 3);
+    assert_exit(&run(&arguments), 7);
+    assert_eq!(fs::metadata(to.join("model.safetensors")).unwrap().len(), size);
 }

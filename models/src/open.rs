@@ -111,9 +111,7 @@ fn bundled() -> Result<ModelFiles> {
 /// # Errors
 /// A model that is damaged, or that this version cannot run.
 pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
-    let config: marian::Config = files.json("config.json")?.ok_or_else(|| {
-        Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model")
-    })?;
+    let config = config(files)?;
     let spec = translator_spec(files, &config)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(cores);
@@ -133,6 +131,29 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
         }
         #[cfg(not(feature = "candle"))]
         Backend::Candle => Err(Error::Unsupported("the candle backend: this build is without it".to_owned())),
+    }
+}
+
+/// The configuration of a model's folder.
+///
+/// # Errors
+/// There is none, it is damaged, or it is of a family that this version does not know.
+pub(crate) fn config(files: &ModelFiles) -> Result<marian::Config> {
+    #[derive(Deserialize)]
+    struct Family {
+        model_type: Option<String>,
+    }
+    let missing = || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+    let family: Family = files.json("config.json")?.ok_or_else(missing)?;
+    match family.model_type.as_deref() {
+        Some("marian") => files.json("config.json")?.ok_or_else(missing),
+        Some(other) => Err(Error::Unsupported(format!(
+            "{}: models of the family `{other}` (model_type); this version knows `marian`",
+            files.label("config.json")
+        ))),
+        None => {
+            Err(Error::bad_file(files.label("config.json"), "has no model_type: this is not the folder of a model"))
+        }
     }
 }
 
