@@ -7,7 +7,7 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::EncoderDecoderSession;
-use babil_runtime::text::{PieceMap, PieceVocabulary, SentencePiece};
+use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{Weights, packed_copy};
 use babil_runtime::{Error, Result};
@@ -216,30 +216,39 @@ impl translator::Backend for Candle {
 /// # Errors
 /// Vocabulary files that are missing, damaged or do not fit each other.
 pub fn translator_spec(files: &ModelFiles, config: &marian::Config) -> Result<TranslatorSpec> {
-    let piece_model = |name: &str| -> Result<Option<Arc<SentencePiece>>> {
-        let bytes = files.read(name)?;
-        bytes.map(|bytes| SentencePiece::from_bytes(&bytes, &files.label(name)).map(Arc::new)).transpose()
-    };
-    let map = |name: &str, size: usize| -> Result<Option<Arc<PieceMap>>> {
-        let bytes = files.read(name)?;
-        bytes.map(|bytes| PieceMap::from_json(&bytes, &files.label(name), size).map(Arc::new)).transpose()
-    };
-    let missing = |name: &str| Error::bad_file(files.label(name), "does not exist, the model needs it");
-    let source = piece_model("source.spm")?.ok_or_else(|| missing("source.spm"))?;
-    let target = piece_model("target.spm")?.unwrap_or_else(|| source.clone());
-    let source_map = map("vocab.json", config.vocab_size)?.ok_or_else(|| missing("vocab.json"))?;
-    let target_map = map("target_vocab.json", config.decoder_vocab_size.unwrap_or(config.vocab_size))?;
-    let target_map = target_map.unwrap_or_else(|| source_map.clone());
-    let vocabulary = PieceVocabulary::new(source, target, source_map, target_map);
+    let vocabulary = vocabulary(files, config)?;
     let generation: GenerationConfig = files.json("generation_config.json")?.unwrap_or_default();
     let extra: Extra = files.json("config.json")?.unwrap_or_default();
-    let directions = directions(files, &vocabulary, extra.pairs)?;
+    let directions = directions(files, &*vocabulary, extra.pairs)?;
     Ok(TranslatorSpec {
         directions,
         generation: generation.spec(&config.generation)?,
         max_source_tokens: extra.max_source_tokens.unwrap_or(config.max_position_embeddings.saturating_sub(2)),
         vocabulary,
     })
+}
+
+/// The vocabulary: SentencePiece models and `vocab.json`, or else `tokenizer.json`.
+fn vocabulary(files: &ModelFiles, config: &marian::Config) -> Result<Box<dyn Vocabulary>> {
+    const JSON: &str = "tokenizer.json";
+    let pieces = |name: &str| -> Result<Option<Arc<SentencePiece>>> {
+        let bytes = files.read(name)?;
+        bytes.map(|bytes| SentencePiece::from_bytes(&bytes, &files.label(name)).map(Arc::new)).transpose()
+    };
+    let Some(source) = pieces("source.spm")? else {
+        let json = files.read(JSON)?.ok_or_else(|| {
+            Error::bad_file(files.label("source.spm"), "does not exist, nor does tokenizer.json: the model needs one")
+        })?;
+        return Ok(Box::new(JsonTokenizer::from_bytes(&json, &files.label(JSON), config.vocab_size)?));
+    };
+    let target = pieces("target.spm")?.unwrap_or_else(|| source.clone());
+    let map = |name: &str, bytes: &[u8], size| PieceMap::from_json(bytes, &files.label(name), size).map(Arc::new);
+    let source_map = map("vocab.json", &files.expect("vocab.json")?, config.vocab_size)?;
+    let target_map = match files.read("target_vocab.json")? {
+        Some(bytes) => map("target_vocab.json", &bytes, config.decoder_vocab_size.unwrap_or(config.vocab_size))?,
+        None => source_map.clone(),
+    };
+    Ok(Box::new(PieceVocabulary::new(source, target, source_map, target_map)))
 }
 
 /// Keys of `config.json` that are ours.
@@ -260,7 +269,7 @@ struct ExtraPair {
 
 /// The directions of a model: what its `config.json` says, or else the languages of `tokenizer_config.json`, or else
 /// of the folder's name (`opus-mt-en-fr`). A vocabulary with language tokens (`>>fra<<`) has one direction for each.
-fn directions(files: &ModelFiles, vocabulary: &PieceVocabulary, extra: Vec<ExtraPair>) -> Result<Vec<Direction>> {
+fn directions(files: &ModelFiles, vocabulary: &dyn Vocabulary, extra: Vec<ExtraPair>) -> Result<Vec<Direction>> {
     if !extra.is_empty() {
         let direction = |ExtraPair { from, to, prefix }| {
             let prefix = prefix.map(|piece| {
@@ -296,14 +305,14 @@ fn directions(files: &ModelFiles, vocabulary: &PieceVocabulary, extra: Vec<Extra
         })?,
     };
     let from = short_code(&from);
-    let mut languages: Vec<_> = vocabulary.languages().map(str::to_owned).collect();
+    let mut languages = vocabulary.languages();
     languages.sort();
     if languages.is_empty() {
         return Ok(vec![Direction { pair: LanguagePair::new(from, short_code(&to)), prefix: None }]);
     }
     let direction = |language: &String| Direction {
         pair: LanguagePair::new(from, short_code(language)),
-        prefix: vocabulary.language_token(language),
+        prefix: vocabulary.id(&format!(">>{language}<<")),
     };
     Ok(languages.iter().map(direction).collect())
 }
