@@ -18,8 +18,8 @@ use crate::exit::Exit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    interrupt::install();
     output::start_log();
+    interrupt::install();
     let context = cli.global.resolve();
     let exit = match cli.command.run(&context) {
         Ok(()) => Exit::Success,

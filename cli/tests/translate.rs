@@ -263,7 +263,13 @@ fn a_folder_is_a_model_on_any_instruction_set_and_number_of_threads() {
 #[test]
 fn damaged_models_are_refused_with_the_place_of_the_damage() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 9] = [
+    fn configure(folder: &Path, file: &str, key: &str, value: serde_json::Value) {
+        let config = fs::read_to_string(folder.join(file)).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config[key] = value;
+        fs::write(folder.join(file), config.to_string()).unwrap();
+    }
+    let damages: [(&str, Damage); 15] = [
         ("truncated weights", |folder| {
             let file = fs::OpenOptions::new().write(true).open(folder.join("model.safetensors")).unwrap();
             file.set_len(5_000_000).unwrap();
@@ -271,13 +277,17 @@ fn damaged_models_are_refused_with_the_place_of_the_damage() {
         ("weights that are something else", |folder| fs::write(folder.join("model.safetensors"), "<html>").unwrap()),
         ("no weights", |folder| fs::remove_file(folder.join("model.safetensors")).unwrap()),
         ("no configuration", |folder| fs::remove_file(folder.join("config.json")).unwrap()),
-        ("another width", |folder| {
-            let config = fs::read_to_string(folder.join("config.json")).unwrap();
-            let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-            let mut config = config.as_object().unwrap().clone();
-            config.insert("d_model".into(), 512.into());
-            fs::write(folder.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        ("another width", |folder| configure(folder, "config.json", "d_model", 512.into())),
+        ("absurd width", |folder| configure(folder, "config.json", "d_model", (1u64 << 63).into())),
+        ("absurd positions", |folder| {
+            configure(folder, "config.json", "max_position_embeddings", 1_000_000_000_000_000_000u64.into());
         }),
+        ("absurd layers", |folder| configure(folder, "config.json", "encoder_layers", 1_000_000_000u64.into())),
+        ("no room", |folder| configure(folder, "config.json", "max_position_embeddings", 2.into())),
+        ("foreign tokens", |folder| {
+            configure(folder, "generation_config.json", "bad_words_ids", serde_json::json!([[3], [8000]]));
+        }),
+        ("absurd beam", |folder| configure(folder, "generation_config.json", "num_beams", (1u64 << 60).into())),
         ("another architecture", |folder| {
             fs::write(folder.join("config.json"), r#"{"model_type": "t5"}"#).unwrap();
         }),
@@ -315,6 +325,39 @@ fn quantising_needs_float_weights_to_change_anything_and_never_overwrites() {
     let size = fs::metadata(to.join("model.safetensors")).unwrap().len();
     assert_eq!(report["bytes"], size);
     assert!(size < fs::metadata(fixture.join("model.safetensors")).unwrap().len() / 3);
-    assert_exit(&run(&arguments), 7);
+    assert_exit(&run(&arguments), 5);
     assert_eq!(fs::metadata(to.join("model.safetensors")).unwrap().len(), size);
+}
+
+/// Weights that give no probabilities are an error, never an empty translation.
+#[test]
+fn weights_without_meaning_are_an_error() {
+    let folder = model_folder();
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xFF);
+    fs::write(&weights, bytes).unwrap();
+    let output = run(&to_french(&["--model", folder.path().to_str().unwrap(), "Hello"]));
+    assert_exit(&output, 4);
+    assert!(stderr(&output).contains("damaged"), "{}", stderr(&output));
+}
+
+/// A language token in the text does not change the language.
+#[test]
+fn text_cannot_ask_for_another_language() {
+    let expected = run(&to_french(&["Good morning."]));
+    let output = run(&to_french(&[">>eng<< Good morning."]));
+    assert_eq!(stdout(&output), stdout(&expected));
+}
+
+#[test]
+fn folders_and_misspelt_names_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&to_french(&[folder.path().to_str().unwrap()]));
+    assert_exit(&output, 2);
+    assert!(stderr(&output).contains("is a folder"), "{}", stderr(&output));
+    let output = run(&to_french(&["nosuch.txt"]));
+    assert_exit(&output, 0);
+    assert!(stderr(&output).contains("there is no file nosuch.txt"), "{}", stderr(&output));
 }

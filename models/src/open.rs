@@ -23,7 +23,7 @@ use crate::tasks::translator::{self, Direction, Translator, TranslatorSpec};
 /// Which model to open, and how to run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// A name of the catalogue, a folder or a file; `None` is the bundled model.
+    /// A name of the catalogue, a folder or a file in it; `None` is the bundled model.
     pub model: Option<String>,
     /// What computes.
     pub backend: Backend,
@@ -66,6 +66,9 @@ impl Quant {
         }
     }
 }
+
+/// More threads than any device has; what is asked beyond is not given.
+const MOST_THREADS: usize = 1024;
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +117,7 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     let config = config(files)?;
     let spec = translator_spec(files, &config)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or_else(cores);
+    let threads = options.threads.unwrap_or_else(cores).clamp(1, MOST_THREADS);
     match options.backend {
         Backend::Cpu => {
             let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
@@ -220,12 +223,19 @@ pub fn translator_spec(files: &ModelFiles, config: &marian::Config) -> Result<Tr
     let generation: GenerationConfig = files.json("generation_config.json")?.unwrap_or_default();
     let extra: Extra = files.json("config.json")?.unwrap_or_default();
     let directions = directions(files, &*vocabulary, extra.pairs)?;
-    Ok(TranslatorSpec {
-        directions,
-        generation: generation.spec(&config.generation)?,
-        max_source_tokens: extra.max_source_tokens.unwrap_or(config.max_position_embeddings.saturating_sub(2)),
-        vocabulary,
-    })
+    let mut generation = generation.spec(&config.generation)?;
+    generation.max_tokens = generation.max_tokens.min(config.max_position_embeddings);
+    let label = files.label("generation_config.json");
+    generation
+        .check(config.decoder_vocab_size.unwrap_or(config.vocab_size))
+        .map_err(|e| Error::bad_file(label, e.to_string()))?;
+    // The source is framed by a language token and the end of the sentence.
+    let room = config.max_position_embeddings.saturating_sub(2);
+    let max_source_tokens = extra.max_source_tokens.unwrap_or(room).min(room);
+    if max_source_tokens == 0 {
+        return Err(Error::bad_file(files.label("config.json"), "leaves no position for a sentence"));
+    }
+    Ok(TranslatorSpec { directions, generation, max_source_tokens, vocabulary })
 }
 
 /// The vocabulary: SentencePiece models and `vocab.json`, or else `tokenizer.json`.
@@ -292,7 +302,8 @@ fn directions(files: &ModelFiles, vocabulary: &dyn Vocabulary, extra: Vec<ExtraP
         // A snapshot of the hub's cache is called by its commit; the model's name is two folders up.
         let names = folder.ancestors().take(3).filter_map(|path| path.file_name()?.to_str());
         let pair = names.filter_map(|name| name.rsplit_once("opus-mt-")).next()?.1;
-        let (from, to) = pair.split_once('-')?;
+        let (before, to) = pair.rsplit_once('-')?;
+        let from = before.rsplit_once('-').map_or(before, |(_, from)| from);
         Some((from.to_owned(), to.to_owned()))
     };
     let (from, to) = match (tokenizer.source_lang, tokenizer.target_lang) {
@@ -323,6 +334,7 @@ fn short_code(code: &str) -> &str {
     match LANGUAGES.iter().find(|known| known.code3 == language) {
         Some(known) => known.code,
         None if language == "cmn" => "zh",
+        None if language == "jap" => "ja",
         None => code,
     }
 }

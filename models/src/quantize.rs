@@ -1,7 +1,7 @@
 //! A folder of float weights -> a folder of quantised ones.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::BufWriter;
 use std::path::Path;
 
@@ -14,10 +14,14 @@ use crate::families::marian;
 use crate::files::ModelFiles;
 use crate::open;
 
+const WEIGHTS: &str = "model.safetensors";
+
 /// Files of a translation model that are copied as they are.
 const COMPANIONS: &[&str] = &[
+    "README.md",
     "config.json",
     "generation_config.json",
+    "tokenizer.json",
     "tokenizer_config.json",
     "vocab.json",
     "target_vocab.json",
@@ -37,15 +41,27 @@ pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> 
     let weights = files.weights()?;
     let parameters = parameters(&config.spec()?, &weights, &names);
     fs::create_dir_all(to).map_err(|e| Error::io("create", to, e))?;
-    let path = to.join("model.safetensors");
-    let file = File::create_new(&path).map_err(|e| Error::io("create", &path, e))?;
-    let tensors = quantized(&weights, &parameters, block);
-    let written = write_safetensors(&mut BufWriter::new(&file), &tensors, &BTreeMap::new());
-    written.and_then(|()| file.sync_all()).map_err(|e| Error::io("write", &path, e))?;
+    let path = to.join(WEIGHTS);
+    if path.exists() {
+        return Err(Error::BadRequest(format!("{} exists already", path.display())));
+    }
     for name in COMPANIONS {
         if let Some(bytes) = files.read(name)? {
             fs::write(to.join(name), &bytes).map_err(|e| Error::io("write", to.join(name), e))?;
         }
     }
-    Ok(file.metadata().map_err(|e| Error::io("read", &path, e))?.len())
+    // Weights last and whole: a folder with weights is a model.
+    let written = || {
+        let temporary = tempfile::NamedTempFile::new_in(to)?;
+        let tensors = quantized(&weights, &parameters, block);
+        write_safetensors(&mut BufWriter::new(temporary.as_file()), &tensors, &BTreeMap::new())?;
+        temporary.as_file().sync_all()?;
+        let file = temporary.persist_noclobber(&path)?;
+        let mut permissions = file.metadata()?.permissions();
+        #[cfg(unix)]
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        file.set_permissions(permissions)?;
+        Ok(file.metadata()?.len())
+    };
+    written().map_err(|e| Error::io("write", &path, e))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::Result;
 use crate::kernels::Kernels;
 use crate::layer::{Layer, Loader};
 use crate::ops::{Embedding, LayerNorm, Linear, Matrix};
 use crate::spec::{EncoderDecoderSpec, Part, Projection, Role, Stack, StackSpec, TensorNames};
 use crate::weights::Weights;
-use crate::{Error, Result};
 
 /// A stack of layers, resolved.
 pub(crate) struct StackPlan {
@@ -51,7 +51,7 @@ impl EncoderDecoderPlan {
     /// # Errors
     /// A spec that contradicts itself, or a tensor that is missing or has another shape.
     pub fn new(spec: EncoderDecoderSpec, weights: &Weights, names: &dyn TensorNames, kernels: Kernels) -> Result<Self> {
-        check(&spec)?;
+        spec.check()?;
         let loader = Loader { weights, names };
         let encoder = StackPlan::load(loader, Stack::Encoder, &spec.encoder)?;
         let mut decoder = StackPlan::load(loader, Stack::Decoder, &spec.decoder)?;
@@ -113,31 +113,4 @@ pub fn parameters(spec: &EncoderDecoderSpec, weights: &Weights, names: &dyn Tens
         }
     }
     found.into_iter().collect()
-}
-
-/// Refuses specs whose parts do not fit each other.
-fn check(spec: &EncoderDecoderSpec) -> Result<()> {
-    let bad = |what: String| Err(Error::Unsupported(what));
-    for (stack, name) in [(&spec.encoder, "encoder"), (&spec.decoder, "decoder")] {
-        if stack.dim == 0 || stack.dim % 2 != 0 || stack.vocab == 0 || stack.max_positions == 0 {
-            return bad(format!(
-                "an {name} of width {}, vocabulary {} and {} positions",
-                stack.dim, stack.vocab, stack.max_positions
-            ));
-        }
-        for layer in &stack.layers {
-            for attention in [Some(layer.attention), layer.cross].into_iter().flatten() {
-                if attention.heads == 0 || attention.heads.checked_mul(attention.head_dim) != Some(stack.dim) {
-                    return bad(format!("{} heads in {name} layers of width {}", attention.heads, stack.dim));
-                }
-            }
-        }
-    }
-    if spec.encoder.dim != spec.decoder.dim {
-        return bad(format!("an encoder of width {} under a decoder of {}", spec.encoder.dim, spec.decoder.dim));
-    }
-    if spec.decoder.layers.iter().any(|layer| layer.cross.is_none()) {
-        return bad("a decoder layer without attention to the encoder".to_owned());
-    }
-    Ok(())
 }

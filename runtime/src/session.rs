@@ -69,6 +69,9 @@ impl EncoderDecoderSession {
     /// # Errors
     /// As [`EncoderDecoder::encode`].
     pub fn encoder_output(&mut self, sources: &[&[Token]]) -> Result<Vec<f32>> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows = self.run_encoder(sources)?.last().map_or(0, |range| range.end);
         let dim = self.plan.spec().encoder.dim;
         Ok(self.scratch.x[..rows * dim].to_vec())
@@ -107,6 +110,10 @@ impl Model for EncoderDecoderSession {
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
         let Self { plan, pool, scratch, at } = self;
         let spec = &plan.spec().decoder;
+        if rows.is_empty() {
+            logits.reset(0, spec.vocab);
+            return Ok(());
+        }
         for row in rows.iter() {
             check_tokens(spec, row.tokens, row.state.position())?;
         }
@@ -121,6 +128,9 @@ impl Model for EncoderDecoderSession {
 
 impl EncoderDecoder for EncoderDecoderSession {
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
         let ranges = self.run_encoder(sources)?;
         let Self { plan, pool, scratch, .. } = self;
         let machine = Machine { kernels: plan.kernels(), pool };

@@ -241,7 +241,13 @@ impl Shared {
                 return;
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.f)(part))) {
-                self.first_panic().get_or_insert(panic);
+                let mut first = self.first_panic();
+                match *first {
+                    None => *first = Some(panic),
+                    // Dropping it could panic again, here where nobody catches it.
+                    Some(_) => std::mem::forget(panic),
+                }
+                drop(first);
                 self.panicked.store(true, SeqCst);
             }
         }

@@ -11,7 +11,6 @@ mod sink;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -78,14 +77,14 @@ pub(crate) struct TranslateArgs {
     #[arg(long, value_enum)]
     quant: Option<QuantArg>,
     /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Beam width; 1 is greedy [default: the model's own]
-    #[arg(long, value_name = "N")]
-    beam: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=128))]
+    beam: Option<u16>,
     /// Translations per sentence, best first (with --json)
-    #[arg(long, value_name = "N", default_value = "1")]
-    alternatives: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=128))]
+    alternatives: u16,
     /// Say at the end how much was translated, and how fast
     #[arg(long)]
     stats: bool,
@@ -125,14 +124,14 @@ impl TranslateArgs {
                 QuantArg::Q8_0 => Quant::Q8_0,
                 QuantArg::Q4_0 => Quant::Q4_0,
             }),
-            threads: self.threads.map(NonZeroUsize::get),
+            threads: self.threads.map(usize::from),
             offline: true, // translating never needs the network
         }
     }
 
     fn translate_options(&self, json: bool) -> Result<TranslateOptions> {
-        let alternatives = self.alternatives.get();
-        let beam = self.beam.map(NonZeroUsize::get);
+        let alternatives = usize::from(self.alternatives);
+        let beam = self.beam.map(usize::from);
         if alternatives > 1 && !json {
             return Err(UsageError::new("--alternatives needs --json: plain output is one translation per line").into());
         }
@@ -142,9 +141,17 @@ impl TranslateArgs {
             let problem = format!("{alternatives} alternatives need --beam {alternatives} or more, not {beam}");
             return Err(UsageError::new(problem).into());
         }
-        let beam = beam.or((alternatives > 1).then_some(alternatives));
         Ok(TranslateOptions { beam, alternatives, max_tokens: None })
     }
+}
+
+/// Whether a single argument is more likely a misspelt file name than a text.
+fn looks_like_a_path(word: &OsString) -> bool {
+    let path = Path::new(word);
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let named = !extension.is_empty() && extension.len() <= 5 && extension.chars().all(|c| c.is_ascii_alphanumeric());
+    let plain = !word.to_string_lossy().contains(char::is_whitespace);
+    plain && (named || path.components().count() > 1)
 }
 
 /// Where a document comes from.
@@ -182,6 +189,19 @@ impl Source {
                     word.display()
                 );
                 return Err(UsageError::new(problem).into());
+            }
+            if let Some(folder) = args.inputs.iter().find(|input| Path::new(input).is_dir()) {
+                let problem = format!("{} is a folder: give the files in it, or --text for text", folder.display());
+                return Err(UsageError::new(problem).into());
+            }
+            if let [word] = &args.inputs[..]
+                && files.is_empty()
+                && looks_like_a_path(word)
+            {
+                context.output.note(format_args!(
+                    "there is no file {}: translating the words (--file would insist on the file)",
+                    word.display()
+                ));
             }
             if !files.is_empty() {
                 for file in &files {

@@ -65,7 +65,10 @@ pub fn resolve_in(name: &str, settings: &Settings) -> Result<Resolved> {
 fn resolve_with(name: &str, settings: impl FnOnce() -> Result<Settings>) -> Result<Resolved> {
     let catalogue = Catalogue::get();
     if catalogue.find(name).is_none() && Path::new(name).exists() {
-        return Ok(Resolved::Directory(name.into()));
+        let path = Path::new(name);
+        // A file stands for the folder it is in.
+        let folder = if path.is_file() { path.parent() } else { Some(path) };
+        return Ok(Resolved::Directory(folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).into()));
     }
     let entry = catalogue.entry(name)?;
     let Source::Hub { repository, files } = &entry.source else {

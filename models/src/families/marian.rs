@@ -74,6 +74,11 @@ impl Config {
             "gelu" => Activation::Gelu,
             other => return Err(Error::Unsupported(format!("activation_function `{other}` (config.json)"))),
         };
+        for (key, layers) in [("encoder_layers", self.encoder_layers), ("decoder_layers", self.decoder_layers)] {
+            if layers > 1024 {
+                return Err(Error::Unsupported(format!("{key} {layers} (config.json)")));
+            }
+        }
         let norm = Norm::Layer { eps: 1e-5 };
         let stack = |vocab, layers, heads: usize, hidden, cross| {
             let attention = AttentionSpec { heads, head_dim: self.d_model.checked_div(heads).unwrap_or(0) };
@@ -96,10 +101,12 @@ impl Config {
         };
         let (encoder, decoder) = (self.encoder_attention_heads, self.decoder_attention_heads);
         let target_vocab = self.decoder_vocab_size.unwrap_or(self.vocab_size);
-        Ok(EncoderDecoderSpec {
+        let spec = EncoderDecoderSpec {
             encoder: stack(self.vocab_size, self.encoder_layers, encoder, self.encoder_ffn_dim, false),
             decoder: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
-        })
+        };
+        spec.check()?;
+        Ok(spec)
     }
 }
 

@@ -91,7 +91,9 @@ impl<B: Backend> Translator<B> {
     fn tokens(&self, text: &str, direction: &Direction) -> Result<Vec<Token>> {
         let mut tokens: Vec<_> = direction.prefix.into_iter().collect();
         let before = tokens.len();
-        tokens.extend(self.spec.vocabulary.encode(text)?);
+        // A language token in the text itself would ask for another language.
+        let asks = |token: &Token| self.spec.directions.iter().any(|direction| direction.prefix == Some(*token));
+        tokens.extend(self.spec.vocabulary.encode(text)?.into_iter().filter(|token| !asks(token)));
         let count = tokens.len() - before;
         if count > self.spec.max_source_tokens {
             let limit = self.spec.max_source_tokens;
@@ -103,10 +105,12 @@ impl<B: Backend> Translator<B> {
 
     fn generation(&self, options: &TranslateOptions) -> Result<GenerationSpec> {
         let mut spec = self.spec.generation.clone();
-        spec.beam = options.beam.unwrap_or(spec.beam);
+        spec.beam = options.beam.unwrap_or(spec.beam.max(options.alternatives));
         spec.max_tokens = options.max_tokens.unwrap_or(spec.max_tokens).min(spec.max_tokens);
-        if spec.beam == 0 || spec.max_tokens == 0 {
-            return Err(Error::BadRequest("a beam, and a number of tokens, of at least 1 is needed".to_owned()));
+        if !(1..=GenerationSpec::MOST_BEAMS).contains(&spec.beam) || spec.max_tokens == 0 {
+            let (beam, most, tokens) = (spec.beam, GenerationSpec::MOST_BEAMS, spec.max_tokens);
+            let problem = format!("a beam of {beam} (1 to {most}) over {tokens} tokens (at least 1)");
+            return Err(Error::BadRequest(problem));
         }
         if options.alternatives > spec.beam {
             let (n, beam) = (options.alternatives, spec.beam);
@@ -147,16 +151,11 @@ impl<B: Backend> Translator<B> {
     }
 
     fn hypotheses(&self, generated: Vec<Generated>, alternatives: usize) -> Vec<Hypothesis> {
-        let mut hypotheses: Vec<_> = generated
+        generated
             .into_iter()
             .take(alternatives.max(1))
             .map(|Generated { tokens, score }| Hypothesis { text: self.spec.vocabulary.decode(&tokens), tokens, score })
-            .collect();
-        if hypotheses.is_empty() {
-            // Only where every continuation had probability zero.
-            hypotheses.push(Hypothesis { text: String::new(), tokens: Vec::new(), score: f32::NEG_INFINITY });
-        }
-        hypotheses
+            .collect()
     }
 }
 
@@ -170,10 +169,10 @@ struct Reporter {
 impl Reporter {
     fn text(&mut self, vocabulary: &dyn Vocabulary, certain: &[Token], finished: bool) -> String {
         let mut text = String::new();
-        for &token in &certain[self.reported..] {
+        for &token in certain.get(self.reported..).unwrap_or_default() {
             vocabulary.push(&mut self.state, token, &mut text);
         }
-        self.reported = certain.len();
+        self.reported = self.reported.max(certain.len());
         if finished {
             vocabulary.finish(&mut self.state, &mut text);
         }
@@ -260,9 +259,9 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
             let next = AtomicUsize::new(0);
             let (sender, receiver) = mpsc::channel();
             std::thread::scope(|scope| {
-                for _ in 0..self.threads.threads().min(groups.len()) {
+                for worker_index in 0..self.threads.threads().min(groups.len()) {
                     let (sender, next, run, groups) = (sender.clone(), &next, &run, &groups);
-                    scope.spawn(move || {
+                    let worker = move || {
                         let alone = Arc::new(ThreadPool::new(1));
                         let worked = self.with_session(&self.narrow, &alone, |session| {
                             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -284,7 +283,13 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
                         if let Err(error) = worked {
                             let _ = sender.send(News::Failed(error));
                         }
-                    });
+                    };
+                    // Fewer workers than asked for are enough, none are not.
+                    if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, worker)
+                        && worker_index == 0
+                    {
+                        return Err(Error::io("start a thread for", "the translation", error));
+                    }
                 }
                 drop(sender);
                 let outcome = receiver.iter().try_for_each(|news| match news {

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use crate::Token;
 pub use crate::kernels::Activation;
+use crate::{Error, Result, Token};
 
 /// How rows are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -112,6 +112,44 @@ pub struct EncoderDecoderSpec {
     pub decoder: StackSpec,
 }
 
+impl EncoderDecoderSpec {
+    /// Refuses specs whose parts do not fit each other, and sizes that no real model has: what follows allocates by
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] says which part.
+    pub fn check(&self) -> Result<()> {
+        const MOST: usize = 1 << 20;
+        const MOST_LAYERS: usize = 1 << 10;
+        const MOST_POSITIONS: usize = 1 << 16;
+        let bad = |what: String| Err(Error::Unsupported(what));
+        for (stack, name) in [(&self.encoder, "encoder"), (&self.decoder, "decoder")] {
+            let (dim, vocab, positions) = (stack.dim, stack.vocab, stack.max_positions);
+            let possible = (2..=MOST).contains(&dim) && dim % 2 == 0 && vocab > 0;
+            if !possible || !(1..=MOST_POSITIONS).contains(&positions) || dim * positions > MOST << 6 {
+                return bad(format!("an {name} of width {dim}, vocabulary {vocab} and {positions} positions"));
+            }
+            if stack.layers.len() > MOST_LAYERS {
+                return bad(format!("{} {name} layers", stack.layers.len()));
+            }
+            for layer in &stack.layers {
+                for attention in [Some(layer.attention), layer.cross].into_iter().flatten() {
+                    if attention.heads == 0 || attention.heads.checked_mul(attention.head_dim) != Some(dim) {
+                        return bad(format!("{} heads in {name} layers of width {dim}", attention.heads));
+                    }
+                }
+                if layer.cross.is_some() != (name == "decoder") {
+                    return bad("attention to the encoder anywhere but in every decoder layer".to_owned());
+                }
+            }
+        }
+        if self.encoder.dim != self.decoder.dim {
+            return bad(format!("an encoder of width {} under a decoder of {}", self.encoder.dim, self.decoder.dim));
+        }
+        Ok(())
+    }
+}
+
 /// How generation starts, ends and ranks: a model's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GenerationSpec {
@@ -131,6 +169,32 @@ pub struct GenerationSpec {
     pub length_penalty: f32,
     /// Whether probabilities are normalised again after suppression.
     pub renormalize: bool,
+}
+
+impl GenerationSpec {
+    /// The widest beam.
+    pub const MOST_BEAMS: usize = 128;
+
+    /// Refuses values that a model with `vocab` tokens cannot generate with.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] says which value.
+    pub fn check(&self, vocab: usize) -> Result<()> {
+        let bad = |what: String| Err(Error::BadRequest(what));
+        if let Some(token) = [self.start, self.eos].iter().chain(&self.suppressed).find(|&&t| t as usize >= vocab) {
+            return bad(format!("token {token} is outside the vocabulary of {vocab}"));
+        }
+        if !(1..=Self::MOST_BEAMS).contains(&self.beam) {
+            return bad(format!("a beam of {}: it must be 1 to {}", self.beam, Self::MOST_BEAMS));
+        }
+        if self.max_tokens == 0 {
+            return bad("at least one token must be generated".to_owned());
+        }
+        if !self.length_penalty.is_finite() || self.length_penalty.abs() > 10.0 {
+            return bad(format!("a length penalty of {}", self.length_penalty));
+        }
+        Ok(())
+    }
 }
 
 /// Encoder or decoder.

@@ -6,7 +6,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::quantize::{packed_copy, quantized};
@@ -55,7 +55,7 @@ impl std::fmt::Display for Encoding {
 
 /// The bytes of one file.
 enum Source {
-    Mapped(memmap2::Mmap),
+    Mapped(memmap2::Mmap, PathBuf),
     Static(&'static [u8]),
     Owned(Vec<u8>),
 }
@@ -63,7 +63,7 @@ enum Source {
 impl Source {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Static(bytes) => bytes,
             Self::Owned(bytes) => bytes,
         }
@@ -77,7 +77,7 @@ impl Source {
         // rewriting the file while it is mapped is outside the contract (model files are replaced by rename, which
         // leaves the mapped inode intact); all values read from it are plain numbers, valid for any bit pattern.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(map, path.to_owned()))
     }
 }
 

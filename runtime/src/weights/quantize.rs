@@ -1,7 +1,7 @@
 //! Float weights -> packed blocks: written once to a file that is mapped from then on.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -100,28 +100,29 @@ fn open_copy(path: &Path, origin: &str) -> Result<Weights> {
 fn write_copy(path: &Path, tensors: &[TensorToWrite<'_>], metadata: &BTreeMap<String, String>) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let temporary = PathBuf::from(format!("{}.{}.part", path.display(), std::process::id()));
-    let written = (|| {
-        let mut file = BufWriter::new(File::create(&temporary)?);
-        write_safetensors(&mut file, tensors, metadata)?;
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let temporary = tempfile::NamedTempFile::new_in(folder)?;
+    write_safetensors(&mut BufWriter::new(temporary.as_file()), tensors, metadata)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
-/// What a copy depends on: the source file's name, size, time and tensor table, the block type, and this build.
+/// What a copy depends on: the source files' names, sizes, times and tensor table, the block type, and this build.
 fn origin(weights: &Weights, block: BlockType) -> String {
     let mut table = DefaultHasher::new();
+    let mut files: BTreeSet<&PathBuf> = BTreeSet::new();
     for (name, tensor) in weights.iter() {
         (name, tensor.shape(), tensor.range.start, tensor.encoding().to_string()).hash(&mut table);
-        if let Source::Owned(bytes) = &*tensor.source {
-            bytes[tensor.range.clone()].hash(&mut table);
+        match &*tensor.source {
+            Source::Owned(bytes) => bytes[tensor.range.clone()].hash(&mut table),
+            Source::Mapped(_, path) => {
+                files.insert(path);
+            }
+            Source::Static(_) => {}
         }
     }
-    let file = fs::metadata(&weights.file).ok().map(|file| (file.len(), file.modified().ok()));
-    format!("{} {file:?} {:016x} {} babil {}", weights.file, table.finish(), block.name(), env!("CARGO_PKG_VERSION"))
+    let state = |path: &&PathBuf| fs::metadata(path).ok().map(|file| (file.len(), file.modified().ok()));
+    let files: Vec<_> = files.iter().map(state).collect();
+    let (file, table, version) = (&weights.file, table.finish(), env!("CARGO_PKG_VERSION"));
+    format!("{file} {files:?} {table:016x} {} babil {version}", block.name())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use babil_models::catalogue::Catalogue;
-use babil_models::tasks::language::{code_of, english_name, guess};
+use babil_models::tasks::language::{LANGUAGES, code_of, english_name, guess};
 use babil_models::tasks::translate::LanguagePair;
 use babil_runtime::Error;
 
@@ -19,7 +19,8 @@ pub(super) struct Direction {
 pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&str>, start: &str) -> Result<Direction> {
     let (from, to) = (from.map(code_of), to.map(code_of));
     let fits = |pair: &&LanguagePair| {
-        from.as_ref().is_none_or(|from| *from == pair.from) && to.as_ref().is_none_or(|to| *to == pair.to)
+        from.as_ref().is_none_or(|from| is_source(from, &pair.from))
+            && to.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(&pair.to))
     };
     let possible: Vec<&LanguagePair> = pairs.iter().filter(fits).collect();
     if possible.is_empty() {
@@ -31,6 +32,7 @@ pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&st
         };
         let mut problem = format!("this model does not translate {asked}; it translates {}", list(pairs));
         if let (Some(from), Some(to)) = (&from, &to)
+            && [from, to].iter().all(|code| LANGUAGES.iter().any(|known| known.code == **code))
             && let Some(other) = Catalogue::get().for_pair(from, to).first()
         {
             problem += &format!(" (--model {} does {from} -> {to})", other.name);
@@ -65,6 +67,13 @@ pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&st
             Err(UsageError::new(problem).into())
         }
     }
+}
+
+/// Whether a model's source language `source` covers `language`: the same, or a group of languages (`mul`, `ROMANCE`,
+/// which only the user can say to be the right one).
+fn is_source(language: &str, source: &str) -> bool {
+    let group = source == "mul" || (source.len() > 2 && source.chars().all(|c| c.is_ascii_uppercase()));
+    group || language.eq_ignore_ascii_case(source)
 }
 
 fn name(code: &str) -> String {
@@ -114,6 +123,15 @@ mod tests {
         assert_eq!(found(None, Some("en"), "1234\n"), ("de -> en".into(), true));
         let one = [LanguagePair::new("en", "fr")];
         assert!(!resolve(&one, None, None, FRENCH).unwrap().guessed);
+    }
+
+    #[test]
+    fn groups_of_languages_take_what_the_user_says() {
+        let pairs = [LanguagePair::new("ROMANCE", "en"), LanguagePair::new("mul", "pt_BR")];
+        let found = |from, to| resolve(&pairs, Some(from), Some(to), "").unwrap().pair.to_string();
+        assert_eq!(found("fr", "en"), "ROMANCE -> en");
+        assert_eq!(found("romance", "en"), "ROMANCE -> en");
+        assert_eq!(found("ja", "pt_br"), "mul -> pt_BR");
     }
 
     #[test]
