@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::ops::Block;
 
-/// Positions per page: a fork shares all full pages and copies at most one when it continues.
-const PAGE: usize = 8;
+/// Positions per page: a fork shares all full pages and copies what the last one holds when it continues.
+const PAGE: usize = 4;
 
 /// Shape of a cache.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,21 @@ pub(crate) struct CacheShape {
     pub(crate) dim: usize,
 }
 
-/// Keys and values of [`PAGE`] positions in every layer: `[layers][keys, values][PAGE][dim]`.
-type Page = Box<[f32]>;
+impl CacheShape {
+    /// Values that one position takes: keys and values of every layer.
+    fn position(self) -> usize {
+        self.layers * 2 * self.dim
+    }
+}
+
+/// Keys and values of up to [`PAGE`] positions: `[positions][layers][keys, values][dim]`.
+type Page = Vec<f32>;
 
 /// Keys and values of one sequence's tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct KvCache {
     shape: CacheShape,
+    /// All but the last hold [`PAGE`] positions.
     pages: Vec<Arc<Page>>,
     positions: usize,
 }
@@ -46,33 +54,44 @@ impl KvCache {
     /// Makes `count` more positions writable, and counts them as present: the caller writes each in every layer before
     /// it reads it.
     pub(crate) fn extend(&mut self, count: usize) {
-        let first_page = self.positions / PAGE;
-        self.positions += count;
-        if let Some(page) = self.pages.get_mut(first_page) {
-            Arc::make_mut(page);
+        let position = self.shape.position();
+        let end = self.positions + count;
+        for page in self.positions / PAGE..end.div_ceil(PAGE) {
+            let present = self.positions.saturating_sub(page * PAGE).min(PAGE) * position;
+            let wanted = (end - page * PAGE).min(PAGE) * position;
+            let own = self.pages.get_mut(page).and_then(Arc::get_mut);
+            if let Some(own) = own {
+                // What a truncation left behind, if anything, is overwritten before it is read.
+                own.resize(wanted, 0.0);
+                continue;
+            }
+            let mut fresh = Vec::with_capacity(PAGE * position);
+            if let Some(shared) = self.pages.get(page) {
+                fresh.extend_from_slice(&shared[..present]);
+            }
+            fresh.resize(wanted, 0.0);
+            self.pages.truncate(page);
+            self.pages.push(Arc::new(fresh));
         }
-        while self.pages.len() * PAGE < self.positions {
-            let len = self.shape.layers * 2 * PAGE * self.shape.dim;
-            self.pages.push(Arc::new(vec![0.0; len].into_boxed_slice()));
-        }
+        self.positions = end;
     }
 
     /// Writes the key and value of `position` in `layer` (`[dim]` each).
     pub(crate) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         let dim = self.shape.dim;
+        let start = position % PAGE * self.shape.position() + layer * 2 * dim;
         let page = Arc::get_mut(&mut self.pages[position / PAGE]).expect("`extend` made this page our own");
-        let start = layer * 2 * PAGE * dim + position % PAGE * dim;
         page[start..][..dim].copy_from_slice(key);
-        page[start + PAGE * dim..][..dim].copy_from_slice(value);
+        page[start + dim..][..dim].copy_from_slice(value);
     }
 
     /// The first `positions` positions of `layer`, page by page.
     pub(crate) fn blocks(&self, layer: usize, positions: usize) -> impl Iterator<Item = Block<'_>> + Clone {
-        let dim = self.shape.dim;
+        let CacheShape { dim, .. } = self.shape;
+        let stride = self.shape.position();
         self.pages.iter().enumerate().take(positions.div_ceil(PAGE)).map(move |(i, page)| {
-            let layer = &page[layer * 2 * PAGE * dim..][..2 * PAGE * dim];
-            let (keys, values) = layer.split_at(PAGE * dim);
-            Block { keys, values, positions: (positions - i * PAGE).min(PAGE) }
+            let keys = &page[layer * 2 * dim..];
+            Block { keys, values: &keys[dim..], stride, positions: (positions - i * PAGE).min(PAGE) }
         })
     }
 }
@@ -90,7 +109,7 @@ impl Memory {
     pub(crate) fn block(&self, layer: usize, source: Range<usize>) -> Block<'_> {
         let (keys, values) = &self.layers[layer];
         let range = source.start * self.dim..source.end * self.dim;
-        Block { keys: &keys[range.clone()], values: &values[range], positions: source.len() }
+        Block { keys: &keys[range.clone()], values: &values[range], stride: self.dim, positions: source.len() }
     }
 }
 
@@ -111,7 +130,7 @@ mod tests {
     fn tags(cache: &KvCache) -> Vec<f32> {
         let blocks = cache.blocks(1, cache.positions());
         blocks
-            .flat_map(|b| (0..b.positions).map(move |i| (b.keys[i * 3], b.values[i * 3])))
+            .flat_map(|b| (0..b.positions).map(move |i| (b.keys[i * b.stride], b.values[i * b.stride])))
             .map(|(k, v)| {
                 assert_eq!(k, -v);
                 k

@@ -20,7 +20,7 @@ impl Context for Sources<'_> {
             for (row, out) in rows.zip(out.chunks_exact_mut(dim)) {
                 let source = self.of_row[row].clone();
                 let range = source.start * dim..source.end * dim;
-                let block = Block { keys: &k[range.clone()], values: &v[range], positions: source.len() };
+                let block = Block { keys: &k[range.clone()], values: &v[range], stride: dim, positions: source.len() };
                 attend(machine.kernels, heads, &q[row * dim..][..dim], std::iter::once(block), out);
             }
         });

@@ -214,13 +214,19 @@ impl Picker {
                 row[token as usize] = f32::NEG_INFINITY;
             }
             let normalizer = all.unwrap_or_else(|| (self.kernels.log_sum_exp)(row));
-            largest(row, count, &mut self.best);
-            let continued = self.best.iter().map(|&(logit, token)| Candidate {
-                beam: i,
-                token,
-                log_prob: beam.log_prob + (logit - normalizer),
+            // What the beams before have to offer is a bar for this one; a little lower, as rounding may differ.
+            let bar = match self.candidates.get(count - 1) {
+                Some(worst) => worst.log_prob - beam.log_prob + normalizer - 1e-3,
+                None => f32::NEG_INFINITY,
+            };
+            largest(row, count, bar, &mut self.best);
+            let continued = self.best.iter().map(|&(logit, token)| {
+                let log_prob = beam.log_prob + (logit - normalizer);
+                Candidate { beam: i, token, log_prob }
             });
             self.candidates.extend(continued);
+            self.candidates.sort_unstable_by(best_first);
+            self.candidates.truncate(count);
         }
         self.candidates.sort_unstable_by(best_first);
         self.candidates.truncate(count);
@@ -228,23 +234,32 @@ impl Picker {
     }
 }
 
-/// The `count` largest values of `row` and their indices, largest first (equal ones by index), into `best`.
-fn largest(row: &[f32], count: usize, best: &mut Vec<(f32, Token)>) {
+/// The `count` largest values of `row` that are above `bar` and their indices, largest first (equal ones by index), into
+/// `best`.
+fn largest(row: &[f32], count: usize, bar: f32, best: &mut Vec<(f32, Token)>) {
     /// Values looked at together: most groups hold nothing of interest once `best` has filled.
     const GROUP: usize = 64;
     best.clear();
-    let mut threshold = f32::NEG_INFINITY;
+    let mut threshold = bar;
     for (group, values) in row.chunks(GROUP).enumerate() {
-        let max = values.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
-        if best.len() == count && max <= threshold {
+        // Lane by lane, so that it vectorises everywhere.
+        let mut lanes = [f32::NEG_INFINITY; 8];
+        for eight in values.chunks(8) {
+            for (lane, &value) in lanes.iter_mut().zip(eight) {
+                *lane = if value > *lane { value } else { *lane };
+            }
+        }
+        if lanes.iter().all(|&max| max <= threshold) {
             continue;
         }
         for (i, &value) in values.iter().enumerate() {
-            if best.len() < count || value > threshold {
+            if value > threshold {
                 let at = best.partition_point(|&(other, _)| other >= value);
                 best.insert(at, (value, (group * GROUP + i) as Token));
                 best.truncate(count);
-                threshold = best.last().map_or(f32::NEG_INFINITY, |&(v, _)| v);
+                if best.len() == count {
+                    threshold = best[count - 1].0;
+                }
             }
         }
     }
@@ -410,7 +425,7 @@ mod tests {
         fn largest_equals_sorting(row in prop::collection::vec(-9i8..9, 1..300), count in 1usize..9) {
             let row: Vec<f32> = row.into_iter().map(f32::from).collect();
             let mut best = Vec::new();
-            largest(&row, count, &mut best);
+            largest(&row, count, f32::NEG_INFINITY, &mut best);
             let mut expected: Vec<_> = row.iter().copied().zip(0..).collect();
             expected.sort_by(|a: &(f32, Token), b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             expected.truncate(count);

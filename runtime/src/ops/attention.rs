@@ -19,11 +19,12 @@ impl From<AttentionSpec> for Heads {
     }
 }
 
-/// Consecutive positions: `[positions, heads * dim]` keys and values.
+/// Consecutive positions: keys and values of `heads * dim` features, each `stride` values after the one before.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'a> {
     pub(crate) keys: &'a [f32],
     pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
     pub(crate) positions: usize,
 }
 
@@ -40,7 +41,6 @@ pub(crate) fn attend<'a>(
     blocks: impl Iterator<Item = Block<'a>> + Clone,
     out: &mut [f32],
 ) {
-    let stride = heads.count * heads.dim;
     SCORES.with_borrow_mut(|scores| {
         let total = blocks.clone().map(|block| block.positions).sum();
         if scores.len() < total {
@@ -53,7 +53,7 @@ pub(crate) fn attend<'a>(
             let mut first = 0;
             for block in blocks.clone() {
                 let scores = &mut scores[first..first + block.positions];
-                (kernels.attention_scores)(q, &block.keys[features.start..], stride, heads.scale, scores);
+                (kernels.attention_scores)(q, &block.keys[features.start..], block.stride, heads.scale, scores);
                 first += block.positions;
             }
             (kernels.softmax)(scores);
@@ -61,7 +61,7 @@ pub(crate) fn attend<'a>(
             let mut first = 0;
             for block in blocks.clone() {
                 let p = &scores[first..first + block.positions];
-                (kernels.attention_values)(p, &block.values[features.start..], stride, out);
+                (kernels.attention_values)(p, &block.values[features.start..], block.stride, out);
                 first += block.positions;
             }
         }
