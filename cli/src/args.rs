@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "pull")]
 use crate::commands::pull;
-use crate::commands::{completions, doctor, list, man, rm, show, translate, verify};
+use crate::commands::{completions, doctor, list, man, quantize, rm, show, translate, verify};
 use crate::exit;
 use crate::output::Output;
 
@@ -69,6 +69,7 @@ pub(crate) enum Command {
     Show(show::ShowArgs),
     Verify(verify::VerifyArgs),
     Rm(rm::RmArgs),
+    Quantize(quantize::QuantizeArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -84,6 +85,7 @@ impl Command {
             Self::Show(args) => show::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Rm(args) => rm::run(args, context),
+            Self::Quantize(args) => quantize::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args, context),
             Self::Man(args) => man::run(args, context),

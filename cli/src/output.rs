@@ -101,11 +101,10 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// Sends the log to stderr as `BABIL_LOG` asks; without it there is none.
+/// Sends the log to stderr as `BABIL_LOG` asks; without it, warnings only.
 pub(crate) fn start_log() {
-    if let Ok(filter) = EnvFilter::try_from_env("BABIL_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-    }
+    let filter = EnvFilter::try_from_env("BABIL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false).init();
 }
 
 /// `bytes` as people read it: `74 B`, `1.5 MB`.

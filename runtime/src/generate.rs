@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
+use crate::kernels::Kernels;
 use crate::model::{Logits, Model, Row, State};
 use crate::spec::GenerationSpec;
 use crate::{Error, Result, Token};
@@ -49,7 +50,7 @@ pub fn generate<M: Model>(
     }
     let mut searches: Vec<_> = states.into_iter().map(|state| Search::new(state, spec)).collect();
     let mut logits = Logits::default();
-    let mut picker = Picker::default();
+    let mut picker = Picker { kernels: Kernels::detect(), candidates: Vec::new(), best: Vec::new() };
     loop {
         let mut rows: Vec<_> = searches.iter_mut().flat_map(Search::rows).collect();
         if rows.is_empty() {
@@ -173,14 +174,15 @@ impl<S: State> Search<S> {
         let mut all = best.into_iter().chain(self.beams.iter().map(|beam| beam.tokens.as_slice()));
         let Some(first) = all.next() else { return &[] };
         let common =
-            all.fold(first.len(), |n, other| first.iter().zip(&other[..]).take(n).take_while(|(a, b)| a == b).count());
+            all.fold(first.len(), |n, other| first.iter().zip(other).take(n).take_while(|(a, b)| a == b).count());
         &first[..common]
     }
 }
 
 /// Picks the best continuations of a search's beams. Keeps its buffers.
-#[derive(Default)]
 struct Picker {
+    /// Any instruction set gives the same bits.
+    kernels: Kernels,
     candidates: Vec<Candidate>,
     best: Vec<(f32, Token)>,
 }
@@ -204,11 +206,11 @@ impl Picker {
                 self.candidates.push(Candidate { beam: i, token: spec.eos, log_prob: beam.log_prob });
                 continue;
             }
-            let all = (!spec.renormalize).then(|| log_sum_exp(row));
+            let all = (!spec.renormalize).then(|| (self.kernels.log_sum_exp)(row));
             for &token in &spec.suppressed {
                 row[token as usize] = f32::NEG_INFINITY;
             }
-            let normalizer = all.unwrap_or_else(|| log_sum_exp(row));
+            let normalizer = all.unwrap_or_else(|| (self.kernels.log_sum_exp)(row));
             largest(row, count, &mut self.best);
             let continued = self.best.iter().map(|&(logit, token)| Candidate {
                 beam: i,
@@ -221,12 +223,6 @@ impl Picker {
         self.candidates.truncate(count);
         &self.candidates
     }
-}
-
-/// ln(sum(exp(x))), from the maximum down.
-fn log_sum_exp(x: &[f32]) -> f32 {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
-    max + x.iter().map(|v| (v - max).exp()).sum::<f32>().ln()
 }
 
 /// The `count` largest values of `row` and their indices, largest first (equal ones by index), into `best`.
@@ -327,7 +323,7 @@ mod tests {
     fn log_probs(seed: u64, history: &[Token]) -> Vec<f32> {
         let mut logits = fake_logits(seed, history);
         logits[START as usize] = f32::NEG_INFINITY;
-        let normalizer = log_sum_exp(&logits);
+        let normalizer = logits.iter().map(|v| v.exp()).sum::<f32>().ln();
         logits.iter().map(|v| v - normalizer).collect()
     }
 

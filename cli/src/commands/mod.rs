@@ -6,6 +6,7 @@ pub(crate) mod list;
 pub(crate) mod man;
 #[cfg(feature = "pull")]
 pub(crate) mod pull;
+pub(crate) mod quantize;
 pub(crate) mod rm;
 pub(crate) mod show;
 pub(crate) mod translate;

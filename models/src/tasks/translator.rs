@@ -228,26 +228,33 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
                 });
             }
         };
-        // Runs one group; `report` returns Break to cancel.
+        // Runs one group; `report` hears of each sentence (and whether a new step begins) and returns Break to cancel.
         let run = |session: &mut B::Session,
                    group: &Range<usize>,
-                   report: &mut dyn FnMut(usize, String) -> ControlFlow<()>| {
+                   report: &mut dyn FnMut(usize, String, bool) -> ControlFlow<()>| {
             let sentences = &order[group.clone()];
             let sources: Vec<_> = sentences.iter().map(|&sentence| tokens[sentence].as_slice()).collect();
             let mut reporters: Vec<_> = sentences.iter().map(|_| Reporter::default()).collect();
             let start = Instant::now();
+            let mut last = usize::MAX;
             let results = self.run_group(session, &sources, &spec, |step| {
                 let text = reporters[step.sequence].text(&self.spec.vocabulary, step.certain, step.finished);
-                report(sentences[step.sequence], text)
+                let new_step = step.sequence <= last;
+                last = step.sequence;
+                report(sentences[step.sequence], text, new_step)
             })?;
             Ok((results, start.elapsed()))
         };
 
-        if let [group] = groups.as_slice() {
-            let (results, elapsed) = self.with_session(&self.wide, &self.threads, |session| {
-                run(session, group, &mut |sentence, text| progress(Progress { sentence, text: &text }))
+        if groups.len() == 1 || self.threads.threads() == 1 {
+            self.with_session(&self.wide, &self.threads, |session| {
+                for group in &groups {
+                    let (results, elapsed) =
+                        run(session, group, &mut |sentence, text, _| progress(Progress { sentence, text: &text }))?;
+                    finish(group.clone(), results, elapsed);
+                }
+                Ok(())
             })?;
-            finish(group.clone(), results, elapsed);
         } else {
             let next = AtomicUsize::new(0);
             let (sender, receiver) = mpsc::channel();
@@ -258,7 +265,11 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
                         let alone = Arc::new(ThreadPool::new(1));
                         let worked = self.with_session(&self.narrow, &alone, |session| {
                             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                                let (results, elapsed) = run(session, group, &mut |sentence, text| {
+                                let (results, elapsed) = run(session, group, &mut |sentence, text, new_step| {
+                                    // Silence is worth a message once per step: the caller may want to cancel.
+                                    if text.is_empty() && !new_step {
+                                        return ControlFlow::Continue(());
+                                    }
                                     // The receiver is dropped when the caller has cancelled.
                                     match sender.send(News::Text { sentence, text }) {
                                         Ok(()) => ControlFlow::Continue(()),
