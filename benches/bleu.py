@@ -72,7 +72,7 @@ def by_lines(args, source, pair):
 def by_sentences(args, source, pair):
     """What the model makes of each line as one sentence."""
     program = [args.example] if args.example else None
-    program = program or "cargo run --release --quiet -p babil-benches --example translate --".split()
+    program = program or "cargo run --release --quiet -p babil-benches --example translation --".split()
     what = f"{pair[0]} -> {pair[1]}, each line as one sentence"
     with tempfile.TemporaryDirectory() as folder:
         text, output = Path(folder) / "source", Path(folder) / "output"
@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--model", help="name or folder of a model in place of the bundled one")
     parser.add_argument("--program", help="the program `babil`, already built (default: cargo run --release)")
     parser.add_argument("--sentence", action="store_true", help="also score each line as one sentence")
-    parser.add_argument("--example", help="the example `translate` of benches, already built, for --sentence")
+    parser.add_argument("--example", help="the example `translation` of benches, already built, for --sentence")
     parser.add_argument(
         "--reference-hyp", type=reference, action="append", default=[], metavar="EN-FR=FILE",
         help="translations by another program, one line for each of DATA",

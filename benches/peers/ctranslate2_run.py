@@ -1,4 +1,4 @@
-"""CTranslate2's side of `run.py`: the same options, and the same lines of JSON, as the example `translate`."""
+"""CTranslate2's side of `run.py`: the same options, and the same lines of JSON, as the example `translation`."""
 
 import argparse
 import json

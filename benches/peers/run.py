@@ -12,7 +12,8 @@ Both sides read the same weights (babil's file, converted to float32, then by `c
 token ids, in batches of the same size, made of sentences of similar length, with the same beam and threads. Making
 tokens from text and text from tokens is not in the time. Every process loads its model once, runs once to warm up, and
 then the processes take turns, one at a time. CTranslate2 runs with its threads within a batch (intra_threads) and with
-one thread for each batch (inter_threads), with each of its matrix libraries (`CT2_USE_MKL`); the fastest counts.
+one thread for each batch (inter_threads), and with the better of its matrix libraries (`CT2_USE_MKL`; with both where
+they are close); the fastest counts.
 
 A ratio is babil's sentences per second divided by CTranslate2's in the same round: above 1, babil is faster.
 """
@@ -35,6 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 # After a run its threads may wait for more work for a while, and take time from the next process.
 PAUSE = 0.4
+# What CTranslate2 multiplies matrices with, by the value of CT2_USE_MKL.
+LIBRARIES = {"0": "oneDNN", "1": "MKL"}
 
 
 class Side:
@@ -113,7 +116,7 @@ def spread(values):
 
 def build():
     """Builds our side and returns the program."""
-    command = ["cargo", "build", "--release", "-p", "babil-benches", "--example", "translate"]
+    command = ["cargo", "build", "--release", "-p", "babil-benches", "--example", "translation"]
     command += ["--message-format", "json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -156,29 +159,40 @@ def prepare(args, program):
     return [bundled | {"force": None}, opus | {"tokens": random_sentences, "force": args.force}]
 
 
+def peer_command(model):
+    return [sys.executable, HERE / "ctranslate2_run.py", "--model", model["peer"]]
+
+
+def matrix_libraries(model):
+    """The values of CT2_USE_MKL that are worth measuring here: one may be several times slower than the other."""
+    seconds = {}
+    for mkl in LIBRARIES:
+        command = [*peer_command(model), "--tokens", model["tokens"], "--beam", 1, "--limit", 16, "--on-request"]
+        command += ["--force", 10]
+        side = Side(LIBRARIES[mkl], command, {"CT2_USE_MKL": mkl})
+        side.repeat()
+        seconds[mkl] = min(side.repeat()["seconds"] for _ in range(3))
+        side.close()
+    return [mkl for mkl in LIBRARIES if seconds[mkl] < 1.5 * min(seconds.values())]
+
+
 def measure(args, program, model, batch, beam, threads):
-    common = ["--tokens", model["tokens"], "--batch", batch, "--beam", beam, "--threads", threads, "--on-request"]
+    common = ["--tokens", model["tokens"], "--batch", batch, "--beam", beam, "--threads", threads]
     if model["force"]:
         common += ["--force", model["force"]]
     outputs = args.work / "ours.out", args.work / "peer.out"
     environment = {"BABIL_CACHE": str(args.work / "cache")}
-    ours = Side("babil", [program, *model["ours"], *common, "--write-output", outputs[0]], environment)
+    ours = Side("babil", [program, *model["ours"], *common, "--on-request", "--write-output", outputs[0]], environment)
     peers = []
     for workers in sorted({1, threads}):
-        for mkl in (0, 1):
-            name = f"intra {threads // workers}, inter {workers}, {'MKL' if mkl else 'oneDNN'}"
-            command = [sys.executable, HERE / "ctranslate2_run.py", "--model", model["peer"], *common]
-            command += ["--workers", workers, "--write-output", f"{outputs[1]}.{len(peers)}"]
-            peers.append(Side(name, command, {"CT2_USE_MKL": str(mkl)}))
+        for mkl in model["mkl"]:
+            name = f"intra {threads // workers}, inter {workers}, {LIBRARIES[mkl]}"
+            command = [*peer_command(model), *common, "--workers", workers, "--on-request"]
+            command += ["--write-output", f"{outputs[1]}.{len(peers)}"]
+            peers.append(Side(name, command, {"CT2_USE_MKL": mkl}))
     sides = [ours, *peers]
     for side in sides:
         side.repeat()
-    # Settings of the peer that are far from its best are not measured further.
-    trial = {side.name: side.repeat()["seconds"] for side in peers}
-    for side in peers:
-        if trial[side.name] > 1.5 * min(trial.values()):
-            side.close()
-            sides.remove(side)
     for i in range(args.rounds):
         # A different one begins each time.
         first = i % len(sides)
@@ -217,7 +231,7 @@ def measure(args, program, model, batch, beam, threads):
         "sentences": ours.ready["sentences"],
         "ours": result(ours, memory[0]),
         "peer": result(peer, memory[1]),
-        "peer_trial_seconds": trial,
+        "peer_settings": {side.name: spread(side.speeds()) for side in peers},
         "ratio": spread(ratios),
         "same_translations": same,
     }
@@ -270,7 +284,7 @@ def processor():
 
 
 def commit():
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or None
 
 
@@ -334,6 +348,8 @@ def main():
     plan += [(opus, 16, beam, threads) for beam in args.beam for threads in args.threads]
     if args.only:
         plan = [step for step in plan if step[0]["name"].startswith(args.only)]
+    for model in {id(step[0]): step[0] for step in plan}.values():
+        model["mkl"] = matrix_libraries(model)
     cases = []
     for i, (model, batch, beam, threads) in enumerate(plan):
         what = f"{model['name']}, beam {beam}, batch {batch}, threads {threads}"

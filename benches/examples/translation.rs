@@ -1,6 +1,6 @@
 //! Speed and memory of a translation model on the native engine, for [`peers/run.py`](../peers/run.py) and by hand.
 //!
-//! `cargo run --release -p babil-benches --example translate -- --text FILE --from en --to fr --beam 4`
+//! `cargo run --release -p babil-benches --example translation -- --text FILE --from en --to fr --beam 4`
 //!
 //! Sentences become tokens before the clock starts, and tokens become text after it has stopped: what is timed is the
 //! encoder, the decoder and the search. Sentences are sorted by length and cut into batches; with several workers, each
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use babil_benches::{Memory, cpu_seconds, memory};
 use babil_models::families::marian;
 use babil_models::files::ModelFiles;
@@ -67,7 +67,8 @@ struct Args {
     /// Threads in all
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Batches decoded at the same time, each with its share of the threads; one for each thread where it is not given
+    /// Batches decoded at the same time, each with its share of the threads; as many as there are threads and batches
+    /// where it is not given
     #[arg(long)]
     workers: Option<usize>,
     /// Decode exactly N tokens for each sentence: the end of sentence is never chosen
@@ -167,7 +168,9 @@ fn main() -> Result<()> {
         generation.max_tokens = count;
     }
 
-    let workers = args.workers.unwrap_or(args.threads).clamp(1, args.threads);
+    // As the library does: one thread for each batch where there are several, all threads for a single one.
+    let batches = sources.len().div_ceil(args.batch);
+    let workers = args.workers.unwrap_or(args.threads.min(batches)).clamp(1, args.threads);
     let sessions = (0..workers).map(|_| {
         let pool = Arc::new(ThreadPool::new(args.threads / workers));
         EncoderDecoderSession::new(plan.clone(), pool)
@@ -259,21 +262,21 @@ fn translate(
 
 /// The sentences of a file, as the library's translator gives them to the model: prefix, text, end of sentence.
 fn read_text(argument: &str, spec: &TranslatorSpec, args: &Args) -> Result<Vec<Vec<Token>>> {
-    let (path, column) = match argument.rsplit_once(':') {
-        Some((path, column)) if column.parse::<usize>().is_ok_and(|column| column > 0) => (path, column.parse().ok()),
+    let (path, column) = match argument.rsplit_once(':').map(|(path, column)| (path, column.parse::<usize>())) {
+        Some((path, Ok(column @ 1..))) => (path, Some(column)),
         _ => (argument, None),
     };
     let pair = LanguagePair::new(args.from.clone().unwrap_or_default(), args.to.clone().unwrap_or_default());
     let direction = spec.directions.iter().find(|direction| direction.pair == pair);
     let direction = direction.with_context(|| format!("this model does not translate {pair}"))?;
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let tokens = |(number, line): (usize, &str)| {
+    let tokens = |(number, line): (usize, &str)| -> Result<Vec<Token>> {
         let sentence = match column {
             None => line,
             Some(column) => line
                 .split('\t')
                 .nth(column - 1)
-                .with_context(|| format!("line {} of {path} has no column {column}", number + 1))?,
+                .ok_or_else(|| anyhow!("line {} of {path} has no column {column}", number + 1))?,
         };
         let mut tokens: Vec<_> = direction.prefix.into_iter().collect();
         let text = spec.vocabulary.encode_plain(sentence);
