@@ -279,7 +279,7 @@ fn read_text(argument: &str, spec: &TranslatorSpec, args: &Args) -> Result<Vec<V
                 .ok_or_else(|| anyhow!("line {} of {path} has no column {column}", number + 1))?,
         };
         let mut tokens: Vec<_> = direction.prefix.into_iter().collect();
-        let text = spec.vocabulary.encode_plain(sentence);
+        let text = spec.vocabulary.encode(sentence)?;
         tokens.extend(&text[..text.len().min(spec.max_source_tokens)]);
         tokens.push(spec.generation.eos);
         Ok(tokens)

@@ -25,6 +25,7 @@ import json
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -286,10 +287,21 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+def memory_size():
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (AttributeError, OSError, ValueError):
+        return "unknown"
+
+
 def commit():
     command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or None
+
+
+def slug(name):
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def digest(path):
@@ -297,11 +309,10 @@ def digest(path):
 
 
 def record(args, machine, cases):
-    stem = args.record / f"{machine['date']}-ctranslate2"
+    name = f"{machine['date']}-{args.machine or slug(machine['processor'])}"
     args.record.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".json").write_text(
-        json.dumps({"machine": machine, "cases": cases}, indent=1) + "\n", encoding="utf-8"
-    )
+    numbers, page = args.record / f"{name}.json", args.record / f"{name}.md"
+    numbers.write_text(json.dumps({"machine": machine, "cases": cases}, indent=1) + "\n", encoding="utf-8")
     facts = "\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in machine.items())
     text = f"""# babil beside CTranslate2, {machine['date']}
 
@@ -314,10 +325,10 @@ memory includes Python: what either process had before it opened the model is in
 
 {table(cases)}
 
-Made by `python benches/peers/run.py VALID.tsv`; all numbers are in {stem.name}.json.
+All numbers are in [{numbers.name}]({numbers.name}).
 """
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(f"\nrecorded in {stem}.md and .json", file=sys.stderr)
+    page.write_text(text, encoding="utf-8")
+    print(f"\nrecorded in {page} and {numbers}", file=sys.stderr)
 
 
 def main():
@@ -338,6 +349,7 @@ def main():
     parser.add_argument("--program", help="our side, already built (default: build it with cargo)")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="folder for models")
     parser.add_argument("--record", type=Path, default=HERE.parent / "record", help="folder for the record")
+    parser.add_argument("--machine", help="name of this machine in the record's name (default: its processor)")
     parser.add_argument("--no-record", action="store_true")
     args = parser.parse_args()
     if args.quick:
@@ -360,17 +372,21 @@ def main():
         print(f"[{i + 1}/{len(plan)}] {what}", file=sys.stderr)
         cases.append(measure(args, program, model, batch, beam, threads))
     print(table(cases))
+    options = ["--limit", str(args.limit), "--batch", *map(str, args.batch), "--beam", *map(str, args.beam)]
+    options += ["--threads", *map(str, args.threads), "--rounds", str(args.rounds)]
     weights = (args.model or ROOT / "models" / "bundled" / "en-fr") / "model.safetensors"
     machine = {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "cores": os.cpu_count(),
+        "memory": memory_size(),
         "system": f"{platform.system()} {platform.machine()}",
         "babil": f"{cases[0]['ours']['version']}, commit {commit()}, kernels {cases[0]['ours']['isa']}",
         "ctranslate2": f"{cases[0]['peer']['version']}, compute_type int8",
         "sha256_of_the_weights": digest(weights),
         "languages": f"{args.source} -> {args.target}",
         "rounds": args.rounds,
+        "command": " ".join(["python benches/peers/run.py", args.data.name, *options]),
     }
     if not args.no_record:
         record(args, machine, cases)

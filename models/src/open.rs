@@ -7,7 +7,7 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::EncoderDecoderSession;
-use babil_runtime::text::{PieceMap, PieceVocabulary, SentencePiece};
+use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{Weights, packed_copy};
 use babil_runtime::{Error, Result};
@@ -111,9 +111,7 @@ fn bundled() -> Result<ModelFiles> {
 /// # Errors
 /// A model that is damaged, or that this version cannot run.
 pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
-    let config: marian::Config = files.json("config.json")?.ok_or_else(|| {
-        Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model")
-    })?;
+    let config = config(files)?;
     let spec = translator_spec(files, &config)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(cores);
@@ -133,6 +131,29 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
         }
         #[cfg(not(feature = "candle"))]
         Backend::Candle => Err(Error::Unsupported("the candle backend: this build is without it".to_owned())),
+    }
+}
+
+/// The configuration of a model's folder.
+///
+/// # Errors
+/// There is none, it is damaged, or it is of a family that this version does not know.
+pub(crate) fn config(files: &ModelFiles) -> Result<marian::Config> {
+    #[derive(Deserialize)]
+    struct Family {
+        model_type: Option<String>,
+    }
+    let missing = || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+    let family: Family = files.json("config.json")?.ok_or_else(missing)?;
+    match family.model_type.as_deref() {
+        Some("marian") => files.json("config.json")?.ok_or_else(missing),
+        Some(other) => Err(Error::Unsupported(format!(
+            "{}: models of the family `{other}` (model_type); this version knows `marian`",
+            files.label("config.json")
+        ))),
+        None => {
+            Err(Error::bad_file(files.label("config.json"), "has no model_type: this is not the folder of a model"))
+        }
     }
 }
 
@@ -195,30 +216,39 @@ impl translator::Backend for Candle {
 /// # Errors
 /// Vocabulary files that are missing, damaged or do not fit each other.
 pub fn translator_spec(files: &ModelFiles, config: &marian::Config) -> Result<TranslatorSpec> {
-    let piece_model = |name: &str| -> Result<Option<Arc<SentencePiece>>> {
-        let bytes = files.read(name)?;
-        bytes.map(|bytes| SentencePiece::from_bytes(&bytes, &files.label(name)).map(Arc::new)).transpose()
-    };
-    let map = |name: &str, size: usize| -> Result<Option<Arc<PieceMap>>> {
-        let bytes = files.read(name)?;
-        bytes.map(|bytes| PieceMap::from_json(&bytes, &files.label(name), size).map(Arc::new)).transpose()
-    };
-    let missing = |name: &str| Error::bad_file(files.label(name), "does not exist, the model needs it");
-    let source = piece_model("source.spm")?.ok_or_else(|| missing("source.spm"))?;
-    let target = piece_model("target.spm")?.unwrap_or_else(|| source.clone());
-    let source_map = map("vocab.json", config.vocab_size)?.ok_or_else(|| missing("vocab.json"))?;
-    let target_map = map("target_vocab.json", config.decoder_vocab_size.unwrap_or(config.vocab_size))?;
-    let target_map = target_map.unwrap_or_else(|| source_map.clone());
-    let vocabulary = PieceVocabulary::new(source, target, source_map, target_map);
+    let vocabulary = vocabulary(files, config)?;
     let generation: GenerationConfig = files.json("generation_config.json")?.unwrap_or_default();
     let extra: Extra = files.json("config.json")?.unwrap_or_default();
-    let directions = directions(files, &vocabulary, extra.pairs)?;
+    let directions = directions(files, &*vocabulary, extra.pairs)?;
     Ok(TranslatorSpec {
         directions,
         generation: generation.spec(&config.generation)?,
         max_source_tokens: extra.max_source_tokens.unwrap_or(config.max_position_embeddings.saturating_sub(2)),
         vocabulary,
     })
+}
+
+/// The vocabulary: SentencePiece models and `vocab.json`, or else `tokenizer.json`.
+fn vocabulary(files: &ModelFiles, config: &marian::Config) -> Result<Box<dyn Vocabulary>> {
+    const JSON: &str = "tokenizer.json";
+    let pieces = |name: &str| -> Result<Option<Arc<SentencePiece>>> {
+        let bytes = files.read(name)?;
+        bytes.map(|bytes| SentencePiece::from_bytes(&bytes, &files.label(name)).map(Arc::new)).transpose()
+    };
+    let Some(source) = pieces("source.spm")? else {
+        let json = files.read(JSON)?.ok_or_else(|| {
+            Error::bad_file(files.label("source.spm"), "does not exist, nor does tokenizer.json: the model needs one")
+        })?;
+        return Ok(Box::new(JsonTokenizer::from_bytes(&json, &files.label(JSON), config.vocab_size)?));
+    };
+    let target = pieces("target.spm")?.unwrap_or_else(|| source.clone());
+    let map = |name: &str, bytes: &[u8], size| PieceMap::from_json(bytes, &files.label(name), size).map(Arc::new);
+    let source_map = map("vocab.json", &files.expect("vocab.json")?, config.vocab_size)?;
+    let target_map = match files.read("target_vocab.json")? {
+        Some(bytes) => map("target_vocab.json", &bytes, config.decoder_vocab_size.unwrap_or(config.vocab_size))?,
+        None => source_map.clone(),
+    };
+    Ok(Box::new(PieceVocabulary::new(source, target, source_map, target_map)))
 }
 
 /// Keys of `config.json` that are ours.
@@ -239,7 +269,7 @@ struct ExtraPair {
 
 /// The directions of a model: what its `config.json` says, or else the languages of `tokenizer_config.json`, or else
 /// of the folder's name (`opus-mt-en-fr`). A vocabulary with language tokens (`>>fra<<`) has one direction for each.
-fn directions(files: &ModelFiles, vocabulary: &PieceVocabulary, extra: Vec<ExtraPair>) -> Result<Vec<Direction>> {
+fn directions(files: &ModelFiles, vocabulary: &dyn Vocabulary, extra: Vec<ExtraPair>) -> Result<Vec<Direction>> {
     if !extra.is_empty() {
         let direction = |ExtraPair { from, to, prefix }| {
             let prefix = prefix.map(|piece| {
@@ -275,14 +305,14 @@ fn directions(files: &ModelFiles, vocabulary: &PieceVocabulary, extra: Vec<Extra
         })?,
     };
     let from = short_code(&from);
-    let mut languages: Vec<_> = vocabulary.languages().map(str::to_owned).collect();
+    let mut languages = vocabulary.languages();
     languages.sort();
     if languages.is_empty() {
         return Ok(vec![Direction { pair: LanguagePair::new(from, short_code(&to)), prefix: None }]);
     }
     let direction = |language: &String| Direction {
         pair: LanguagePair::new(from, short_code(language)),
-        prefix: vocabulary.language_token(language),
+        prefix: vocabulary.id(&format!(">>{language}<<")),
     };
     Ok(languages.iter().map(direction).collect())
 }

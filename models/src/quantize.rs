@@ -12,6 +12,7 @@ use babil_runtime::{Error, Result};
 
 use crate::families::marian;
 use crate::files::ModelFiles;
+use crate::open;
 
 /// Files of a translation model that are copied as they are.
 const COMPANIONS: &[&str] = &[
@@ -31,9 +32,7 @@ const COMPANIONS: &[&str] = &[
 /// `from` is not a model this version can run, `to` cannot be written, or it already holds weights.
 pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> {
     let files = ModelFiles::Folder(from.to_owned());
-    let config: marian::Config = files.json("config.json")?.ok_or_else(|| {
-        Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model")
-    })?;
+    let config = open::config(&files)?;
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let weights = files.weights()?;
     let parameters = parameters(&config.spec()?, &weights, &names);

@@ -121,6 +121,42 @@ fn requests_that_do_not_fit_are_refused_with_words() {
     insta::assert_snapshot!(errors.join("\n"));
 }
 
+/// The same vocabulary as `tokenizer.json`, run by the tokenizers crate: the same tokens in plain sentences, so the same
+/// translations.
+#[test]
+fn a_folder_with_tokenizer_json_translates_alike() {
+    use babil_runtime::text::SentencePiece;
+    use serde_json::json;
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::write(folder.path().join(name), bundled::EN_FR.expect(name).unwrap()).unwrap();
+    }
+    let pieces = SentencePiece::from_bytes(&bundled::EN_FR.expect("source.spm").unwrap(), "source.spm").unwrap();
+    let piece = |id| json!([pieces.piece(id).unwrap(), pieces.score(id).unwrap()]);
+    let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false});
+    let special = |id: Token| {
+        json!({"id": id, "content": pieces.piece(id).unwrap(), "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true})
+    };
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "post_processor": null,
+        "added_tokens": [special(0), special(3)],
+        "normalizer": {"type": "NFKC"}, "pre_tokenizer": metaspace, "decoder": metaspace,
+        "model": {"type": "Unigram", "unk_id": 1, "vocab": (0..pieces.len() as Token).map(piece).collect::<Vec<_>>()},
+    });
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let model = Some(folder.path().to_str().unwrap().to_owned());
+    let json = open_translator(&OpenOptions { model, threads: Some(1), ..OpenOptions::default() }).unwrap();
+    let plain: Vec<_> =
+        SENTENCES.into_iter().filter(|sentence| sentence.is_ascii() && !sentence.contains('<')).collect();
+    let translate = |translator: &dyn SentenceTranslator| {
+        let quiet = &mut |_: Progress<'_>| ControlFlow::Continue(());
+        let translations = translator.translate(&plain, &en_fr(), &TranslateOptions::default(), quiet).unwrap();
+        translations.into_iter().map(|translation| translation.hypotheses).collect::<Vec<_>>()
+    };
+    assert_eq!(translate(&*json), translate(&*open(1)));
+}
+
 /// The quantised path against the float32 path on the same, dequantised weights: what is left is the quantisation of
 /// activations. And the same bits on every instruction set of this machine.
 #[test]

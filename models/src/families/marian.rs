@@ -15,7 +15,6 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct Config {
-    pub model_type: String,
     pub vocab_size: usize,
     pub decoder_vocab_size: Option<usize>,
     pub d_model: usize,
@@ -66,9 +65,6 @@ impl Config {
     /// # Errors
     /// A configuration that this family cannot run, naming the key.
     pub fn spec(&self) -> Result<EncoderDecoderSpec> {
-        if self.model_type != "marian" {
-            return Err(Error::Unsupported(format!("model_type `{}` (config.json); marian is known", self.model_type)));
-        }
         if self.normalize_embedding {
             return Err(Error::Unsupported("normalize_embedding (config.json)".to_owned()));
         }

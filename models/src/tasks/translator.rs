@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use babil_runtime::generate::{Generated, Step, generate};
 use babil_runtime::model::EncoderDecoder;
 use babil_runtime::spec::GenerationSpec;
-use babil_runtime::text::{DecodeState, Detokenize, PieceVocabulary};
+use babil_runtime::text::{DecodeState, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::{Error, Result, Token};
 
@@ -39,7 +39,7 @@ pub struct Direction {
 #[derive(Debug)]
 pub struct TranslatorSpec {
     /// Text to tokens and back.
-    pub vocabulary: PieceVocabulary,
+    pub vocabulary: Box<dyn Vocabulary>,
     /// The directions it knows, at least one.
     pub directions: Vec<Direction>,
     /// How it generates.
@@ -91,7 +91,7 @@ impl<B: Backend> Translator<B> {
     fn tokens(&self, text: &str, direction: &Direction) -> Result<Vec<Token>> {
         let mut tokens: Vec<_> = direction.prefix.into_iter().collect();
         let before = tokens.len();
-        tokens.extend(self.spec.vocabulary.encode_plain(text));
+        tokens.extend(self.spec.vocabulary.encode(text)?);
         let count = tokens.len() - before;
         if count > self.spec.max_source_tokens {
             let limit = self.spec.max_source_tokens;
@@ -168,7 +168,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn text(&mut self, vocabulary: &PieceVocabulary, certain: &[Token], finished: bool) -> String {
+    fn text(&mut self, vocabulary: &dyn Vocabulary, certain: &[Token], finished: bool) -> String {
         let mut text = String::new();
         for &token in &certain[self.reported..] {
             vocabulary.push(&mut self.state, token, &mut text);
@@ -198,7 +198,8 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
     }
 
     fn count_tokens(&self, text: &str, _: &LanguagePair) -> usize {
-        self.spec.vocabulary.encode_plain(text).len()
+        // What cannot be encoded is an error where it is translated.
+        self.spec.vocabulary.encode(text).map_or(0, |tokens| tokens.len())
     }
 
     fn translate(
@@ -238,7 +239,7 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
             let start = Instant::now();
             let mut last = usize::MAX;
             let results = self.run_group(session, &sources, &spec, |step| {
-                let text = reporters[step.sequence].text(&self.spec.vocabulary, step.certain, step.finished);
+                let text = reporters[step.sequence].text(&*self.spec.vocabulary, step.certain, step.finished);
                 let new_step = step.sequence <= last;
                 last = step.sequence;
                 report(sentences[step.sequence], text, new_step)

@@ -2,12 +2,17 @@
 //!
 //! A tokenizer is built from a file once and shared; encoding and decoding never change it.
 //! [`SentencePiece`] reads SentencePiece's own model files, [`PieceVocabulary`] puts a model's own
-//! numbering on top of them, and [`DecodeStream`] turns ids into text one at a time for either.
+//! numbering on top of them, [`JsonTokenizer`] runs `tokenizer.json`, and [`DecodeStream`] turns ids into text one at a time for all of them.
+//! [`Vocabulary`] is what a task needs of a tokenizer.
 
+pub mod json;
 pub mod mapped;
 pub mod sentencepiece;
 pub mod stream;
+pub mod vocabulary;
 
+pub use json::JsonTokenizer;
 pub use mapped::{PieceMap, PieceVocabulary};
 pub use sentencepiece::{PieceKind, SentencePiece};
 pub use stream::{DecodeState, DecodeStream, Detokenize};
+pub use vocabulary::Vocabulary;

@@ -41,6 +41,9 @@ pub struct DecodeState {
     pub(super) trailing: String,
     /// Text to be trimmed has begun.
     pub(super) trimmed_start: bool,
+    /// All ids so far, and the bytes of their text that were handed out; used by tokenizers that decode as a whole.
+    pub(super) ids: Vec<Token>,
+    pub(super) decoded: usize,
 }
 
 /// Decodes one text, id by id.

@@ -1,0 +1,84 @@
+# Recipes of babil; `just` lists them. Those of the first part are what CI runs.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# The checks that must pass before a change is merged.
+check: fmt clippy doc test deny
+
+# Formatting; `cargo fmt --all` repairs it.
+fmt:
+    cargo fmt --all --check
+
+# Lints of all crates, tests and examples.
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The documentation, without broken links.
+doc:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# All tests. `just test NAME` runs those whose names contain NAME.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# Licences, unwanted crates and sources of dependencies (needs cargo-deny).
+deny:
+    cargo deny check licenses bans sources
+
+# Everything without the bundled model, candle and the network.
+lean:
+    cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features
+
+# The example of how to embed babil.
+example *ARGS:
+    cargo run --release -p babil-models --example translate {{ARGS}}
+
+# Everything that CI does, on this machine.
+ci:
+    .ci/run
+
+# Once, as root, on Debian: an arm64 toolchain and emulator.
+arm-setup:
+    benches/arm64.sh setup
+
+# The engine's tests on arm64, emulated: Cortex-A72, Cortex-A76 and the newest.
+arm *ARGS:
+    benches/arm64.sh test {{ARGS}}
+
+# Speed of the matrix products of every instruction set of this machine.
+bench-kernels *ARGS:
+    cargo run --release -p babil-benches --example kernels {{ARGS}}
+
+# Speed beside other engines, in the same run; see benches/README.md.
+bench-peers *ARGS: _venv
+    .venv/bin/pip install --quiet -r benches/peers/requirements.txt
+    .venv/bin/python benches/peers/run.py {{ARGS}}
+
+# BLEU and chrF of the bundled model, both directions.
+bleu *ARGS: _venv
+    .venv/bin/pip install --quiet -r benches/peers/requirements.txt
+    .venv/bin/python benches/bleu.py {{ARGS}}
+
+# The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
+fixtures: _venv
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
+    cd models/parity && ../../.venv/bin/python make_fixtures.py
+    cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
+
+# Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
+train *ARGS: _venv
+    .venv/bin/pip install --quiet -r models/bundled/en-fr/recipe/requirements.txt
+    .venv/bin/python models/bundled/en-fr/recipe/train.py {{ARGS}}
+
+# Quantises a folder of float weights into models/bundled/en-fr.
+bundle DIR TYPE="q8_0":
+    rm -rf target/bundle
+    cargo run --release -- quantize "{{DIR}}" target/bundle --type {{TYPE}}
+    cp target/bundle/* models/bundled/en-fr/
+    sha256sum models/bundled/en-fr/model.safetensors
+
+_venv:
+    @[ -x .venv/bin/python ] || python3 -m venv .venv
