@@ -54,12 +54,13 @@ bench-kernels *ARGS:
 
 # Speed beside other engines, in the same run; see benches/README.md.
 bench-peers *ARGS: _venv
-    cargo build --release
-    .venv/bin/python benches/peers.py {{ARGS}}
+    .venv/bin/pip install --quiet -r benches/peers/requirements.txt
+    .venv/bin/python benches/peers/run.py {{ARGS}}
 
 # BLEU and chrF of the bundled model, both directions.
-bleu *ARGS:
-    benches/bleu.sh {{ARGS}}
+bleu *ARGS: _venv
+    .venv/bin/pip install --quiet -r benches/peers/requirements.txt
+    .venv/bin/python benches/bleu.py {{ARGS}}
 
 # The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
 fixtures: _venv
