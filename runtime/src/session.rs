@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::{CacheShape, KvCache, Memory};
-use crate::layer::{Scratch, sized};
+use crate::layer::Scratch;
 use crate::model::{EncoderDecoder, Logits, Model, Row, State};
-use crate::ops::Machine;
+use crate::ops::{Activations, Machine};
 use crate::plan::EncoderDecoderPlan;
 use crate::spec::StackSpec;
 use crate::threads::ThreadPool;
@@ -69,23 +69,45 @@ impl EncoderDecoderSession {
     /// # Errors
     /// As [`EncoderDecoder::encode`].
     pub fn encoder_output(&mut self, sources: &[&[Token]]) -> Result<Vec<f32>> {
-        if sources.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = self.run_encoder(sources)?.last().map_or(0, |range| range.end);
-        let dim = self.plan.spec().encoder.dim;
-        Ok(self.scratch.x[..rows * dim].to_vec())
+        let mut all = Vec::new();
+        self.run_encoder(sources, |_, _, output, _| all.extend_from_slice(output))?;
+        Ok(all)
     }
 
-    fn run_encoder(&mut self, sources: &[&[Token]]) -> Result<Vec<Range<usize>>> {
-        let spec = &self.plan.spec().encoder;
+    /// Encodes `sources` in groups of at most [`ENCODER_ROWS`] tokens, or one source, and hands each group's output
+    /// (`[tokens, dim]`) and each source's rows in it to `take`.
+    fn run_encoder(
+        &mut self,
+        sources: &[&[Token]],
+        mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
+    ) -> Result<()> {
+        let Self { plan, pool, scratch, .. } = self;
+        let spec = &plan.spec().encoder;
         for source in sources {
             check_tokens(spec, source, 0)?;
         }
-        let machine = Machine { kernels: self.plan.kernels(), pool: &self.pool };
-        Ok(encoder::encode(machine, &self.plan.encoder, spec.dim, sources, &mut self.scratch))
+        let machine = Machine { kernels: plan.kernels(), pool };
+        let mut rest = sources;
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fitting = rest.iter().take_while(|source| {
+                tokens += source.len();
+                tokens <= ENCODER_ROWS
+            });
+            let (group, others) = rest.split_at(fitting.count().max(1));
+            rest = others;
+            let ranges = encoder::encode(machine, &plan.encoder, spec.dim, group, scratch);
+            let rows = ranges.last().map_or(0, |range| range.end);
+            let Scratch { x, activations, .. } = &mut *scratch;
+            take(machine, activations, &x[..rows * spec.dim], &ranges);
+        }
+        Ok(())
     }
 }
+
+/// Rows that the encoder computes together: enough for matrix products at full speed, few enough for a layer's
+/// activations to stay in a core's cache.
+const ENCODER_ROWS: usize = 192;
 
 /// Refuses tokens that the model does not have, and more of them than it has positions for.
 fn check_tokens(spec: &StackSpec, tokens: &[Token], first: usize) -> Result<()> {
@@ -128,27 +150,24 @@ impl Model for EncoderDecoderSession {
 
 impl EncoderDecoder for EncoderDecoderSession {
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
-        if sources.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ranges = self.run_encoder(sources)?;
-        let Self { plan, pool, scratch, .. } = self;
-        let machine = Machine { kernels: plan.kernels(), pool };
+        let plan = self.plan.clone();
         let dim = plan.spec().decoder.dim;
-        let rows = ranges.last().map_or(0, |range| range.end);
         let maps: Vec<_> = plan.decoder.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
         let users: Vec<_> = maps.iter().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
-        let Scratch { x, activations, .. } = scratch;
-        let input = activations.prepare(machine, sized(x, rows * dim), dim, &users);
-        let layers = maps
-            .iter()
-            .map(|(cross, _)| {
-                let (mut keys, mut values) = (vec![0.0; rows * dim], vec![0.0; rows * dim]);
-                cross.key.forward(machine, input, &mut keys);
-                cross.value.forward(machine, input, &mut values);
-                (keys, values)
-            })
-            .collect();
+        let rows: usize = sources.iter().map(|source| source.len()).sum();
+        let mut layers: Vec<_> = maps.iter().map(|_| (vec![0.0; rows * dim], vec![0.0; rows * dim])).collect();
+        let mut ranges = Vec::with_capacity(sources.len());
+        let mut first = 0;
+        self.run_encoder(sources, |machine, activations, output, encoded| {
+            let input = activations.prepare(machine, output, dim, &users);
+            let span = first * dim..first * dim + output.len();
+            for ((cross, _), (keys, values)) in maps.iter().zip(&mut layers) {
+                cross.key.forward(machine, input, &mut keys[span.clone()]);
+                cross.value.forward(machine, input, &mut values[span.clone()]);
+            }
+            ranges.extend(encoded.iter().map(|range| first + range.start..first + range.end));
+            first += output.len() / dim;
+        })?;
         let memory = Arc::new(Memory { dim, layers });
         let shape = CacheShape { layers: plan.decoder.layers.len(), dim };
         let sequence = |source| Sequence { memory: memory.clone(), source, cache: KvCache::new(shape) };
