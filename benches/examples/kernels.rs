@@ -43,7 +43,7 @@ fn main() {
                 }
                 let gemm = match block {
                     BlockType::Q8_0 => kernels.gemm_q8_0,
-                    BlockType::Q4_0 => kernels.gemm_q4_0,
+                    _ => kernels.gemm_q4_0,
                 };
                 print!("{:8} {block:?}  {:>12}", kernels.isa, format!("{rows}x{cols}"));
                 for pool in [None, Some(&pool)] {

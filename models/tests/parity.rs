@@ -144,7 +144,7 @@ fn teacher_forced(session: &mut EncoderDecoderSession, source: &[Token], input: 
     let mut logits = Logits::default();
     let mut all = Vec::new();
     for token in input {
-        session.step(&mut [Row { state: &mut state, tokens: &[*token] }], &mut logits).unwrap();
+        session.step(&mut [Row::new(&mut state, &[*token])], &mut logits).unwrap();
         all.extend_from_slice(logits.row(0));
     }
     all
@@ -213,7 +213,7 @@ fn logits_do_not_depend_on_chunks_batches_forks_or_threads() {
                         .iter_mut()
                         .enumerate()
                         .filter(|(i, _)| alive.contains(i))
-                        .map(|(i, state)| Row { state, tokens: pieces[i][round] })
+                        .map(|(i, state)| Row::new(state, pieces[i][round]))
                         .collect();
                     session.step(&mut rows, &mut logits).unwrap();
                     for (row, &i) in alive.iter().enumerate() {
@@ -225,10 +225,10 @@ fn logits_do_not_depend_on_chunks_batches_forks_or_threads() {
                 // A fork and a truncated state continue as if nothing had happened.
                 let (case, state) = (&fixture.cases[0], &mut states[0]);
                 let mut fork = state.fork();
-                session.step(&mut [Row { state: &mut fork, tokens: &[1, 2] }], &mut logits).unwrap();
+                session.step(&mut [Row::new(&mut fork, &[1, 2])], &mut logits).unwrap();
                 let reached = state.truncate(case.decoder_input.len() - 1);
                 let rest = &case.decoder_input[reached..];
-                session.step(&mut [Row { state, tokens: rest }], &mut logits).unwrap();
+                session.step(&mut [Row::new(state, rest)], &mut logits).unwrap();
                 assert_eq!(bits(logits.row(0)), reference[0], "{name}: after a fork and a truncation");
             }
         }

@@ -49,7 +49,7 @@ impl Context for Rows<'_, '_> {
 }
 
 /// Appends each row's tokens (checked by the caller) to its sequence, and leaves the stream after the last layer in
-/// `scratch.x`, `[rows, dim]`: one row per sequence, its last token's.
+/// `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are.
 pub(crate) fn decode(
     machine: Machine<'_>,
     plan: &StackPlan,
@@ -57,7 +57,7 @@ pub(crate) fn decode(
     rows: &mut [Row<'_, Sequence>],
     at: &mut Vec<(usize, usize)>,
     scratch: &mut Scratch,
-) {
+) -> usize {
     at.clear();
     for (sequence, row) in rows.iter_mut().enumerate() {
         let first = row.state.cache.positions();
@@ -74,13 +74,16 @@ pub(crate) fn decode(
         context.layer = index;
         layer.forward(machine, scratch, at.len(), dim, &mut context);
     }
-    // Only the last token of each sequence is asked for.
-    let mut last = 0;
-    for (sequence, row) in rows.iter().enumerate() {
-        last += row.tokens.len();
-        scratch.x.copy_within((last - 1) * dim..last * dim, sequence * dim);
+    // Only the tokens whose logits are wanted go on.
+    let (mut end, mut wanted) = (0, 0);
+    for row in rows.iter() {
+        end += row.tokens.len();
+        let count = row.want.rows(row.tokens.len());
+        scratch.x.copy_within((end - count) * dim..end * dim, wanted * dim);
+        wanted += count;
     }
     if let Some(norm) = &plan.final_norm {
-        scratch.normalize_stream(machine, norm, rows.len() * dim);
+        scratch.normalize_stream(machine, norm, wanted * dim);
     }
+    wanted
 }

@@ -115,7 +115,7 @@ impl<S: State> Search<S> {
     }
 
     fn rows(&mut self) -> impl Iterator<Item = Row<'_, S>> {
-        self.beams.iter_mut().map(|beam| Row { state: &mut beam.state, tokens: &beam.next })
+        self.beams.iter_mut().map(|beam| Row::new(&mut beam.state, &beam.next))
     }
 
     /// Moves on by one token, given the best `2 * beam` continuations, best first.

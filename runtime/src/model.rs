@@ -20,15 +20,46 @@ pub trait State: Send + Sized {
     fn truncate(&mut self, position: usize) -> usize;
 }
 
+/// Which of a row's new tokens logits are wanted after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// After none: a part of a prompt that more follows.
+    Nothing,
+    /// After the last one.
+    Last,
+    /// After each: drafts to be verified, perplexity.
+    All,
+}
+
+impl Want {
+    /// How many rows of logits that is, of `tokens` tokens.
+    pub fn rows(self, tokens: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Last => 1,
+            Self::All => tokens,
+        }
+    }
+}
+
 /// New tokens for one sequence; the model appends them to the sequence's state.
 pub struct Row<'a, S> {
     /// The sequence.
     pub state: &'a mut S,
     /// Its next tokens, at least one.
     pub tokens: &'a [Token],
+    /// Which logits are wanted.
+    pub want: Want,
 }
 
-/// Logits after the last token of each row, `[rows, vocab]`, row-major float32.
+impl<'a, S> Row<'a, S> {
+    /// Tokens of which the logits after the last one are wanted.
+    pub fn new(state: &'a mut S, tokens: &'a [Token]) -> Self {
+        Self { state, tokens, want: Want::Last }
+    }
+}
+
+/// Logits, `[rows, vocab]`, row-major float32: those that each [`Row`] of a step wants, one row after the other.
 #[derive(Debug, Default)]
 pub struct Logits {
     values: Vec<f32>,
@@ -64,8 +95,8 @@ pub trait Model {
     /// Number of logits per row.
     fn vocab(&self) -> usize;
 
-    /// Appends each row's tokens to its state and writes the logits after each row's last token, in one pass over
-    /// the weights.
+    /// Appends each row's tokens to its state and writes the logits that each row wants, in one pass over the
+    /// weights.
     ///
     /// # Errors
     /// A token outside the vocabulary, a sequence longer than the model's positions, or a backend's own failure.

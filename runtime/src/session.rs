@@ -140,10 +140,13 @@ impl Model for EncoderDecoderSession {
             check_tokens(spec, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), pool };
-        decoder::decode(machine, &plan.decoder, spec.dim, rows, at, scratch);
+        let wanted = decoder::decode(machine, &plan.decoder, spec.dim, rows, at, scratch);
         let Scratch { x, activations, .. } = scratch;
-        let input = activations.prepare(machine, &x[..rows.len() * spec.dim], spec.dim, &[&plan.output]);
-        plan.output.forward(machine, input, logits.reset(rows.len(), spec.vocab));
+        let logits = logits.reset(wanted, spec.vocab);
+        if wanted > 0 {
+            let input = activations.prepare(machine, &x[..wanted * spec.dim], spec.dim, &[&plan.output]);
+            plan.output.forward(machine, input, logits);
+        }
         Ok(())
     }
 }

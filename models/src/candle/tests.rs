@@ -48,7 +48,7 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 
 fn step(model: &mut CandleMarian, state: &mut CandleState, tokens: &[Token]) -> Result<Vec<f32>> {
     let mut logits = Logits::default();
-    model.step(&mut [Row { state, tokens }], &mut logits)?;
+    model.step(&mut [Row::new(state, tokens)], &mut logits)?;
     Ok(logits.row(0).to_vec())
 }
 
@@ -119,7 +119,7 @@ fn sequences_do_not_influence_each_other() {
     let mut together = model.encode(&sources).unwrap();
     let mut logits = Logits::default();
     for tokens in [[95, 7], [8, 9], [7, 7]] {
-        let mut rows: Vec<_> = together.iter_mut().map(|state| Row { state, tokens: &tokens }).collect();
+        let mut rows: Vec<_> = together.iter_mut().map(|state| Row::new(state, &tokens)).collect();
         model.step(&mut rows, &mut logits).unwrap();
     }
     for (i, source) in sources.iter().enumerate() {

@@ -16,6 +16,7 @@ fn gemm_of(kernels: Kernels, block: BlockType) -> super::GemmPacked {
     match block {
         BlockType::Q8_0 => kernels.gemm_q8_0,
         BlockType::Q4_0 => kernels.gemm_q4_0,
+        _ => unreachable!("has no packed form yet"),
     }
 }
 

@@ -136,6 +136,7 @@ impl Linear {
             let gemm = match block {
                 BlockType::Q8_0 => machine.kernels.gemm_q8_0,
                 BlockType::Q4_0 => machine.kernels.gemm_q4_0,
+                _ => unreachable!("has no packed form yet"),
             };
             machine.pool.columns(out, rows, TILE_ROWS, &|mut out| gemm(view, x, bias, &mut out));
         } else {

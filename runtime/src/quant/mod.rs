@@ -31,21 +31,114 @@ const TILE_SCALE_BYTES: usize = TILE_ROWS * 2;
 /// The quants of one block: those of 32 consecutive columns of one row.
 pub type Quants = [i8; BLOCK];
 
-/// A weight type stored in packed blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A quantised weight type: the block types of GGUF. Blocks of a row follow each other; a row is whole blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "each is described in its own file")]
 pub enum BlockType {
-    /// 8-bit quants in -127..=127, one float16 scale per 32 weights.
-    Q8_0,
-    /// 4-bit quants in -8..=7, one float16 scale per 32 weights.
     Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+    Iq4Nl,
+    Iq4Xs,
+    Tq1_0,
+    Tq2_0,
+    Mxfp4,
+    Q1_0,
+    Q2_0,
+    /// BitNet's own: ternary, one float32 scale for the whole tensor.
+    I2S,
 }
 
 impl BlockType {
+    /// Every type.
+    pub const ALL: [Self; 18] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Tq1_0,
+        Self::Tq2_0,
+        Self::Mxfp4,
+        Self::Q1_0,
+        Self::Q2_0,
+        Self::I2S,
+    ];
+
+    /// The type's name in files, options and reports.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The type called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|block| block.name() == name)
+    }
+
+    /// Its number in GGUF (`ggml_type`).
+    pub const fn ggml_id(self) -> u32 {
+        self.row().1
+    }
+
+    /// The type with this number in GGUF.
+    pub fn from_ggml_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|block| block.ggml_id() == id)
+    }
+
+    /// Columns of one block.
+    pub const fn block_columns(self) -> usize {
+        self.row().2
+    }
+
+    /// Bytes of one block in a GGUF file. (I2_S tensors end with 32 more, which hold their scale.)
+    pub const fn block_bytes(self) -> usize {
+        self.row().3
+    }
+
+    /// Name, number in GGUF, columns and bytes of a block.
+    const fn row(self) -> (&'static str, u32, usize, usize) {
+        match self {
+            Self::Q4_0 => ("q4_0", 2, 32, 18),
+            Self::Q4_1 => ("q4_1", 3, 32, 20),
+            Self::Q5_0 => ("q5_0", 6, 32, 22),
+            Self::Q5_1 => ("q5_1", 7, 32, 24),
+            Self::Q8_0 => ("q8_0", 8, 32, 34),
+            Self::Q2K => ("q2_k", 10, 256, 84),
+            Self::Q3K => ("q3_k", 11, 256, 110),
+            Self::Q4K => ("q4_k", 12, 256, 144),
+            Self::Q5K => ("q5_k", 13, 256, 176),
+            Self::Q6K => ("q6_k", 14, 256, 210),
+            Self::Iq4Nl => ("iq4_nl", 20, 32, 18),
+            Self::Iq4Xs => ("iq4_xs", 23, 256, 136),
+            Self::Tq1_0 => ("tq1_0", 34, 256, 54),
+            Self::Tq2_0 => ("tq2_0", 35, 256, 66),
+            Self::Mxfp4 => ("mxfp4", 39, 32, 17),
+            Self::Q1_0 => ("q1_0", 41, 128, 18),
+            Self::Q2_0 => ("q2_0", 42, 64, 18),
+            Self::I2S => ("i2_s", 36, 128, 32),
+        }
+    }
+
     /// Bytes of quants in one tile of 16 rows by 32 columns.
     pub const fn tile_bytes(self) -> usize {
         match self {
             Self::Q8_0 => q8_0::TILE_BYTES,
             Self::Q4_0 => q4_0::TILE_BYTES,
+            _ => 0,
         }
     }
 
@@ -54,6 +147,7 @@ impl BlockType {
         match self {
             Self::Q8_0 => q8_0::quantize_block(x),
             Self::Q4_0 => q4_0::quantize_block(x),
+            _ => unreachable!("has no packed form yet"),
         }
     }
 
@@ -62,6 +156,7 @@ impl BlockType {
         match self {
             Self::Q8_0 => q8_0::write_tile(tile, row, quants),
             Self::Q4_0 => q4_0::write_tile(tile, row, quants),
+            _ => unreachable!("has no packed form yet"),
         }
     }
 
@@ -70,6 +165,7 @@ impl BlockType {
         match self {
             Self::Q8_0 => q8_0::read_tile(tile, row),
             Self::Q4_0 => q4_0::read_tile(tile, row),
+            _ => unreachable!("has no packed form yet"),
         }
     }
 }
@@ -308,7 +404,7 @@ mod tests {
                 for j in 0..4 {
                     let stored = match block {
                         BlockType::Q8_0 => tile[quad * 64 + j] as i8,
-                        BlockType::Q4_0 => (tile[quad % 4 * 64 + j] >> (quad / 4 * 4) & 15) as i8 - 8,
+                        _ => (tile[quad % 4 * 64 + j] >> (quad / 4 * 4) & 15) as i8 - 8,
                     };
                     assert_eq!(stored, quants[4 * quad + j], "{block:?} quad {quad} byte {j}");
                 }

@@ -23,23 +23,10 @@ pub enum Encoding {
     F16,
     /// bfloat16.
     Bf16,
+    /// Quantised blocks, row after row, as in GGUF.
+    Blocks(BlockType),
     /// Packed quantised blocks, see [`crate::quant`].
     Packed(BlockType),
-}
-
-impl BlockType {
-    /// The type's name in files, options and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Q8_0 => "q8_0",
-            Self::Q4_0 => "q4_0",
-        }
-    }
-
-    /// The type called `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Q8_0, Self::Q4_0].into_iter().find(|block| block.name() == name)
-    }
 }
 
 impl std::fmt::Display for Encoding {
@@ -48,7 +35,7 @@ impl std::fmt::Display for Encoding {
             Self::F32 => "float32",
             Self::F16 => "float16",
             Self::Bf16 => "bfloat16",
-            Self::Packed(block) => block.name(),
+            Self::Blocks(block) | Self::Packed(block) => block.name(),
         })
     }
 }
@@ -150,7 +137,7 @@ impl Tensor {
                     *value = half::bf16::from_le_bytes(*b).to_f32();
                 }
             }
-            Encoding::Packed(_) => return None,
+            Encoding::Blocks(_) | Encoding::Packed(_) => return None,
         }
         Some(())
     }

@@ -33,7 +33,7 @@ impl TensorToWrite<'_> {
             (Encoding::F32, _) => count.checked_mul(4),
             (Encoding::F16 | Encoding::Bf16, _) => count.checked_mul(2),
             (Encoding::Packed(block), &[rows, cols]) => packed_len(block, rows, cols),
-            (Encoding::Packed(_), _) => None,
+            (Encoding::Blocks(_) | Encoding::Packed(_), _) => None,
         }
     }
 }
@@ -62,6 +62,7 @@ pub fn write_safetensors(
             (Encoding::F32, shape) => ("F32", shape.to_vec()),
             (Encoding::F16, shape) => ("F16", shape.to_vec()),
             (Encoding::Bf16, shape) => ("BF16", shape.to_vec()),
+            (Encoding::Blocks(_), _) => unreachable!("has no length"),
             (Encoding::Packed(block), shape) => {
                 let shape = shape.try_into().expect("packed tensors are matrices");
                 packed.insert(&tensor.name, PackedEntry { block: block.name().to_owned(), shape });
