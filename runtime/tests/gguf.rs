@@ -4,8 +4,8 @@
 mod builder;
 
 use babil_runtime::quant::BlockType;
-use babil_runtime::weights::gguf::{Numbers, Strings, Value};
-use babil_runtime::weights::{Encoding, Weights};
+use babil_runtime::weights::gguf::{Numbers, Strings, TensorHeader, Value, Writer, alignment};
+use babil_runtime::weights::{Encoding, Tensor, Weights};
 use builder::{ARRAY, File, STRING, U32, array, sample, string};
 use proptest::prelude::*;
 
@@ -300,5 +300,31 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         look([&b"GGUF\x03\0\0\0"[..], &bytes].concat());
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let weights = tiny();
+    let metadata = weights.gguf_metadata().unwrap();
+    let entries: Vec<_> = metadata.iter().collect();
+    let header = |(name, tensor): (&str, &Tensor)| TensorHeader {
+        name: name.to_owned(),
+        encoding: tensor.encoding(),
+        shape: tensor.shape().to_vec(),
+    };
+    let headers: Vec<TensorHeader> = weights.iter().map(header).collect();
+    let mut writer = Writer::new(Vec::new(), &entries, &headers, alignment(metadata).unwrap()).unwrap();
+    for (_, tensor) in weights.iter() {
+        for part in tensor.bytes().chunks(1000) {
+            writer.write(part).unwrap();
+        }
+    }
+    let again = open(writer.finish().unwrap()).unwrap();
+    assert_eq!(again.gguf_metadata().unwrap().iter().collect::<Vec<_>>(), entries);
+    assert!(again.iter().map(|(name, _)| name).eq(weights.iter().map(|(name, _)| name)));
+    for ((_, found), (name, expected)) in again.iter().zip(weights.iter()) {
+        let found = (found.encoding(), found.shape(), found.bytes());
+        assert_eq!(found, (expected.encoding(), expected.shape(), expected.bytes()), "{name}");
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 pub use self::quantize::{packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
-use crate::quant::{BlockType, PackedView};
+use crate::quant::quantize::quantize_row;
+use crate::quant::{BlockType, PackedView, packed_len};
 use crate::{Error, Result};
 
 /// How a tensor's values are stored.
@@ -38,6 +39,51 @@ impl std::fmt::Display for Encoding {
             Self::Bf16 => "bfloat16",
             Self::Blocks(block) | Self::Packed(block) => block.name(),
         })
+    }
+}
+
+impl Encoding {
+    /// Bytes of a tensor of `shape` (slowest dimension first); `None` where its rows are not whole blocks, or where the
+    /// number does not fit `usize`.
+    pub fn byte_len(self, shape: &[usize]) -> Option<usize> {
+        /// I2_S tensors end with this many bytes, which hold their scale.
+        const I2S_TAIL: usize = 32;
+        let count = || shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        match self {
+            Self::F32 => count()?.checked_mul(4),
+            Self::F16 | Self::Bf16 => count()?.checked_mul(2),
+            Self::Blocks(block) if shape.last()?.is_multiple_of(block.block_columns()) => {
+                let tail = if block == BlockType::I2S { I2S_TAIL } else { 0 };
+                (count()? / block.block_columns()).checked_mul(block.block_bytes())?.checked_add(tail)
+            }
+            Self::Packed(block) => match *shape {
+                [rows, cols] => packed_len(block, rows, cols),
+                _ => None,
+            },
+            Self::Blocks(_) => None,
+        }
+    }
+
+    /// Writes the values `x` of a row to its bytes `out`.
+    ///
+    /// # Panics
+    /// `out` has not as many bytes, `x` is not whole blocks, or the encoding has no rows of its own (packed blocks, and
+    /// I2_S).
+    pub fn encode_row(self, x: &[f32], out: &mut [u8]) {
+        assert_eq!(self.byte_len(&[x.len()]), Some(out.len()), "bytes of {} values as {self}", x.len());
+        match self {
+            Self::F32 => out.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, v)| *out = v.to_le_bytes()),
+            Self::F16 => {
+                let values = x.iter().map(|v| half::f16::from_f32(*v).to_le_bytes());
+                out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v);
+            }
+            Self::Bf16 => {
+                let values = x.iter().map(|v| half::bf16::from_f32(*v).to_le_bytes());
+                out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v);
+            }
+            Self::Blocks(block) => quantize_row(block, x, out),
+            Self::Packed(_) => unreachable!("a row has no length"),
+        }
     }
 }
 
@@ -156,8 +202,11 @@ impl Tensor {
         out
     }
 
-    /// Decodes rows `first..first + out.len() / cols` of a float matrix into `out`; `None` where it is packed.
-    pub(crate) fn rows_to_f32(&self, first: usize, out: &mut [f32]) -> Option<()> {
+    /// Decodes rows `first..first + out.len() / cols` of a float matrix into `out`; `None` where it is quantised.
+    ///
+    /// # Panics
+    /// `first` is beyond the matrix.
+    pub fn rows_to_f32(&self, first: usize, out: &mut [f32]) -> Option<()> {
         self.decode_range(first * self.shape.last()?, out)
     }
 }

@@ -13,6 +13,7 @@
 mod cursor;
 mod metadata;
 mod value;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use self::cursor::{Cursor, Problem, Read};
 pub use self::metadata::Metadata;
 pub use self::value::{Array, Elements, FromValue, Kind, Numbers, Strings, Value};
+pub use self::write::{TensorHeader, Writer, alignment};
 use super::{Encoding, Source, Tensor};
 use crate::quant::BlockType;
 use crate::{Error, Result};
@@ -29,11 +31,8 @@ use crate::{Error, Result};
 /// What a file of this format starts with.
 pub(super) const MAGIC: &[u8] = b"GGUF";
 
-const DEFAULT_ALIGNMENT: u32 = 32;
 /// More dimensions than this do not exist.
 const MAX_DIMENSIONS: usize = 4;
-/// I2_S tensors end with this many bytes, which hold their scale.
-const I2S_TAIL: usize = 32;
 
 /// A tensor that is no weight: integers and float64.
 #[derive(Clone, Debug)]
@@ -69,17 +68,30 @@ impl TensorType {
         })
     }
 
-    /// Values of one block, its bytes, and the bytes at the end of a tensor.
-    fn geometry(self) -> (usize, usize, usize) {
+    /// Values that a row must be a multiple of.
+    fn block_columns(self) -> usize {
         match self {
-            Self::Weight(Encoding::F32) => (1, 4, 0),
-            Self::Weight(Encoding::F16 | Encoding::Bf16) => (1, 2, 0),
-            Self::Weight(Encoding::Blocks(block) | Encoding::Packed(block)) => {
-                let tail = if block == BlockType::I2S { I2S_TAIL } else { 0 };
-                (block.block_columns(), block.block_bytes(), tail)
-            }
-            Self::Other(_, bytes) => (1, bytes, 0),
+            Self::Weight(Encoding::Blocks(block)) => block.block_columns(),
+            _ => 1,
         }
+    }
+
+    fn byte_len(self, shape: &[usize]) -> Option<usize> {
+        match self {
+            Self::Weight(encoding) => encoding.byte_len(shape),
+            Self::Other(_, bytes) => shape.iter().try_fold(bytes, |n, &d| n.checked_mul(d)),
+        }
+    }
+}
+
+/// The number of an encoding in the file; `None` where files do not have it.
+fn type_id(encoding: Encoding) -> Option<u32> {
+    match encoding {
+        Encoding::F32 => Some(0),
+        Encoding::F16 => Some(1),
+        Encoding::Bf16 => Some(30),
+        Encoding::Blocks(block) => Some(block.ggml_id()),
+        Encoding::Packed(_) => None,
     }
 }
 
@@ -107,7 +119,7 @@ pub(super) fn index(file: &str, source: &Arc<Source>) -> Result<(BTreeMap<String
         let at = cursor.at();
         infos.push(info(name, at, &mut cursor).map_err(|problem| bad_tensor(file, name, &problem))?);
     }
-    let alignment = alignment(&metadata)?;
+    let alignment = alignment(&metadata)?.into();
     let data = (cursor.at() as u64).next_multiple_of(alignment);
     let mut placed = Vec::with_capacity(infos.len());
     for info in &infos {
@@ -181,14 +193,11 @@ fn info(name: &str, at: usize, cursor: &mut Cursor<'_>) -> Read<Info> {
             None => format!("has the unknown type {id}"),
         });
     };
-    let (block, block_bytes, tail) = kind.geometry();
-    let columns = shape[dimensions - 1];
+    let (block, columns) = (kind.block_columns(), shape[dimensions - 1]);
     if !columns.is_multiple_of(block) {
         return cursor.problem(format!("has rows of {columns} values, not a multiple of its type's blocks of {block}"));
     }
-    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let len = count.and_then(|n| (n / block).checked_mul(block_bytes)?.checked_add(tail));
-    let Some(len) = len else {
+    let Some(len) = kind.byte_len(&shape) else {
         return cursor.problem(format!("its shape {shape:?} has more bytes than can be counted"));
     };
     cursor.u32()?;
@@ -210,15 +219,6 @@ fn unsupported(id: u32) -> Option<&'static str> {
         40 => "nvfp4",
         _ => return None,
     })
-}
-
-fn alignment(metadata: &Metadata) -> Result<u64> {
-    const KEY: &str = "general.alignment";
-    let alignment = metadata.find(KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
-    if !alignment.is_power_of_two() {
-        return Err(metadata.bad(KEY, format!("{alignment} is not a power of two")));
-    }
-    Ok(alignment.into())
 }
 
 /// The bytes of the file (of `len` bytes) that hold a tensor; `data` is where offsets start.
