@@ -1,0 +1,5 @@
+//! Generation: beam search for translation ([`beam`]).
+
+pub mod beam;
+
+pub use beam::{Generated, Step, generate};
