@@ -1,5 +1,6 @@
 //! A weight file -> [`Weights`]: mapped memory, a name index, and typed views. Nothing is copied.
 
+pub mod gguf;
 mod quantize;
 mod safetensors;
 mod write;
@@ -167,6 +168,7 @@ pub struct Weights {
     file: String,
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
+    gguf: Option<Arc<gguf::Metadata>>,
 }
 
 impl std::fmt::Debug for Weights {
@@ -176,13 +178,24 @@ impl std::fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Maps a safetensors file.
+    /// Maps a safetensors or GGUF file. Of a GGUF file in parts, the others are opened with the first.
     ///
     /// # Errors
-    /// The file cannot be read, is not safetensors, or is truncated (the first tensor beyond its end is named).
+    /// The file cannot be read, is neither, is damaged, or is truncated (a tensor beyond its end is named).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(path.display().to_string(), Source::map(path)?)
+        let mut weights = Self::new(path.display().to_string(), Source::map(path)?)?;
+        for part in gguf::other_parts(path, weights.gguf_metadata())? {
+            let part = Self::new(part.display().to_string(), Source::map(&part)?)?;
+            for (name, tensor) in part.tensors {
+                if weights.tensors.contains_key(&name) {
+                    let problem = format!("is in {} already", weights.file);
+                    return Err(Error::BadTensor { file: part.file, tensor: name, problem });
+                }
+                weights.tensors.insert(name, tensor);
+            }
+        }
+        Ok(weights)
     }
 
     /// Reads weights that are part of the program itself; `label` stands for the file's name in errors.
@@ -226,12 +239,22 @@ impl Weights {
             }
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
-        Ok(Self { file: label, tensors, metadata: BTreeMap::new() })
+        Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None })
     }
 
     fn new(file: String, source: Source) -> Result<Self> {
-        let (tensors, metadata) = safetensors::index(&file, Arc::new(source))?;
-        Ok(Self { file, tensors, metadata })
+        let source = Arc::new(source);
+        if source.bytes().starts_with(gguf::MAGIC) {
+            let (tensors, metadata) = gguf::index(&file, &source)?;
+            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf: Some(Arc::new(metadata)) });
+        }
+        let (tensors, metadata) = safetensors::index(&file, source)?;
+        Ok(Self { file, tensors, metadata, gguf: None })
+    }
+
+    /// The metadata of a GGUF file; `None` for other formats.
+    pub fn gguf_metadata(&self) -> Option<&gguf::Metadata> {
+        self.gguf.as_deref()
     }
 
     /// The file's path, or the label it was given.
@@ -259,6 +282,42 @@ impl Weights {
             return Err(self.bad(name, format!("has shape {:?}, the model needs {shape:?}", tensor.shape)));
         }
         Ok(tensor)
+    }
+
+    /// Replaces the tensor `name` by consecutive parts of its rows (its slowest dimension), each with a name and a
+    /// number of rows: views of the same bytes. For matrices that a file joins and a model has apart.
+    ///
+    /// # Errors
+    /// There is no such tensor, it does not have as many rows, its rows are not bytes of their own (packed blocks, and
+    /// types with one scale for all), or a part's name is taken.
+    pub fn split_rows(&mut self, name: &str, parts: &[(String, usize)]) -> Result<()> {
+        let tensor = self.get(name).ok_or_else(|| self.bad(name, "is missing"))?.clone();
+        let (rows, columns) = tensor.shape.split_first().ok_or_else(|| self.bad(name, "has no rows"))?;
+        let has_rows = match tensor.encoding {
+            Encoding::F32 | Encoding::F16 | Encoding::Bf16 => true,
+            Encoding::Blocks(block) => block != BlockType::I2S && !columns.is_empty(),
+            Encoding::Packed(_) => false,
+        };
+        if !has_rows {
+            return Err(self.bad(name, format!("cannot be split by rows: its type is {}", tensor.encoding)));
+        }
+        if parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.1)) != Some(*rows) {
+            let sizes: Vec<usize> = parts.iter().map(|part| part.1).collect();
+            return Err(self.bad(name, format!("has {rows} rows, the model needs parts of {sizes:?}")));
+        }
+        self.tensors.remove(name);
+        let row_bytes = tensor.range.len() / rows.max(&1);
+        let mut start = tensor.range.start;
+        for (part, rows) in parts {
+            let range = start..start + rows * row_bytes;
+            start = range.end;
+            let shape = std::iter::once(*rows).chain(columns.iter().copied()).collect();
+            let view = Tensor { source: tensor.source.clone(), range, encoding: tensor.encoding, shape };
+            if self.tensors.insert(part.clone(), view).is_some() {
+                return Err(self.bad(part, format!("exists, and is a part of `{name}` too")));
+            }
+        }
+        Ok(())
     }
 
     /// An [`Error::BadTensor`] about a tensor of this file.
