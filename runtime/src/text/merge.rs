@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::tokens::Tokens;
 use crate::Token;
 
 const NONE: u32 = u32::MAX;
@@ -134,6 +135,29 @@ impl Merges {
                 |&other| hasher.hash_one(pair(other)),
             )
             .or_insert(rank);
+    }
+
+    /// Appends the merge of two tokens as a file spells them; `scratch` saves allocations.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn push_spelled(
+        &mut self,
+        tokens: &Tokens,
+        [left, right]: [&[u8]; 2],
+        scratch: &mut Vec<u8>,
+    ) -> std::result::Result<(), &'static str> {
+        scratch.clear();
+        let spelled = tokens.alphabet().decode(left, scratch);
+        let middle = scratch.len();
+        let spelled = spelled && tokens.alphabet().decode(right, scratch);
+        let find = |bytes: &[u8]| tokens.find(bytes).filter(|_| spelled);
+        match (find(&scratch[..middle]), find(&scratch[middle..]), find(scratch)) {
+            (Some(left), Some(right), Some(both)) => self.push(left, right, both),
+            (None, ..) | (_, None, _) => return Err("joins what is no token"),
+            (.., None) => return Err("makes no token"),
+        }
+        Ok(())
     }
 
     /// The rank of a pair, and what it becomes.

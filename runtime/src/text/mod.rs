@@ -5,6 +5,7 @@
 //! numbering on top of them, [`JsonTokenizer`] runs `tokenizer.json`, and [`DecodeStream`] turns ids into text one at a time for all of them.
 //! [`Vocabulary`] is what a task needs of a tokenizer.
 
+mod gguf;
 pub mod json;
 pub mod mapped;
 mod marks;
