@@ -17,6 +17,7 @@ pub mod model;
 mod ops;
 pub mod plan;
 pub mod quant;
+pub mod sampling;
 pub mod session;
 pub mod spec;
 pub mod text;
