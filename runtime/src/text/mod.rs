@@ -17,6 +17,8 @@ pub mod stream;
 pub mod tokenizer;
 mod tokens;
 mod trie;
+pub mod template;
+pub mod thinking;
 pub mod vocabulary;
 
 pub use json::JsonTokenizer;
@@ -25,4 +27,6 @@ pub use sentencepiece::{PieceKind, SentencePiece};
 pub use special::SpecialTokens;
 pub use stream::{DecodeState, DecodeStream, Detokenize};
 pub use tokenizer::{Marks, Tokenizer};
+pub use template::{ChatTemplate, Content, Message, RenderOptions};
+pub use thinking::{Part, ThinkingSplitter, ThinkingSwitch, ThinkingTags};
 pub use vocabulary::Vocabulary;
