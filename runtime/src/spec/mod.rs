@@ -17,7 +17,7 @@ mod rope;
 use serde::Serialize;
 
 pub use crate::kernels::Activation;
-pub use generation::GenerationSpec;
+pub use generation::{EarlyStopping, GenerationSpec};
 pub use roles::{Part, Projection, Role, Stack, TensorNames};
 pub use rope::{Rope, RopeScaling};
 
