@@ -65,7 +65,7 @@ impl EncoderDecoderPlan {
             let (shape, vocab) = (bias.shape(), spec.decoder.vocab);
             return Err(weights.bad(&bias_name, format!("has shape {shape:?}, the model needs {vocab} values")));
         }
-        let output = Linear { weight: decoder.matrix.clone(), bias: Some(bias.to_f32()) };
+        let output = Linear { weight: decoder.matrix.clone(), bias: Some(bias.to_f32()), scale: None };
         Ok(Self { spec, kernels, encoder, decoder, output })
     }
 
