@@ -179,7 +179,7 @@ pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: 
 }
 
 fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType) -> Result<Weights> {
-    packed_copy(weights, parameters, block, &packed_folder())
+    packed_copy(weights, parameters, Some(block), &packed_folder())
 }
 
 /// Where packed copies of float weights are kept: `BABIL_CACHE`, else the user's cache folder.

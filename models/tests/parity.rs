@@ -389,7 +389,7 @@ fn quantised_models_compute_the_same_bits_on_every_instruction_set() {
             let float = files.weights().unwrap();
             let mut bytes = Vec::new();
             let parameters = parameters(&fixture.spec, &float, &names);
-            write_safetensors(&mut bytes, &quantized(&float, &parameters, block), &BTreeMap::new()).unwrap();
+            write_safetensors(&mut bytes, &quantized(&float, &parameters, Some(block)), &BTreeMap::new()).unwrap();
             let packed = Weights::from_vec(bytes, name).unwrap();
             let case = &fixture.cases[fixture.cases.len() - 1];
             let mut first: Option<Vec<u32>> = None;
