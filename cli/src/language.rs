@@ -131,7 +131,9 @@ pub(crate) struct Opened {
 
 impl Opened {
     fn noted(self, args: &ModelArgs, context: &Context) -> Self {
-        if args.ctx.is_none() && let Some(memory) = self.model.memory() {
+        if args.ctx.is_none()
+            && let Some(memory) = self.model.memory()
+        {
             let tokens = self.model.context();
             tracing::info!("context of {tokens} tokens, {} of keys and values", human_bytes(memory.cache));
         }
@@ -142,9 +144,8 @@ impl Opened {
     /// What `--stats` and `--json` say of an answer.
     pub(crate) fn statistics(&self, answer: &Answer) -> Statistics {
         let Answer { counts, times, .. } = answer;
-        let rate = |tokens: usize, time: Duration| {
-            (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64())
-        };
+        let rate =
+            |tokens: usize, time: Duration| (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64());
         let computed = counts.prompt - counts.reused;
         // The first token comes from the prompt's last step.
         let generation = rate(counts.generated.saturating_sub(1), times.generation);

@@ -16,7 +16,9 @@ use babil_runtime::model::{EncoderDecoder, Logits, Model, Row, State, Want};
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::EncoderDecoderSession;
-use babil_runtime::spec::{AttentionSpec, EarlyStopping, EncoderDecoderSpec, Mixer, Norm, Pairing, Position, StackSpec};
+use babil_runtime::spec::{
+    AttentionSpec, EarlyStopping, EncoderDecoderSpec, Mixer, Norm, Pairing, Position, StackSpec,
+};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{TensorToWrite, Weights, quantized, write_safetensors};
 use serde::Deserialize;

@@ -67,7 +67,8 @@ pub(crate) struct ChatArgs {
 pub(crate) fn run(args: ChatArgs, context: &Context) -> Result<()> {
     args.generation.request()?;
     let opened = args.model_args.open(&args.model, context)?;
-    let mut talk = Talk { chat: new_chat(&args, &opened, args.system.as_deref())?, args: &args, opened: &opened, context };
+    let mut talk =
+        Talk { chat: new_chat(&args, &opened, args.system.as_deref())?, args: &args, opened: &opened, context };
     if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
         talk.chat.restore(path)?;
         context.output.note(format!("{} messages of {}", talk.chat.messages().len(), path.display()));

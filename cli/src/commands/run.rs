@@ -94,7 +94,9 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<()> {
         Finish::Cancelled => Err(Error::Cancelled.into()),
         Finish::Context => {
             let limit = opened.model.context();
-            context.output.note(format!("the context of {limit} tokens is full: a longer one is --ctx, --shift goes on"));
+            context
+                .output
+                .note(format!("the context of {limit} tokens is full: a longer one is --ctx, --shift goes on"));
             Ok(())
         }
         _ => Ok(()),

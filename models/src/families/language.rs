@@ -47,7 +47,9 @@ const GGUF: &[(&str, FromGguf)] = &[("llama", llama::from_gguf), ("qwen2", qwen2
 /// A file that is damaged, or an architecture that is not native: the message lists those that are.
 pub fn open(path: &Path) -> Result<Opened> {
     let mut weights = Weights::open(weights_file(path))?;
-    let Some(metadata) = weights.gguf_metadata().cloned() else {
+    // A family may split fused matrices; metadata stay as they are.
+    let opened = weights.clone();
+    let Some(metadata) = opened.gguf_metadata() else {
         return Err(Error::Unsupported(format!("{}: language models other than GGUF files", path.display())));
     };
     let architecture: &str = metadata.expect("general.architecture")?;
@@ -56,7 +58,7 @@ pub fn open(path: &Path) -> Result<Opened> {
         let problem = format!("the architecture `{architecture}` is not native here: {} are", known.join(", "));
         return Err(Error::bad_file(path.display().to_string(), problem));
     };
-    let keys = Keys { metadata: &metadata, architecture };
+    let keys = Keys { metadata, architecture };
     let spec = from_gguf(&keys, &mut weights)?;
     let language = Language { spec, names: Box::new(gguf::Names) };
     Ok(Opened { weights, architecture: architecture.to_owned(), language })

@@ -5,9 +5,9 @@
 //! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
 
 use babil_runtime::spec::{
-    Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec, GenerationSpec,
-    LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role, Span, Stack,
-    StackSpec, TensorNames,
+    Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
+    GenerationSpec, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role,
+    Span, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;

@@ -9,7 +9,9 @@ use babil_runtime::generate::{
     Cancel, Context, Counts, Finish, Lookup, Overflow, Progress, StopStrings, StreamOptions, TextStream, TokenStream,
 };
 use babil_runtime::model::{Model, State};
-use babil_runtime::sampling::{GrammarText, GrammarVocabulary, Sampler, SamplingOptions, breaker_sequences};
+#[cfg(feature = "grammar")]
+use babil_runtime::sampling::{GrammarText, GrammarVocabulary};
+use babil_runtime::sampling::{Sampler, SamplingOptions, breaker_sequences};
 use babil_runtime::session::DecoderSession;
 use babil_runtime::text::{Marks, PieceKind, Tokenizer};
 use babil_runtime::{Error, Result, Token};
@@ -33,6 +35,7 @@ pub struct Request {
     /// Generate on where the model would end.
     pub ignore_end: bool,
     /// What the text must be.
+    #[cfg(feature = "grammar")]
     pub grammar: Option<GrammarText>,
     /// Cancels from another thread.
     pub cancel: Cancel,
@@ -47,6 +50,7 @@ impl Default for Request {
             overflow: Overflow::Error,
             lookup: None,
             ignore_end: false,
+            #[cfg(feature = "grammar")]
             grammar: None,
             cancel: Cancel::default(),
         }
@@ -147,6 +151,7 @@ impl<M: Model> Generator<M> {
             let encode = |text: &str| self.tokenizer.encode(text, Marks::AsText).unwrap_or_default();
             sampler = sampler.with_breakers(breaker_sequences(breakers, vocab, bytes, encode));
         }
+        #[cfg(feature = "grammar")]
         if let Some(grammar) = &request.grammar {
             let vocabulary = GrammarVocabulary::new(vocab, bytes, &self.tokenizer.special().eog)?;
             sampler = sampler.with_constraint(vocabulary.compile(grammar)?);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::memory::MemoryNeeds;
 use babil_runtime::plan::{DecoderPlan, decoder_parameters};
+use babil_runtime::quant::BlockType;
 use babil_runtime::session::{DecoderSession, KvType};
 use babil_runtime::spec::DecoderSpec;
 use babil_runtime::text::{ChatTemplate, ThinkingSwitch, Tokenizer};
@@ -44,6 +45,8 @@ pub struct LanguageOptions {
     pub kv: Option<KvType>,
     /// Refuse to load what would need more bytes.
     pub memory_limit: Option<u64>,
+    /// The type that float matrices are quantised to while loading; `None` leaves them as they are.
+    pub quant: Option<BlockType>,
     /// Where packed weights are kept.
     pub packed_folder: PathBuf,
 }
@@ -56,6 +59,7 @@ impl Default for LanguageOptions {
             context: None,
             kv: None,
             memory_limit: None,
+            quant: None,
             packed_folder: crate::packed_folder(),
         }
     }
@@ -186,7 +190,7 @@ impl LanguageModel {
         let tokenizer = families::tokenizer(&path, &weights)?;
         let (template, thinking) = template(families::template(&path, &weights)?, &path)?;
         let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
-        let packed = packed_copy(&weights, &parameters, language.quant, &options.packed_folder)?;
+        let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
         let plan = DecoderPlan::new(language.spec, &packed, &*language.names, Kernels::from_env()?)?;
         Ok(Self {
             engine: Engine::Native(Arc::new(plan)),
@@ -205,9 +209,9 @@ impl LanguageModel {
     #[cfg(feature = "candle")]
     fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
         let weights = Weights::open(path)?;
-        let metadata = weights.gguf_metadata().ok_or_else(|| {
-            Error::Unsupported(format!("{}: the candle backend runs GGUF files", path.display()))
-        })?;
+        let metadata = weights
+            .gguf_metadata()
+            .ok_or_else(|| Error::Unsupported(format!("{}: the candle backend runs GGUF files", path.display())))?;
         let architecture: &str = metadata.expect("general.architecture")?;
         let architecture = architecture.to_owned();
         let most = metadata.find(&format!("{architecture}.context_length"))?.unwrap_or(4096usize);
