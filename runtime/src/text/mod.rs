@@ -15,6 +15,7 @@ pub mod special;
 mod split;
 pub mod stream;
 pub mod tokenizer;
+mod tokenizer_json;
 mod tokens;
 mod trie;
 pub mod vocabulary;
