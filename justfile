@@ -24,6 +24,10 @@ doc:
 test *ARGS:
     cargo test {{ARGS}}
 
+# Tokenizers of all vocabularies of DIR (llama.cpp's `models`), and COUNT texts beside the `tokenizers` crate.
+vocabularies DIR COUNT="1000":
+    BABIL_VOCAB_DIR="$(realpath "{{DIR}}")" BABIL_VOCAB_TEXTS={{COUNT}} cargo test -p babil-runtime --test tokenizer -- --nocapture
+
 # Licences, unwanted crates and sources of dependencies (needs cargo-deny).
 deny:
     cargo deny check licenses bans sources
@@ -62,11 +66,12 @@ bleu *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/bleu.py {{ARGS}}
 
-# The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
+# The fixtures of models/parity and runtime/tests, from transformers, tokenizers and SentencePiece themselves.
 fixtures: _venv
-    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0
     cd models/parity && ../../.venv/bin/python make_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
+    cd runtime/tests/tokenizer && ../../../.venv/bin/python make_fixtures.py
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
 train *ARGS: _venv

@@ -266,6 +266,7 @@ impl Tokenizer {
             nfc: pipeline.nfc,
             space_before: pipeline.space_before,
             strip_space: pipeline.strip_space,
+            missing: special.unk,
             finder: Finder::new(&tokens, strips),
             special,
             tokens,
@@ -407,7 +408,11 @@ impl Pipeline {
             }
             pipeline.splitter.0.extend(patterns(step)?);
         }
-        if bytes && !spelled || !bytes && !(spaces && model.byte_fallback) {
+        let complete = match pipeline.alphabet {
+            Alphabet::Bytes => spelled,
+            Alphabet::Spaces => spaces && model.byte_fallback,
+        };
+        if !complete {
             return unsupported("pre-tokenizer", &file.pre_tokenizer);
         }
         for step in steps(&file.decoder, "decoders") {

@@ -2,7 +2,7 @@
 """Makes the small vocabularies that runtime/tests/tokenizer.rs checks, and what other tokenizers make of texts.
 
     python3 -m venv .venv        (Python 3.11 or later)
-    .venv/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf numpy
+    .venv/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0
     .venv/bin/python make_fixtures.py
 
 NAME.json is a tokenizer of the `tokenizers` library, with the pre-tokenizer that models of the kind NAME have; NAME.gguf
