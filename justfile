@@ -64,9 +64,17 @@ bleu *ARGS: _venv
 
 # The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
 fixtures: _venv
-    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3 jinja2==3.1.6
     cd models/parity && ../../.venv/bin/python make_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates/language
+
+# Chat templates of a folder against transformers' rendering of them; in it, `expected.json` is made anew.
+templates DIR: _venv
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt jinja2==3.1.6
+    .venv/bin/python runtime/tests/templates/make_vectors.py "{{DIR}}"
+    BABIL_TEMPLATE_DIR="{{DIR}}" cargo test -p babil-runtime --test templates
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
 train *ARGS: _venv

@@ -9,10 +9,14 @@ pub mod json;
 pub mod mapped;
 pub mod sentencepiece;
 pub mod stream;
+pub mod template;
+pub mod thinking;
 pub mod vocabulary;
 
 pub use json::JsonTokenizer;
 pub use mapped::{PieceMap, PieceVocabulary};
 pub use sentencepiece::{PieceKind, SentencePiece};
 pub use stream::{DecodeState, DecodeStream, Detokenize};
+pub use template::{ChatTemplate, Content, Message, RenderOptions};
+pub use thinking::{Part, ThinkingSplitter, ThinkingSwitch, ThinkingTags};
 pub use vocabulary::Vocabulary;
