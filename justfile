@@ -74,11 +74,19 @@ bleu *ARGS: _venv
 
 # The fixtures of models/parity and of runtime/tests, from transformers, tokenizers, SentencePiece and gguf-py themselves.
 fixtures: _venv
-    .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 jinja2==3.1.6
     cd models/parity && ../../.venv/bin/python make_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
     cd runtime/tests/tokenizer && ../../../.venv/bin/python make_fixtures.py
     cd runtime/tests/gguf && ../../../.venv/bin/python make_fixture.py
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates/language
+
+# Chat templates of a folder against transformers' rendering of them; in it, `expected.json` is made anew.
+templates DIR: _venv
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt jinja2==3.1.6
+    .venv/bin/python runtime/tests/templates/make_vectors.py "{{DIR}}"
+    BABIL_TEMPLATE_DIR="{{DIR}}" cargo test -p babil-runtime --test templates
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
 train *ARGS: _venv
