@@ -164,11 +164,11 @@ def llama3_divisors(theta, dims, scaling):
     return torch.tensor(divisors, dtype=torch.float32)
 
 
-def write(path, name, config, spec, weights, architecture=None):
+def write(path, config, spec, weights, architecture=None):
     architecture = architecture or ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(name)
+    writer.add_name("Tiny random model")
     add_metadata(writer, config, spec, architecture)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_vocabulary(writer, config["vocab_size"])

@@ -63,7 +63,7 @@ MODELS = {
         model_type="llama", architectures=["LlamaForCausalLM"], tie_word_embeddings=True, attention_bias=True,
         mlp_bias=True, rope_theta=1000.0, rope_scaling=dict(type="linear", factor=4.0),
     )),
-    "qwen2": dict(seed=1, config=SQUARE | dict(
+    "qwen2": dict(seed=2, config=SQUARE | dict(
         model_type="qwen2", architectures=["Qwen2ForCausalLM"], tie_word_embeddings=True, use_sliding_window=False,
         sliding_window=16, max_window_layers=2, rope_theta=100.0,
         rope_scaling=dict(type="yarn", factor=4.0, original_max_position_embeddings=50),
@@ -85,8 +85,8 @@ MODELS = {
         use_sliding_window=False, sliding_window=None, layer_types=["full_attention"] * 5, pad_token_id=2,
     )),
     "phi3": dict(seed=1, config=SQUARE | dict(
-        model_type="phi3", architectures=["Phi3ForCausalLM"], tie_word_embeddings=True,
-        original_max_position_embeddings=128, partial_rotary_factor=0.67, rope_theta=10000.0, sliding_window=None,
+        model_type="phi3", architectures=["Phi3ForCausalLM"], hidden_size=48, tie_word_embeddings=True,
+        original_max_position_embeddings=128, partial_rotary_factor=0.7, rope_theta=10000.0, sliding_window=None,
         pad_token_id=2, rope_scaling=dict(
             type="longrope", short_factor=[1.0, 1.5, 2.5, 4.0], long_factor=[1.0, 3.0, 9.0, 25.0],
         ),
@@ -102,7 +102,7 @@ MODELS = {
         mlp_bias=False, attention_multiplier=0.25, embedding_multiplier=12.0, residual_multiplier=0.22,
         logits_scaling=8.0, rope_theta=10000.0, rope_scaling=None,
     )),
-    "ministral3": dict(seed=1, config=OBLONG | dict(
+    "ministral3": dict(seed=2, config=OBLONG | dict(
         model_type="ministral3", architectures=["Ministral3ForCausalLM"], tie_word_embeddings=False, sliding_window=None,
         rope_parameters=dict(
             type="yarn", rope_type="yarn", rope_theta=10000.0, factor=16.0, original_max_position_embeddings=16,
@@ -121,7 +121,7 @@ MODELS = {
         attention_bias=False, max_position_embeddings=32768, rope_theta=10000.0,
         rope_scaling=dict(type="dynamic", alpha=1000.0, factor=1.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0),
     )),
-    "bitnet": dict(seed=1, config=SQUARE | dict(
+    "bitnet": dict(seed=3, config=SQUARE | dict(
         model_type="bitnet", architectures=["BitNetForCausalLM"], hidden_act="relu2", tie_word_embeddings=True,
         attention_bias=False, rope_theta=10000.0,
     )),
@@ -234,7 +234,7 @@ def make(name, seed, config, folder, checks):
     save(weights, folder / "model.safetensors", metadata={"format": "pt"})
     spec = spec_of(config, CONTEXT)
     plain = canonical(weights, config)
-    write(folder / "model.gguf", name, config, spec, plain)
+    write(folder / "model.gguf", config, spec, plain)
 
     model = load(folder)
     long_enough = [s for s in sequences(seed) if len(s) > (8 if name == "phi3-long" else 0)]
@@ -279,7 +279,7 @@ def make(name, seed, config, folder, checks):
 
 
 def find_seed(name, config, folder, checks):
-    for seed in range(1, 40):
+    for seed in range(1, 200):
         try:
             changes = make(name, seed, config, folder, checks)
         except AssertionError as error:
@@ -305,7 +305,7 @@ def check_llama_cpp(library):
             path = Path(scratch.name) / "bitnet.gguf"
             weights = {k: v for k, v in load(folder).state_dict().items() if k != "lm_head.weight"}
             spec, plain = spec_of(config, CONTEXT), canonical(weights, config)
-            write(path, name, config, spec, plain, "bitnet")
+            write(path, config, spec, plain, "bitnet")
             tensors = {f"logits.{i}": run(spec, plain, case["tokens"]) for i, case in enumerate(cases)}
         worst = 0.0
         for i, case in enumerate(cases):
@@ -314,7 +314,9 @@ def check_llama_cpp(library):
             # It leaves out the windows of Phi 3.
             rows = config["sliding_window"] if config["model_type"] == "phi3" and config["sliding_window"] else len(expected)
             worst = max(worst, relative(expected[:rows], found[:rows]).max().item())
-        assert worst < 1e-3, f"{name}: llama.cpp differs by {worst:.2g}"
+        # It takes GELU from a table of float16.
+        limit = 5e-3 if config["model_type"] == "gemma3_text" else 1e-4
+        assert worst < limit, f"{name}: llama.cpp differs by {worst:.2g}"
         return f", llama.cpp by {worst:.1e}"
 
     return check
