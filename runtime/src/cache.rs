@@ -225,10 +225,6 @@ impl Cache {
         Self { groups: vec![Group::default(); shape.groups.len()], shape, positions: 0 }
     }
 
-    pub(crate) fn shape(&self) -> &Arc<CacheShape> {
-        &self.shape
-    }
-
     pub(crate) fn positions(&self) -> usize {
         self.positions
     }
