@@ -86,7 +86,7 @@ MODELS = {
     )),
     "phi3": dict(seed=1, config=SQUARE | dict(
         model_type="phi3", architectures=["Phi3ForCausalLM"], hidden_size=48, tie_word_embeddings=True,
-        original_max_position_embeddings=128, partial_rotary_factor=0.7, rope_theta=10000.0, sliding_window=None,
+        original_max_position_embeddings=256, partial_rotary_factor=0.7, rope_theta=10000.0, sliding_window=None,
         pad_token_id=2, rope_scaling=dict(
             type="longrope", short_factor=[1.0, 1.5, 2.5, 4.0], long_factor=[1.0, 3.0, 9.0, 25.0],
         ),
