@@ -6,7 +6,7 @@
 //! (rows of the weights, columns), M the number of tokens. Each number is the best of several runs: other work on the
 //! machine can only make them slower.
 
-use babil_runtime::kernels::{ActivationsView, GemmPacked, Kernels};
+use babil_runtime::kernels::{ActivationsView, GemmPacked, Kernels, SUM_COLUMNS};
 use babil_runtime::quant::{BLOCK, BlockType, PackedView, pack};
 use babil_runtime::threads::{ColumnsMut, ThreadPool};
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ fn main() {
     println!();
     for (rows, cols) in SHAPES {
         let weights = values(rows * cols, 1);
+        let float_bytes: Vec<u8> = weights.iter().flat_map(|v| v.to_le_bytes()).collect();
         for block in [BlockType::Q8_0, BlockType::Q4_0] {
             let bytes = pack(block, &weights, rows, cols);
             let mut aligned = vec![0; bytes.len() + 64];
@@ -41,10 +42,7 @@ fn main() {
                 if only.as_ref().is_some_and(|only| only != kernels.isa.name()) {
                     continue;
                 }
-                let gemm = match block {
-                    BlockType::Q8_0 => kernels.gemm_q8_0,
-                    _ => kernels.gemm_q4_0,
-                };
+                let gemm = kernels.gemm(block);
                 print!("{:8} {block:?}  {:>12}", kernels.isa, format!("{rows}x{cols}"));
                 for pool in [None, Some(&pool)] {
                     for m in TOKENS {
@@ -63,7 +61,7 @@ fn main() {
                 let x = values(m * cols, 2);
                 let mut out = vec![0.0; m * rows];
                 let time = best(|| {
-                    (kernels.gemm_f32)(&weights, cols, &x, None, &mut ColumnsMut::whole(&mut out, rows));
+                    (kernels.gemm_f32)(&float_bytes, cols, &x, None, &mut ColumnsMut::whole(&mut out, rows));
                 });
                 print!(" {:7.1}", operations(rows, cols, m) / time.as_nanos() as f64);
             }
@@ -75,7 +73,7 @@ fn main() {
 /// Operations per nanosecond of one product, on one thread or on those of `pool`.
 fn gops(gemm: GemmPacked, kernels: Kernels, w: PackedView<'_>, m: usize, pool: Option<&ThreadPool>) -> f64 {
     let (blocks, x) = (w.cols / BLOCK, values(m * w.cols, 2));
-    let (mut quants, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; m * blocks], vec![0; m * blocks]);
+    let (mut quants, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; m * blocks], vec![0; x.len() / SUM_COLUMNS]);
     (kernels.quantize_row)(&x, &mut quants, &mut scales, &mut sums);
     let x = ActivationsView { rows: m, cols: w.cols, quants: &quants, scales: &scales, sums: &sums };
     let mut out = vec![0.0; m * w.rows];

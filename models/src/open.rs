@@ -68,7 +68,7 @@ impl Quant {
 }
 
 /// More threads than any device has; what is asked beyond is not given.
-const MOST_THREADS: usize = 1024;
+pub(crate) const MOST_THREADS: usize = 1024;
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +179,7 @@ pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: 
 }
 
 fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType) -> Result<Weights> {
-    packed_copy(weights, parameters, block, &packed_folder())
+    packed_copy(weights, parameters, Some(block), &packed_folder())
 }
 
 /// Where packed copies of float weights are kept: `BABIL_CACHE`, else the user's cache folder.

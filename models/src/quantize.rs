@@ -53,7 +53,7 @@ pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> 
     // Weights last and whole: a folder with weights is a model.
     let written = || {
         let temporary = tempfile::NamedTempFile::new_in(to)?;
-        let tensors = quantized(&weights, &parameters, block);
+        let tensors = quantized(&weights, &parameters, Some(block));
         write_safetensors(&mut BufWriter::new(temporary.as_file()), &tensors, &BTreeMap::new())?;
         temporary.as_file().sync_all()?;
         let file = temporary.persist_noclobber(&path)?;

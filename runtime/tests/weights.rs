@@ -134,13 +134,14 @@ fn a_packed_copy_is_made_once_and_again_when_it_is_damaged_or_stale() {
         files.collect::<Vec<_>>()
     };
     let weights = write(&model, &[20, 64]);
-    let expected = packed_copy(&weights, &parameters, BlockType::Q8_0, &cache).unwrap().get("w").unwrap().to_f32();
+    let expected =
+        packed_copy(&weights, &parameters, Some(BlockType::Q8_0), &cache).unwrap().get("w").unwrap().to_f32();
     let [copy] = &copies()[..] else { panic!("one copy") };
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
     let first = inode(copy);
 
     // A second start maps the same file.
-    let again = packed_copy(&weights, &parameters, BlockType::Q8_0, &cache).unwrap();
+    let again = packed_copy(&weights, &parameters, Some(BlockType::Q8_0), &cache).unwrap();
     assert_eq!((again.file(), inode(copy)), (copy.to_str().unwrap(), first));
     drop(again);
 
@@ -148,26 +149,28 @@ fn a_packed_copy_is_made_once_and_again_when_it_is_damaged_or_stale() {
     let whole = std::fs::read(copy).unwrap();
     for damaged in [&whole[..whole.len() - 1], &whole[..20], b"", &sample()] {
         std::fs::write(copy, damaged).unwrap();
-        let healed = packed_copy(&weights, &parameters, BlockType::Q8_0, &cache).unwrap();
+        let healed = packed_copy(&weights, &parameters, Some(BlockType::Q8_0), &cache).unwrap();
         assert_eq!(healed.get("w").unwrap().to_f32(), expected);
         assert_eq!(std::fs::read(copy).unwrap(), whole);
     }
 
     // Another type, or a changed model, is another copy; no temporary files are left.
-    packed_copy(&weights, &parameters, BlockType::Q4_0, &cache).unwrap();
+    packed_copy(&weights, &parameters, Some(BlockType::Q4_0), &cache).unwrap();
     let changed = write(&model, &[32, 64]);
-    packed_copy(&changed, &parameters, BlockType::Q8_0, &cache).unwrap();
+    packed_copy(&changed, &parameters, Some(BlockType::Q8_0), &cache).unwrap();
     assert_eq!(copies().len(), 3);
     assert!(copies().iter().all(|path| path.extension().unwrap() == "safetensors"));
 }
 
 #[test]
-fn without_a_folder_to_write_to_the_copy_is_in_memory() {
+fn without_a_folder_to_write_to_weights_stay_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let weights = write(&folder.path().join("model.safetensors"), &[20, 64]);
     let parameters = [("w".to_owned(), true), ("b".to_owned(), false)];
     // A file stands where the folder should be.
-    let copy = packed_copy(&weights, &parameters, BlockType::Q8_0, &folder.path().join("model.safetensors")).unwrap();
-    assert!(matches!(copy.get("w").unwrap().encoding(), Encoding::Packed(BlockType::Q8_0)));
-    assert_eq!(copy.get("b").unwrap().to_f32(), values(5));
+    let block = Some(BlockType::Q8_0);
+    let same = packed_copy(&weights, &parameters, block, &folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(same.get("w").unwrap().encoding(), Encoding::F32);
+    assert_eq!(same.get("w").unwrap().to_f32(), values(20 * 64));
+    assert_eq!(same.get("b").unwrap().to_f32(), values(5));
 }

@@ -5,12 +5,13 @@
 //! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
 
 use babil_runtime::spec::{
-    Activation, AttentionBias, AttentionSpec, DecoderSpec, EncoderDecoderSpec, FfnKind, FfnSpec, GenerationSpec,
-    LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role, Span, Stack,
-    StackSpec, TensorNames,
+    Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
+    GenerationSpec, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role,
+    Span, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// What `config.json` says; generation keys may also stand in `generation_config.json`, which wins.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +58,7 @@ pub struct GenerationConfig {
     pub max_length: Option<usize>,
     pub num_beams: Option<usize>,
     pub length_penalty: Option<f32>,
+    pub early_stopping: Option<Value>,
     pub renormalize_logits: Option<bool>,
 }
 
@@ -139,6 +141,11 @@ impl GenerationConfig {
                 all.ok_or_else(|| Error::Unsupported("bad_words_ids of several tokens".to_owned()))?
             }
         };
+        let early_stopping = match self.early_stopping.as_ref().or(fallback.early_stopping.as_ref()) {
+            None | Some(Value::Bool(false)) => EarlyStopping::No,
+            Some(Value::Bool(true)) => EarlyStopping::Yes,
+            Some(other) => return Err(Error::Unsupported(format!("early_stopping {other} (generation_config.json)"))),
+        };
         Ok(GenerationSpec {
             start: start.ok_or_else(|| missing("decoder_start_token_id"))?,
             eos,
@@ -147,6 +154,7 @@ impl GenerationConfig {
             forced_eos: self.forced_eos_token_id.or(fallback.forced_eos_token_id) == Some(eos),
             beam: self.num_beams.or(fallback.num_beams).unwrap_or(4),
             length_penalty: self.length_penalty.or(fallback.length_penalty).unwrap_or(1.0),
+            early_stopping,
             renormalize: self.renormalize_logits.or(fallback.renormalize_logits).unwrap_or(false),
         })
     }
@@ -196,5 +204,23 @@ impl TensorNames for Names {
                 vec![format!("model.{}.layers.{index}.{part}", name(stack))]
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_stopping_is_read_and_other_criteria_are_refused() {
+        let spec = |own: &str| {
+            let fallback = serde_json::from_str(r#"{"pad_token_id": 1, "eos_token_id": 0}"#).unwrap();
+            serde_json::from_str::<GenerationConfig>(own).unwrap().spec(&fallback)
+        };
+        assert_eq!(spec(r#"{"early_stopping": true}"#).unwrap().early_stopping, EarlyStopping::Yes);
+        assert_eq!(spec(r#"{"early_stopping": false}"#).unwrap().early_stopping, EarlyStopping::No);
+        assert_eq!(spec(r#"{"early_stopping": null}"#).unwrap().early_stopping, EarlyStopping::No);
+        let refused = spec(r#"{"early_stopping": "never"}"#).unwrap_err().to_string();
+        assert_eq!(refused, r#"not supported: early_stopping "never" (generation_config.json)"#);
     }
 }

@@ -12,6 +12,7 @@
 //! - `dense.rs`: what the usual keys say, and the spec that follows from it: Llama's;
 //! - `names.rs`: the names of tensors, which are the same in all families; matrices that files join;
 //! - one file per family: what it does differently from Llama;
+//! - `language.rs`: a path -> weights, family, tokenizer and chat template;
 //! - `marian.rs`: the translation models, which have an encoder.
 
 mod bitnet;
@@ -21,6 +22,7 @@ mod gemma3;
 mod granite;
 mod hunyuan;
 mod keys;
+mod language;
 mod lfm2;
 mod llama;
 pub mod marian;
@@ -38,6 +40,7 @@ use serde_json::Value;
 
 use config::Config;
 use keys::Keys;
+pub use language::{Language, Opened, open, template, tokenizer, weights_file};
 pub use names::{GgufNames, HubNames, split_joined};
 
 /// A family of decoder-only models.
@@ -75,7 +78,7 @@ pub fn decoder_from_config(file: &str, config: &Value, context: usize) -> Result
     let config = Config::new(file, config, context)?;
     let name: String = config.expect("model_type")?;
     let family = FAMILIES.iter().find(|family| family.model_types.contains(&name.as_str()));
-    let family = family.ok_or_else(|| Error::Unsupported(format!("model_type `{name}` ({file})")))?;
+    let family = family.ok_or_else(|| not_native(file, "model_type", &name, |family| family.model_types))?;
     let spec = (family.from_config)(&config)?;
     config.finish()?;
     spec.check()?;
@@ -90,9 +93,16 @@ pub fn decoder_from_gguf(weights: &Weights, context: usize) -> Result<DecoderSpe
     let keys = Keys::new(weights, context)?;
     let name = keys.architecture();
     let family = FAMILIES.iter().find(|family| family.architectures.contains(&name));
-    let unknown = || Error::Unsupported(format!("general.architecture `{name}` ({})", weights.file()));
-    let spec = (family.ok_or_else(unknown)?.from_gguf)(&keys)?;
+    let family =
+        family.ok_or_else(|| not_native(weights.file(), "architecture", name, |family| family.architectures))?;
+    let spec = (family.from_gguf)(&keys)?;
     keys.finish()?;
     spec.check()?;
     Ok(spec)
+}
+
+/// The error that nobody here knows the family `name`.
+fn not_native(file: &str, kind: &str, name: &str, names: fn(&Family) -> &'static [&'static str]) -> Error {
+    let known: Vec<_> = FAMILIES.iter().flat_map(|family| names(family)).copied().collect();
+    Error::bad_file(file, format!("the {kind} `{name}` is not native here: {} are", known.join(", ")))
 }

@@ -1,10 +1,9 @@
 //! The generation loop: beam search (greedy is a beam of one) for a batch of sequences over any [`Model`].
 //!
-//! The search is Hugging Face transformers' `_beam_search` with `early_stopping=False`, sequence by sequence: from the
-//! `2 * beam` best continuations of all beams, those among the first `beam` that end a sequence are kept as finished
-//! with score `sum(log p) / length^penalty` (the end token counts), the best `beam` others run on; a search ends when
-//! `beam` sequences have finished and the best running one, normalised at its present length, is not better than the
-//! worst of them.
+//! The search is Hugging Face transformers' `_beam_search`, sequence by sequence: from the `2 * beam` best continuations
+//! of all beams, those among the first `beam` that end a sequence are kept as finished with score
+//! `sum(log p) / length^penalty` (the end token counts), the best `beam` others run on; [`EarlyStopping`] says when the
+//! search ends.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -12,7 +11,7 @@ use std::ops::ControlFlow;
 use crate::kernels::Kernels;
 use crate::model::{Logits, Model, Row, State};
 use crate::sampling::largest;
-use crate::spec::GenerationSpec;
+use crate::spec::{EarlyStopping, GenerationSpec};
 use crate::{Error, Result, Token};
 
 /// One finished sequence.
@@ -141,9 +140,10 @@ impl<S: State> Search<S> {
             candidates.iter().filter(|c| !ends(c) && c.log_prob.is_finite()).take(spec.beam).collect();
         let improvable = match (running.first(), self.finished.last()) {
             (None, _) => false,
-            (Some(best), Some(worst)) if self.finished.len() == spec.beam => {
-                best.log_prob / length.powf(spec.length_penalty) > worst.score
-            }
+            (Some(best), Some(worst)) if self.finished.len() == spec.beam => match spec.early_stopping {
+                EarlyStopping::No => best.log_prob / length.powf(spec.length_penalty) > worst.score,
+                EarlyStopping::Yes => false,
+            },
             _ => true,
         };
         if !improvable {
@@ -254,6 +254,7 @@ mod tests {
             forced_eos: true,
             beam,
             length_penalty: 1.0,
+            early_stopping: EarlyStopping::No,
             renormalize: true,
         }
     }

@@ -1,14 +1,22 @@
-//! The product of packed weights and int8 activations: all of it but the inner loop.
+//! The product of packed weights and int8 activations, once for all instruction sets and all types of weights.
 //!
-//! An instruction set brings a [`Tile`]: one or two groups of 16 rows times a few tokens, over all columns. [`gemm`] here
-//! checks the operands, walks over the output and stores the results. What a tile computes is fixed: for each row and
-//! token one float32 accumulator, to which each block of 32 columns, in order, adds
-//! `(integer dot product) * (weight scale * activation scale)` with a fused multiply-add; the product of the scales is
-//! rounded to float32 first.
+//! What is computed is fixed. For each row of the weights and each token there is one float32 accumulator, which starts at
+//! the bias or 0. To it, each block of 32 columns, in order, adds for each of its one or two scales, in order:
+//!
+//! 1. `fma(dot as f32, w_scale * x_scale, acc)`, `dot` being the exact integer product of the quants of these columns;
+//! 2. where the type has minimums, `fma(w_min, -(sum as f32 * x_scale), acc)`, `sum` being the exact sum of the activations'
+//!    quants of these columns.
+//!
+//! `w_scale` and `w_min` are float32, products of two factors at most (see [`Scales`]), and every product is rounded to
+//! float32. An instruction set brings registers and a few operations on them ([`Simd`]); a type of weights is data
+//! ([`Format`]), of which every branch below is decided at compile time.
 
-use crate::quant::{BLOCK, BlockType, PackedView, TILE_ROWS};
+use crate::quant::{BLOCK, BlockType, Code, Format, PackedView, Scales, TILE_ROWS};
 use crate::threads::ColumnsMut;
 use std::ops::Range;
+
+/// Columns that have a sum of their own: half a block.
+pub const SUM_COLUMNS: usize = BLOCK / 2;
 
 /// int8 activations of `rows` tokens, quantised in blocks of 32 with a float32 scale each.
 #[derive(Clone, Copy, Debug)]
@@ -21,77 +29,135 @@ pub struct ActivationsView<'a> {
     pub quants: &'a [i8],
     /// `[rows, cols/32]`.
     pub scales: &'a [f32],
-    /// `[rows, cols/32]`: the sum of each block's quants (kernels with unsigned weights subtract with it).
+    /// `[rows, cols/16]`: the sum of each half block's quants (for offsets and minimums of weights).
     pub sums: &'a [i32],
 }
 
 impl ActivationsView<'_> {
     /// Whether the slices have the lengths that the shape asks for.
     pub fn is_consistent(&self) -> bool {
-        let blocks = self.rows.checked_mul(self.cols / BLOCK);
         self.cols.is_multiple_of(BLOCK)
             && self.rows.checked_mul(self.cols) == Some(self.quants.len())
-            && blocks == Some(self.scales.len())
-            && blocks == Some(self.sums.len())
+            && self.rows.checked_mul(self.cols / BLOCK) == Some(self.scales.len())
+            && self.rows.checked_mul(self.cols / SUM_COLUMNS) == Some(self.sums.len())
     }
 }
 
-/// How the quants of a [`BlockType`] lie in a tile, as a type, so that a tile is generic over it. Each instruction set
-/// extends it with a trait of its own that loads a quad of columns into a register.
+/// A type of weights as a type, so that code is generic over it.
 pub(super) trait Weights {
-    /// Which type it is.
+    /// Which it is.
     const BLOCK: BlockType;
-    /// The quant of row `row` (0..16) and column `4 * quad + j`.
-    fn weight(tile: &[u8], quad: usize, row: usize, j: usize) -> i32;
+    /// What it is.
+    const FORMAT: &'static Format = Self::BLOCK.format();
+    /// Scales per 32 columns, 1 or 2.
+    const SCALES: usize = Self::FORMAT.scales.per_block();
+    /// Quads of columns that share a scale.
+    const QUADS: usize = BLOCK / 4 / Self::SCALES;
+    /// The largest magnitude of what is multiplied: a quant, or a code where codes are multiplied and the offset is
+    /// subtracted from the result.
+    const LARGEST: usize = match Self::FORMAT.code {
+        Code::Signed => 128,
+        Code::Minus(_) => (1 << (Self::FORMAT.planes[0] + Self::FORMAT.planes[1])) - 1,
+        Code::Table(values) => {
+            let (mut largest, mut i) = (0, 0);
+            while i < values.len() {
+                let value = values[i].unsigned_abs() as usize;
+                largest = if value > largest { value } else { largest };
+                i += 1;
+            }
+            largest
+        }
+    };
+    /// What codes are above the quants, where it is codes that are multiplied.
+    const OFFSET: i32 = match Self::FORMAT.code {
+        Code::Minus(offset) => offset,
+        Code::Signed | Code::Table(_) => 0,
+    };
 }
 
-/// [`BlockType::Q8_0`]
-pub(super) struct Q8_0;
-
-impl Weights for Q8_0 {
-    const BLOCK: BlockType = BlockType::Q8_0;
-
-    #[inline(always)]
-    fn weight(tile: &[u8], quad: usize, row: usize, j: usize) -> i32 {
-        i32::from(tile[(quad * TILE_ROWS + row) * 4 + j] as i8)
+/// How many quads' results fit into 16 bits, if each adds `products` products of a weight and an activation to them: 1, 2, 4
+/// or as many as share a scale.
+pub(super) const fn chain<W: Weights>(products: usize) -> usize {
+    let mut chain = W::QUADS;
+    while chain * products * W::LARGEST * 127 > i16::MAX as usize {
+        chain /= 2;
     }
+    assert!(chain > 0);
+    chain
 }
 
-/// [`BlockType::Q4_0`]
-pub(super) struct Q4_0;
+/// The type of weights number `INDEX` of [`BlockType::ALL`].
+pub(super) struct Type<const INDEX: usize>;
 
-impl Weights for Q4_0 {
-    const BLOCK: BlockType = BlockType::Q4_0;
-
-    #[inline(always)]
-    fn weight(tile: &[u8], quad: usize, row: usize, j: usize) -> i32 {
-        let byte = tile[(quad % 4 * TILE_ROWS + row) * 4 + j];
-        i32::from(byte >> (quad / 4 * 4) & 15) - 8
-    }
+impl<const INDEX: usize> Weights for Type<INDEX> {
+    const BLOCK: BlockType = BlockType::ALL[INDEX];
 }
 
-/// The most rows that a tile has.
+/// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
+/// The most tokens that are multiplied together: as many as every instruction set has registers for.
+const MAX_TOKENS: usize = 4;
 
-/// The accumulators of one token; a tile uses the first `16 * GROUPS`.
+/// The accumulators of one token; a tile uses as many as it has rows.
 pub(super) type Acc = [f32; MAX_ROWS];
 
-/// An instruction set's inner loop.
-pub(super) trait Tile {
-    /// The weights it multiplies.
-    type Weights: Weights;
-    /// Groups of 16 rows that it multiplies together: 1 or 2.
-    const GROUPS: usize;
-    /// The most tokens that it multiplies together, 1..=4: as many as there are registers for.
-    const TOKENS: usize;
+/// An instruction set: its registers and what it does with them. A register of bytes holds 4 columns (a quad) of `LANES` rows,
+/// one of integers or floats a value for each of these rows.
+///
+/// # Safety
+/// Of all functions: the CPU must support the instruction set, and what is named `at` must be readable for as many values
+/// as are loaded. It need not be aligned.
+pub(super) trait Simd {
+    /// `[LANES][4]` bytes.
+    type Bytes: Copy;
+    /// `[LANES]` i32.
+    type Ints: Copy;
+    /// `[LANES]` f32.
+    type Floats: Copy;
+    /// Rows of a register: a divisor of 16.
+    const LANES: usize;
 
-    /// Adds the product of `GROUPS` groups of 16 rows, from `group` on, and `M` tokens, from `token` on, to `acc`.
-    ///
-    /// # Safety
-    /// - The CPU must support the instruction set.
-    /// - `w` must be of type `Weights::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
-    /// - `group + GROUPS` must be at most the number of groups of `w`, `token + M` at most `x.rows`.
-    unsafe fn multiply<const M: usize>(
+    /// Loads bytes.
+    unsafe fn bytes(at: *const u8) -> Self::Bytes;
+    /// Each byte shifted right by `right` bits, or left by `-right`, and with `mask`, which has no bit that came from
+    /// another byte.
+    unsafe fn field(bytes: Self::Bytes, right: i32, mask: u8) -> Self::Bytes;
+    /// a | b
+    unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The products of quads `first..first + W::QUADS` of `P` registers of rows, at `rows` (their first quad's byte in the
+    /// tile), and of `M` tokens, at `x` (the block's 32 quants), whose sums over these columns are `sums`.
+    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        rows: [*const u8; P],
+        first: usize,
+        x: [*const i8; M],
+        sums: [i32; M],
+    ) -> [[Self::Ints; P]; M];
+
+    /// i32 -> f32
+    unsafe fn floats(ints: Self::Ints) -> Self::Floats;
+    /// Loads float32.
+    unsafe fn load(at: *const f32) -> Self::Floats;
+    /// Stores float32.
+    unsafe fn store(at: *mut f32, x: Self::Floats);
+    /// x for each row.
+    unsafe fn splat(x: f32) -> Self::Floats;
+    /// a * b
+    unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a * b + c, rounded once
+    unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// Loads float16.
+    unsafe fn f16(at: *const u8) -> Self::Floats;
+    /// Loads unsigned bytes.
+    unsafe fn u8(at: *const u8) -> Self::Floats;
+    /// Loads signed bytes.
+    unsafe fn i8(at: *const u8) -> Self::Floats;
+    /// Loads the low or the high nibbles of bytes.
+    unsafe fn nibbles(at: *const u8, high: bool) -> Self::Floats;
+    /// Loads powers of two: see [`crate::quant::power_of_two`].
+    unsafe fn powers_of_two(at: *const u8) -> Self::Floats;
+
+    /// [`multiply`], compiled for the instruction set.
+    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
         w: PackedView<'_>,
         group: usize,
         x: ActivationsView<'_>,
@@ -100,17 +166,204 @@ pub(super) trait Tile {
     );
 }
 
-/// [`super::GemmPacked`] by means of `T`, and of `Rest` for a last group of rows that `T` is too wide for.
+/// Runs the body for each of the numbers that is below the limit, with a number that the compiler knows.
+macro_rules! unroll {
+    ($i:ident < $limit:expr, $($number:literal)*; $body:block) => {$(
+        if $number < $limit {
+            let $i: usize = $number;
+            $body
+        }
+    )*};
+}
+pub(super) use unroll;
+
+/// The codes of quad `quad` (0..8) of the rows at `rows`.
 ///
 /// # Safety
-/// The CPU must support the instruction sets of `T` and `Rest`.
-pub(super) unsafe fn gemm<T: Tile, Rest: Tile>(
+/// As [`Simd::dots`].
+#[inline(always)]
+pub(super) unsafe fn codes<S: Simd, W: Weights>(rows: *const u8, quad: usize) -> S::Bytes {
+    let [low, high] = W::FORMAT.planes;
+    // SAFETY: the caller vouches for the tile; a plane of n bits has n registers of 64 bytes.
+    unsafe {
+        let codes = plane::<S>(rows, low, 0, quad);
+        if high == 0 { codes } else { S::or(codes, plane::<S>(rows.add(low * TILE_ROWS * 4), high, low, quad)) }
+    }
+}
+
+/// The bits of quad `quad` in a plane of `bits` bits, moved to bit `place`.
+///
+/// # Safety
+/// As [`Simd::dots`], `at` being the rows' first byte in the plane.
+#[inline(always)]
+unsafe fn plane<S: Simd>(at: *const u8, bits: usize, place: usize, quad: usize) -> S::Bytes {
+    // SAFETY: the caller vouches for the plane.
+    unsafe {
+        let register = S::bytes(at.add(quad % bits * TILE_ROWS * 4));
+        match bits {
+            8 => register,
+            _ => S::field(register, (quad / bits * bits) as i32 - place as i32, ((1 << bits) - 1) << place),
+        }
+    }
+}
+
+/// The scales of half `half` of block `block` (counted from the beginning of its span) of rows `lane..`.
+///
+/// # Safety
+/// `span` must point to [`Format::span_bytes`] of scales, or to the scale of the whole matrix.
+#[inline(always)]
+unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
+    // SAFETY: heads and subs lie inside the span.
+    unsafe {
+        match W::FORMAT.scales {
+            Scales::F16 | Scales::F16Min => S::f16(head(span, 0, lane)),
+            Scales::Byte => S::mul(S::f16(head(span, 0, lane)), S::i8(sub::<W>(span, block, 0, lane))),
+            Scales::ByteHalves => S::mul(S::f16(head(span, 0, lane)), S::i8(sub::<W>(span, block, half, lane))),
+            Scales::ByteMin => S::mul(S::f16(head(span, 0, lane)), S::u8(sub::<W>(span, block, 0, lane))),
+            Scales::NibbleHalvesMin => {
+                S::mul(S::f16(head(span, 0, lane)), S::nibbles(sub::<W>(span, block, half, lane), false))
+            }
+            Scales::Exponent => S::powers_of_two(sub::<W>(span, block, 0, lane)),
+            Scales::Tensor => S::splat(f32::from_le_bytes(span.cast::<[u8; 4]>().read())),
+        }
+    }
+}
+
+/// The minimums, where there are any.
+///
+/// # Safety
+/// As [`scale`].
+#[inline(always)]
+unsafe fn min<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
+    // SAFETY: heads and subs lie inside the span.
+    unsafe {
+        let head = S::f16(head(span, 1, lane));
+        match W::FORMAT.scales {
+            Scales::ByteMin => S::mul(head, S::u8(sub::<W>(span, block, 1, lane))),
+            Scales::NibbleHalvesMin => S::mul(head, S::nibbles(sub::<W>(span, block, half, lane), true)),
+            _ => head,
+        }
+    }
+}
+
+/// Where head `index` of rows `lane..` is.
+///
+/// # Safety
+/// It must be inside the span.
+#[inline(always)]
+unsafe fn head(span: *const u8, index: usize, lane: usize) -> *const u8 {
+    // SAFETY: the caller's duty.
+    unsafe { span.add((index * TILE_ROWS + lane) * 2) }
+}
+
+/// Where sub `index` of block `block` of rows `lane..` is.
+///
+/// # Safety
+/// It must be inside the span.
+#[inline(always)]
+unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usize) -> *const u8 {
+    let scales = W::FORMAT.scales;
+    // SAFETY: the caller's duty.
+    unsafe { span.add(scales.heads() * TILE_ROWS * 2 + (block * scales.subs() + index) * TILE_ROWS + lane) }
+}
+
+/// Adds the product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token`
+/// on, to `acc`. `P` registers are in flight together: they share the loads of the activations.
+///
+/// # Safety
+/// - The CPU must support the instruction set.
+/// - `w` must be of type `W::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
+/// - All rows must be in groups that `w` has, `token + M` must be at most `x.rows`.
+#[inline(always)]
+pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
+    w: PackedView<'_>,
+    group: usize,
+    x: ActivationsView<'_>,
+    token: usize,
+    acc: &mut [Acc; M],
+) {
+    const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS && (N * S::LANES).is_multiple_of(TILE_ROWS)) };
+    let format = W::FORMAT;
+    let (blocks, span) = (w.cols / BLOCK, format.span());
+    // The first byte of row `16 * group + n * LANES` in tile b of its group, and the scales of its span.
+    let tile = |n: usize, b: usize| {
+        let (group, lane) = (group + n * S::LANES / TILE_ROWS, n * S::LANES % TILE_ROWS);
+        // SAFETY: the plane of codes has `blocks` tiles for each group, and b < blocks.
+        unsafe { w.codes.as_ptr().add((group * blocks + b) * format.tile_bytes() + lane * 4) }
+    };
+    let scales = |n: usize, b: usize| {
+        let group = group + n * S::LANES / TILE_ROWS;
+        // SAFETY: the plane of scales has `blocks / span` spans for each group (of 0 bytes where there is one scale only).
+        unsafe { w.scales.as_ptr().add((group * (blocks / span) + b / span) * format.span_bytes()) }
+    };
+    // SAFETY: the closures above point to what they say; `x` has `blocks` blocks of 32 quants and scales and twice as many
+    // sums for each token below `token + M`; `acc` has at least N * LANES floats for each token.
+    unsafe {
+        let mut totals = [[S::splat(0.0); N]; M];
+        for m in 0..M {
+            for n in 0..N {
+                totals[m][n] = S::load(acc[m].as_ptr().add(n * S::LANES));
+            }
+        }
+        for b in 0..blocks {
+            let mut quants = [x.quants.as_ptr(); M];
+            let mut x_scales = [0.0; M];
+            for m in 0..M {
+                quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
+                x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
+            }
+            unroll!(half < W::SCALES, 0 1; {
+                let mut sums = [0; M];
+                for m in 0..M {
+                    let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
+                    sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
+                }
+                unroll!(part < N / P, 0 1 2 3; {
+                    let mut rows = [w.codes.as_ptr(); P];
+                    for p in 0..P {
+                        rows[p] = tile(part * P + p, b);
+                    }
+                    let dots = S::dots::<W, P, M>(rows, half * W::QUADS, quants, sums);
+                    for p in 0..P {
+                        let n = part * P + p;
+                        let (span_scales, lane) = (scales(n, b), n * S::LANES % TILE_ROWS);
+                        let w_scale = scale::<S, W>(span_scales, b % span, half, lane);
+                        for m in 0..M {
+                            let scale = S::mul(w_scale, S::splat(x_scales[m]));
+                            totals[m][n] = S::fma(S::floats(dots[m][p]), scale, totals[m][n]);
+                        }
+                        if format.scales.have_min() {
+                            let w_min = min::<S, W>(span_scales, b % span, half, lane);
+                            for m in 0..M {
+                                let sum = S::splat(-(sums[m] as f32 * x_scales[m]));
+                                totals[m][n] = S::fma(w_min, sum, totals[m][n]);
+                            }
+                        }
+                    }
+                });
+            });
+        }
+        for m in 0..M {
+            for n in 0..N {
+                S::store(acc[m].as_mut_ptr().add(n * S::LANES), totals[m][n]);
+            }
+        }
+    }
+}
+
+/// [`super::GemmPacked`] with `N` registers of rows at a time, and `REST` for a last group of 16 rows where `N` are more, of
+/// which `P` (1 for `REST` = 1) are in flight together.
+///
+/// # Safety
+/// The CPU must support the instruction set.
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const REST: usize, const P: usize, const Q: usize>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    assert!(w.block == T::Weights::BLOCK && w.block == Rest::Weights::BLOCK, "a kernel for other weights");
+    const { assert!(REST * S::LANES == TILE_ROWS) };
+    assert!(w.block == W::BLOCK, "a kernel for other weights");
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
     assert_eq!(w.cols, x.cols, "weights and activations differ in columns");
@@ -120,21 +373,23 @@ pub(super) unsafe fn gemm<T: Tile, Rest: Tile>(
     assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
 
-    const { assert!(Rest::GROUPS == 1) };
     let groups = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
-    let split = groups.start + groups.len() / T::GROUPS * T::GROUPS;
-    // SAFETY: the operands were checked above; `split` leaves whole tiles to T; Rest::GROUPS divides what remains.
+    let wide = N * S::LANES / TILE_ROWS;
+    let split = groups.start + groups.len() / wide * wide;
+    // SAFETY: the operands were checked above; `split` leaves whole tiles to the first; single groups remain.
     unsafe {
-        strips::<T>(groups.start..split, w, x, bias, out);
-        strips::<Rest>(split..groups.end, w, x, bias, out);
+        strips::<S, W, N, P>(groups.start..split, w, x, bias, out);
+        if wide > 1 {
+            strips::<S, W, REST, Q>(split..groups.end, w, x, bias, out);
+        }
     }
 }
 
-/// The product of some groups of rows, a multiple of `T::GROUPS`, and all tokens.
+/// The product of some groups of rows, multiples of what `N` registers hold, and all tokens.
 ///
 /// # Safety
-/// As [`Tile::multiply`], for all of `groups` and all tokens.
-unsafe fn strips<T: Tile>(
+/// As [`multiply`], for all of `groups` and all tokens.
+unsafe fn strips<S: Simd, W: Weights, const N: usize, const P: usize>(
     groups: Range<usize>,
     w: PackedView<'_>,
     x: ActivationsView<'_>,
@@ -142,29 +397,29 @@ unsafe fn strips<T: Tile>(
     out: &mut ColumnsMut<'_>,
 ) {
     // As few passes as possible, of about equal size.
-    let passes = x.rows.div_ceil(T::TOKENS).max(1);
+    let passes = x.rows.div_ceil(MAX_TOKENS).max(1);
     let step = x.rows.div_ceil(passes).max(1);
     // The rows of a strip stay in the cache while the tokens pass.
-    for group in groups.step_by(T::GROUPS) {
+    for group in groups.step_by(N * S::LANES / TILE_ROWS) {
         for token in (0..x.rows).step_by(step) {
             // SAFETY: the caller vouches for the groups, and there are as many tokens from `token` on.
             unsafe {
                 match step.min(x.rows - token) {
-                    1 => strip::<T, 1>(group, token, w, x, bias, out),
-                    2 => strip::<T, 2>(group, token, w, x, bias, out),
-                    3 => strip::<T, 3>(group, token, w, x, bias, out),
-                    _ => strip::<T, 4>(group, token, w, x, bias, out),
+                    1 => strip::<S, W, N, P, 1>(group, token, w, x, bias, out),
+                    2 => strip::<S, W, N, P, 2>(group, token, w, x, bias, out),
+                    3 => strip::<S, W, N, P, 3>(group, token, w, x, bias, out),
+                    _ => strip::<S, W, N, P, 4>(group, token, w, x, bias, out),
                 }
             }
         }
     }
 }
 
-/// The product of `T::GROUPS` groups of rows and `M` tokens, with bias, stored to `out`.
+/// The product of `N` registers of rows and `M` tokens, with bias, stored to `out`.
 ///
 /// # Safety
-/// As [`Tile::multiply`].
-unsafe fn strip<T: Tile, const M: usize>(
+/// As [`multiply`].
+unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     group: usize,
     token: usize,
     w: PackedView<'_>,
@@ -172,19 +427,15 @@ unsafe fn strip<T: Tile, const M: usize>(
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    const { assert!(T::GROUPS * TILE_ROWS <= MAX_ROWS && T::TOKENS <= 4) };
-    if M > T::TOKENS {
-        unreachable!("a pass has at most TOKENS tokens");
-    }
     let columns = out.columns();
     let row = group * TILE_ROWS;
-    let width = (T::GROUPS * TILE_ROWS).min(columns.end - row);
+    let width = (N * S::LANES).min(columns.end - row);
     let mut acc = [[0.0; MAX_ROWS]; M];
     if let Some(bias) = bias {
         acc.iter_mut().for_each(|acc| acc[..width].copy_from_slice(&bias[row..row + width]));
     }
     // SAFETY: the caller's duty.
-    unsafe { T::multiply(w, group, x, token, &mut acc) };
+    unsafe { S::tile::<W, N, P, M>(w, group, x, token, &mut acc) };
     for (token, acc) in (token..).zip(&acc) {
         out.row_mut(token)[row - columns.start..][..width].copy_from_slice(&acc[..width]);
     }

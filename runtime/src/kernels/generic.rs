@@ -1,4 +1,4 @@
-//! The portable body of every operation on float32, and of the scalar table.
+//! The portable body of every operation on floats.
 //!
 //! Each function is `#[inline(always)]`: an instruction set's module wraps it in a `#[target_feature]` shim (see
 //! `table!`), and the compiler vectorises the same arithmetic for it. So that all of them give the same bits:
@@ -11,11 +11,10 @@
 //! On a CPU without fused multiply-add `mul_add` is a slow but exact library call, which the scalar table accepts.
 
 use super::Activation;
-use super::gemm::{Acc, ActivationsView, Tile, Weights};
-use crate::quant::{BLOCK, PackedView, TILE_ROWS};
+use super::gemm::SUM_COLUMNS;
+use crate::quant::BLOCK;
 use crate::threads::ColumnsMut;
 use std::f32::consts::LOG2_E;
-use std::marker::PhantomData;
 
 /// Partial results of a reduction: the float32 lanes of the widest register.
 const LANES: usize = 16;
@@ -68,9 +67,9 @@ fn sum(lanes: [f32; LANES]) -> f32 {
     merge(lanes, |a, b| a + b)
 }
 
-/// The dot products of `R` rows with one, all of one length.
+/// The dot products of `R` rows with one, all of one length, the rows' values being made float32 by `widen`.
 #[inline(always)]
-fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
+fn dots<T: Copy, const R: usize>(w: [&[T]; R], x: &[f32], widen: impl Fn(T) -> f32) -> [f32; R] {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let w = w.map(|row| row.as_chunks::<LANES>());
     assert!(w.iter().all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()), "rows of different lengths");
@@ -79,13 +78,13 @@ fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
         for r in 0..R {
             let w = &w[r].0[i];
             for l in 0..LANES {
-                lanes[r][l] = w[l].mul_add(x[l], lanes[r][l]);
+                lanes[r][l] = widen(w[l]).mul_add(x[l], lanes[r][l]);
             }
         }
     }
     for r in 0..R {
-        for (lane, (w, &x)) in lanes[r].iter_mut().zip(w[r].1.iter().zip(tail)) {
-            *lane = w.mul_add(x, *lane);
+        for (lane, (&w, &x)) in lanes[r].iter_mut().zip(w[r].1.iter().zip(tail)) {
+            *lane = widen(w).mul_add(x, *lane);
         }
     }
     lanes.map(sum)
@@ -93,7 +92,27 @@ fn dots<const R: usize>(w: [&[f32]; R], x: &[f32]) -> [f32; R] {
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dots([a], b)[0]
+    dots([a], b, |v| v)[0]
+}
+
+/// The value of a float16, exactly. (The conversion of the `half` crate asks what the CPU can do, which is not vectorised.)
+#[inline(always)]
+pub(super) fn widen_f16(bytes: [u8; 2]) -> f32 {
+    /// 2^-24, the smallest float16.
+    const SMALLEST: f32 = 1.0 / (1 << 24) as f32;
+    let bits = u32::from(u16::from_le_bytes(bytes));
+    let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
+    let subnormal = (magnitude as i32 as f32 * SMALLEST).to_bits();
+    let normal = (magnitude << 13) + ((127 - 15) << 23);
+    let infinite = magnitude << 13 | 0x7f80_0000;
+    let finite = if magnitude < 0x0400 { subnormal } else { normal };
+    f32::from_bits(sign | if magnitude < 0x7c00 { finite } else { infinite })
+}
+
+/// The value of a bfloat16: the upper half of a float32.
+#[inline(always)]
+fn widen_bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 /// e^x, within 1 unit in the last place; 0 far below and infinity far above the range, NaN for NaN.
@@ -176,26 +195,54 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
     let (x, rest) = x.as_chunks::<BLOCK>();
     assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
-    assert!(scales.len() == x.len() && sums.len() == x.len(), "one scale and one sum for each block");
+    let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
+    assert!(scales.len() == x.len() && sums.len() == x.len() && rest.is_empty(), "a scale and two sums for each block");
     let quants = quants.as_chunks_mut::<BLOCK>().0;
-    for (((x, quants), scale), sum) in x.iter().zip(quants).zip(scales).zip(sums) {
+    for (((x, quants), scale), sums) in x.iter().zip(quants).zip(scales).zip(sums) {
         let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
         // Below this the inverse would overflow: such a block counts as zero.
         let (inverse, largest) = if amax > 1e-36 { (127.0 / amax, amax) } else { (0.0, 0.0) };
-        let mut total = 0;
-        for (q, &v) in quants.iter_mut().zip(x) {
-            let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
-            *q = nearest as i8;
-            total += nearest;
+        let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
+        for ((quants, x), sum) in halves.zip(sums) {
+            let mut total = 0;
+            for (q, &v) in quants.iter_mut().zip(x) {
+                let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
+                *q = nearest as i8;
+                total += nearest;
+            }
+            *sum = total;
         }
         *scale = largest / 127.0;
-        *sum = total;
     }
 }
 
-/// See [`super::GemmF32`].
+/// See [`super::GemmFloat`], for float32.
 #[inline(always)]
-pub(super) fn gemm_f32(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+pub(super) fn gemm_f32(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+    gemm_float(w.as_chunks::<4>().0, cols, x, bias, out, f32::from_le_bytes);
+}
+
+/// See [`super::GemmFloat`], for float16.
+#[inline(always)]
+pub(super) fn gemm_f16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+    gemm_float(w.as_chunks::<2>().0, cols, x, bias, out, widen_f16);
+}
+
+/// See [`super::GemmFloat`], for bfloat16.
+#[inline(always)]
+pub(super) fn gemm_bf16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+    gemm_float(w.as_chunks::<2>().0, cols, x, bias, out, widen_bf16);
+}
+
+#[inline(always)]
+fn gemm_float<T: Copy>(
+    w: &[T],
+    cols: usize,
+    x: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut ColumnsMut<'_>,
+    widen: impl Fn(T) -> f32 + Copy,
+) {
     /// Rows of `w` that are multiplied together. (The compiler does not vectorise more.)
     const ROWS: usize = 2;
     let (columns, tokens) = (out.columns(), out.rows());
@@ -207,12 +254,12 @@ pub(super) fn gemm_f32(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, 
             let x = &x[m * cols..][..cols];
             let out = &mut out.row_mut(m)[n - columns.start..];
             if let [a, b, ..] = out {
-                let dots = dots([row(n), row(n + 1)], x);
+                let dots = dots([row(n), row(n + 1)], x, widen);
                 *a = dots[0] + start(n);
                 *b = dots[1] + start(n + 1);
             } else {
                 for (n, out) in (n..).zip(out) {
-                    *out = dot(row(n), x) + start(n);
+                    *out = dots([row(n)], x, widen)[0] + start(n);
                 }
             }
         }
@@ -457,44 +504,4 @@ pub(super) fn multiply_add(x: &[f32], y: &[f32], z: &mut [f32]) {
 #[inline(always)]
 pub(super) fn scale(factor: f32, x: &mut [f32]) {
     x.iter_mut().for_each(|v| *v *= factor);
-}
-
-/// The reference tile: one group of 16 rows times one token, in plain Rust.
-pub(super) struct Scalar<W>(PhantomData<W>);
-
-impl<W: Weights> Tile for Scalar<W> {
-    type Weights = W;
-    const GROUPS: usize = 1;
-    const TOKENS: usize = 1;
-
-    unsafe fn multiply<const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        acc: &mut [Acc; M],
-    ) {
-        let blocks = w.cols / BLOCK;
-        let tile_bytes = W::BLOCK.tile_bytes();
-        for (token, acc) in (token..).zip(acc) {
-            for b in 0..blocks {
-                let tile = &w.quants[(group * blocks + b) * tile_bytes..][..tile_bytes];
-                let quants = &x.quants[token * w.cols + b * BLOCK..][..BLOCK];
-                let mut dots = [0; TILE_ROWS];
-                for (quad, x) in quants.as_chunks::<4>().0.iter().enumerate() {
-                    for (row, dot) in dots.iter_mut().enumerate() {
-                        for (j, &x) in x.iter().enumerate() {
-                            *dot += W::weight(tile, quad, row, j) * i32::from(x);
-                        }
-                    }
-                }
-                let scales = &w.scales[(group * blocks + b) * TILE_ROWS * 2..][..TILE_ROWS * 2];
-                let x_scale = x.scales[token * blocks + b];
-                for (row, scale) in scales.as_chunks::<2>().0.iter().enumerate() {
-                    let scale = half::f16::from_le_bytes(*scale).to_f32() * x_scale;
-                    acc[row] = (dots[row] as f32).mul_add(scale, acc[row]);
-                }
-            }
-        }
-    }
 }

@@ -4,9 +4,9 @@
 //! are exact, float accumulation is one fused multiply-add per block and lane), so every table gives the same bits. A
 //! token's result depends neither on the other tokens of a call nor on the range of columns that is asked for.
 //!
-//! - `gemm.rs`: the product of packed weights and int8 activations, all of it but the inner loop;
-//! - `generic.rs`: the portable body of everything else, and the reference inner loop;
-//! - `x86_64/`, `aarch64/`: a file per instruction set, with its inner loop and its table.
+//! - `gemm.rs`: the product of packed weights and int8 activations, for every instruction set and type of weights;
+//! - `generic.rs`: the portable body of everything else;
+//! - `scalar.rs`, `x86_64/`, `aarch64/`: a file per instruction set, with what it does with its registers, and its table.
 //!
 //! `ADDING_A_KERNEL.md` says how to add one.
 #![allow(unsafe_code)]
@@ -14,15 +14,16 @@
 
 mod gemm;
 mod generic;
+mod scalar;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::quant::PackedView;
+use crate::quant::{BlockType, PackedView};
 use crate::threads::ColumnsMut;
 use crate::{Error, Result};
-pub use gemm::ActivationsView;
+pub use gemm::{ActivationsView, SUM_COLUMNS};
 
 /// The environment variable that [`Kernels::from_env`] reads.
 pub const ISA_VARIABLE: &str = "BABIL_ISA";
@@ -79,15 +80,16 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/32]`, cols being a
+/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/16]`, cols being a
 /// multiple of 32. Of each block, scale = largest magnitude / 127, and a quant is x * (127 / largest magnitude) to the
 /// nearest integer, ties to even.
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.
 pub type GemmPacked = fn(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
-/// As [`GemmPacked`] for float32 weights `[rows, cols]` (row-major) and activations `[m, cols]`, for any columns.
-pub type GemmF32 = fn(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+/// As [`GemmPacked`] for the bytes of little-endian floats `[rows, cols]` (row-major), which need not be aligned, and
+/// float32 activations `[m, cols]`, for any columns.
+pub type GemmFloat = fn(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, over one row; all of x's length.
 pub type LayerNorm = fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
@@ -107,12 +109,14 @@ pub struct Kernels {
     pub isa: Isa,
     /// See [`QuantizeRow`].
     pub quantize_row: QuantizeRow,
-    /// See [`GemmPacked`], for Q8_0 weights.
-    pub gemm_q8_0: GemmPacked,
-    /// See [`GemmPacked`], for Q4_0 weights.
-    pub gemm_q4_0: GemmPacked,
-    /// See [`GemmF32`].
-    pub gemm_f32: GemmF32,
+    /// See [`Kernels::gemm`].
+    gemm_packed: &'static [GemmPacked; BlockType::ALL.len()],
+    /// See [`GemmFloat`], for float32 weights.
+    pub gemm_f32: GemmFloat,
+    /// See [`GemmFloat`], for float16 weights.
+    pub gemm_f16: GemmFloat,
+    /// See [`GemmFloat`], for bfloat16 weights.
+    pub gemm_bf16: GemmFloat,
     /// See [`LayerNorm`].
     pub layer_norm: LayerNorm,
     /// See [`RmsNorm`].
@@ -155,21 +159,42 @@ pub struct Kernels {
     pub scale: fn(f32, &mut [f32]),
 }
 
-/// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemm::gemm`]
-/// over its tiles. The table may only be handed out where the CPU has `features`: its functions do not check again.
+/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time (and
+/// how many of them in flight together), `rest` for a last group of 16 rows.
+macro_rules! gemms {
+    ($simd:ty, rows: ($n:literal, $p:literal), rest: ($rest:literal, $q:literal)) => {{
+        fn of<const INDEX: usize>(
+            w: $crate::quant::PackedView<'_>,
+            x: $crate::kernels::ActivationsView<'_>,
+            bias: Option<&[f32]>,
+            out: &mut $crate::threads::ColumnsMut<'_>,
+        ) {
+            use $crate::kernels::gemm::{Type, gemm};
+            // SAFETY: who has the table has a CPU with the features of this instruction set.
+            unsafe { gemm::<$simd, Type<INDEX>, $n, $rest, $p, $q>(w, x, bias, out) }
+        }
+        &[
+            of::<0>, of::<1>, of::<2>, of::<3>, of::<4>, of::<5>, of::<6>, of::<7>, of::<8>, of::<9>, of::<10>,
+            of::<11>, of::<12>, of::<13>, of::<14>, of::<15>, of::<16>, of::<17>,
+        ]
+    }};
+}
+use gemms;
+
+/// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemms`]. The
+/// table may only be handed out where the CPU has `features`: its functions do not check again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! table {
-    (
-        isa: $isa:expr, features: $features:literal,
-        q8_0: ($q8_0:ty, $q8_0_rest:ty), q4_0: ($q4_0:ty, $q4_0_rest:ty) $(,)?
-    ) => {
+    (isa: $isa:expr, features: $features:literal, simd: $simd:ty, rows: $rows:tt, rest: $rest:tt $(,)?) => {
         pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
-            use $crate::kernels::{Activation, ActivationsView, Kernels, gemm, generic};
-            use $crate::{quant::PackedView, threads::ColumnsMut};
+            use $crate::kernels::{Activation, Kernels, generic};
+            use $crate::threads::ColumnsMut;
             $crate::kernels::shims! {
                 $features;
                 fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
-                fn gemm_f32(w: &[f32], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+                fn gemm_f32(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+                fn gemm_f16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
+                fn gemm_bf16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>);
                 fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
                 fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
                 fn max(x: &[f32]) -> f32;
@@ -191,20 +216,13 @@ macro_rules! table {
                 fn multiply_add(x: &[f32], y: &[f32], z: &mut [f32]);
                 fn scale(factor: f32, x: &mut [f32]);
             }
-            fn gemm_q8_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-                // SAFETY: who has the table has a CPU with the features of these tiles.
-                unsafe { gemm::gemm::<$q8_0, $q8_0_rest>(w, x, bias, out) }
-            }
-            fn gemm_q4_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-                // SAFETY: who has the table has a CPU with the features of these tiles.
-                unsafe { gemm::gemm::<$q4_0, $q4_0_rest>(w, x, bias, out) }
-            }
             Kernels {
                 isa: $isa,
                 quantize_row,
-                gemm_q8_0,
-                gemm_q4_0,
+        gemm_packed: $crate::kernels::gemms!($simd, rows: $rows, rest: $rest),
                 gemm_f32,
+                gemm_f16,
+                gemm_bf16,
                 layer_norm,
                 rms_norm,
                 max,
@@ -255,20 +273,13 @@ mod x86_64;
 
 /// The portable table, which every CPU can run.
 const SCALAR: Kernels = {
-    fn gemm_q8_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-        // SAFETY: this tile needs nothing of the CPU.
-        unsafe { gemm::gemm::<generic::Scalar<gemm::Q8_0>, generic::Scalar<gemm::Q8_0>>(w, x, bias, out) }
-    }
-    fn gemm_q4_0(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-        // SAFETY: this tile needs nothing of the CPU.
-        unsafe { gemm::gemm::<generic::Scalar<gemm::Q4_0>, generic::Scalar<gemm::Q4_0>>(w, x, bias, out) }
-    }
     Kernels {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
-        gemm_q8_0,
-        gemm_q4_0,
+        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1), rest: (1, 1)),
         gemm_f32: generic::gemm_f32,
+        gemm_f16: generic::gemm_f16,
+        gemm_bf16: generic::gemm_bf16,
         layer_norm: generic::layer_norm,
         rms_norm: generic::rms_norm,
         max: generic::max,
@@ -293,6 +304,11 @@ const SCALAR: Kernels = {
 };
 
 impl Kernels {
+    /// The product with packed weights of type `block`.
+    pub fn gemm(&self, block: BlockType) -> GemmPacked {
+        self.gemm_packed[block as usize]
+    }
+
     /// The table of `isa`, if this CPU can run it.
     pub fn for_isa(isa: Isa) -> Option<Self> {
         match isa {

@@ -1,7 +1,8 @@
 //! Helpers for the tests of kernels, and plain definitions of what they compute.
 
-use super::{ActivationsView, Isa, Kernels};
-use crate::quant::{self, BLOCK, BlockType, PackedView};
+use super::{ActivationsView, Isa, Kernels, SUM_COLUMNS};
+use crate::quant::testing::random_blocks;
+use crate::quant::{self, BLOCK, BlockType, BlocksView, PackedView};
 
 /// Calls `f` with every table that this CPU can run, not only the best. When `f` panics, the instruction set is printed.
 pub(super) fn for_each_kernel(f: impl Fn(Kernels)) {
@@ -63,13 +64,13 @@ impl Activations {
     pub(super) fn new(kernels: Kernels, x: &[f32], cols: usize) -> Self {
         let (rows, blocks) = (x.len() / cols, cols / BLOCK);
         let mut quants = vec![0; x.len()];
-        let (mut scales, mut sums) = (vec![0.0; rows * blocks], vec![0; rows * blocks]);
+        let (mut scales, mut sums) = (vec![0.0; rows * blocks], vec![0; rows * blocks * 2]);
         for m in 0..rows {
             (kernels.quantize_row)(
                 &x[m * cols..][..cols],
                 &mut quants[m * cols..][..cols],
                 &mut scales[m * blocks..][..blocks],
-                &mut sums[m * blocks..][..blocks],
+                &mut sums[m * blocks * 2..][..blocks * 2],
             );
         }
         Self { rows, cols, quants, scales, sums }
@@ -77,7 +78,7 @@ impl Activations {
 
     /// From quants and scales of any value.
     pub(super) fn from_parts(quants: Vec<i8>, scales: Vec<f32>, cols: usize) -> Self {
-        let sums = quants.chunks_exact(BLOCK).map(|block| block.iter().map(|&q| i32::from(q)).sum()).collect();
+        let sums = quants.chunks_exact(SUM_COLUMNS).map(|block| block.iter().map(|&q| i32::from(q)).sum()).collect();
         Self { rows: quants.len() / cols, cols, quants, scales, sums }
     }
 
@@ -94,7 +95,7 @@ impl Activations {
             cols: self.cols,
             quants: &self.quants[range.start * self.cols..range.end * self.cols],
             scales: &self.scales[range.start * blocks..range.end * blocks],
-            sums: &self.sums[range.start * blocks..range.end * blocks],
+            sums: &self.sums[range.start * blocks * 2..range.end * blocks * 2],
         }
     }
 }
@@ -113,6 +114,17 @@ impl Packed {
         Self { block, rows, cols, bytes: quant::pack(block, weights, rows, cols) }
     }
 
+    /// Packs blocks as in a GGUF file.
+    pub(super) fn from_blocks(block: BlockType, blocks: &[u8], rows: usize, cols: usize) -> Self {
+        let view = BlocksView::new(block, rows, cols, blocks).expect("blocks of this shape");
+        Self { block, rows, cols, bytes: quant::pack_blocks(view) }
+    }
+
+    /// Any blocks.
+    pub(super) fn random(block: BlockType, rows: usize, cols: usize, seed: u64) -> Self {
+        Self::from_blocks(block, &random_blocks(block, rows, cols, seed), rows, cols)
+    }
+
     pub(super) fn view(&self) -> PackedView<'_> {
         PackedView::new(self.block, self.rows, self.cols, &self.bytes).expect("packed by `pack`")
     }
@@ -126,10 +138,19 @@ pub(super) fn gemm_packed(w: PackedView<'_>, x: ActivationsView<'_>, bias: Optio
         for n in 0..w.rows {
             let mut acc = bias.map_or(0.0, |bias| bias[n]);
             for b in 0..blocks {
-                let (scale, weights) = w.block(n, b);
+                let block = w.block(n, b);
+                let x_scale = x.scales[m * blocks + b];
                 let quants = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
-                let dot: i32 = weights.iter().zip(quants).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
-                acc = (dot as f32).mul_add(scale.to_f32() * x.scales[m * blocks + b], acc);
+                let width = BLOCK / w.block.format().scales.per_block();
+                for (first, x) in (0..BLOCK).step_by(width).zip(quants.chunks_exact(width)) {
+                    let weights = &block.quants[first..first + width];
+                    let dot: i32 = weights.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
+                    acc = (dot as f32).mul_add(block.scales[first / 16] * x_scale, acc);
+                    if w.block.format().scales.have_min() {
+                        let sum: i32 = x.iter().map(|&x| i32::from(x)).sum();
+                        acc = block.mins[first / 16].mul_add(-(sum as f32 * x_scale), acc);
+                    }
+                }
             }
             out.push(acc);
         }

@@ -2,91 +2,110 @@
 //! bit.
 
 use super::testing::{Activations, Packed, assert_same_bits, dot, for_each_kernel, gemm_packed, ulps, values};
-use super::{Activation, Isa, Kernels, generic};
-use crate::quant::{BLOCK, BlockType, PackedView};
+use super::{Activation, Isa, Kernels, SUM_COLUMNS, generic};
+use crate::quant::testing::{blocks_of, random_blocks};
+use crate::quant::{BLOCK, BlockType, BlocksView, PackedView};
 use crate::threads::{ColumnsMut, ThreadPool};
+use half::{bf16, f16};
 use proptest::prelude::*;
-
-const TYPES: [BlockType; 2] = [BlockType::Q8_0, BlockType::Q4_0];
 
 /// Lengths of rows around the numbers of lanes.
 const LENGTHS: [usize; 12] = [1, 3, 7, 8, 15, 16, 17, 31, 33, 64, 100, 257];
 
-fn gemm_of(kernels: Kernels, block: BlockType) -> super::GemmPacked {
-    match block {
-        BlockType::Q8_0 => kernels.gemm_q8_0,
-        BlockType::Q4_0 => kernels.gemm_q4_0,
-        _ => unreachable!("has no packed form yet"),
-    }
-}
-
 /// All columns of a packed product.
 fn product(kernels: Kernels, w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.rows * w.rows];
-    gemm_of(kernels, w.block)(w, x, bias, &mut ColumnsMut::whole(&mut out, w.rows));
+    kernels.gemm(w.block)(w, x, bias, &mut ColumnsMut::whole(&mut out, w.rows));
     out
+}
+
+/// Columns of one block, of several, and of an odd number of tiles.
+fn widths(block: BlockType) -> Vec<usize> {
+    [1, 3].map(|blocks| blocks * block.block_columns()).to_vec()
 }
 
 #[test]
 fn packed_products_are_exact_for_every_shape() {
-    for_each_kernel(|kernels| {
-        for block in TYPES {
-            for rows in [1, 3, 15, 16, 17, 32, 33, 48, 65] {
-                for cols in [32, 96, 256, 288] {
-                    let weights = Packed::new(block, &values(rows * cols, 1), rows, cols);
-                    let x = Activations::new(kernels, &values(20 * cols, 2), cols);
-                    let bias = values(rows, 3);
-                    for tokens in [1, 2, 3, 4, 5, 6, 7, 8, 13, 20] {
-                        let x = x.slice(0..tokens);
-                        let found = product(kernels, weights.view(), x, Some(&bias));
-                        assert_same_bits(&found, &gemm_packed(weights.view(), x, Some(&bias)));
+    for block in BlockType::ALL {
+        for rows in [1, 15, 16, 17, 33, 64] {
+            for cols in widths(block) {
+                let weights = Packed::random(block, rows, cols, 1);
+                let bias = values(rows, 3);
+                let x = Activations::new(Kernels::detect(), &values(9 * cols, 2), cols);
+                let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
+                let unbiased = gemm_packed(weights.view(), x.slice(0..2), None);
+                for_each_kernel(|kernels| {
+                    for tokens in [1, 2, 3, 4, 5, 9] {
+                        let found = product(kernels, weights.view(), x.slice(0..tokens), Some(&bias));
+                        assert_same_bits(&found, &expected[..tokens * rows]);
                     }
-                    let x = x.slice(0..3);
-                    assert_same_bits(&product(kernels, weights.view(), x, None), &gemm_packed(weights.view(), x, None));
-                }
+                    assert_same_bits(&product(kernels, weights.view(), x.slice(0..2), None), &unbiased);
+                });
             }
         }
-    });
+    }
+}
+
+/// The definition, in float64, from weights and activations as they are after quantisation.
+#[test]
+fn packed_products_are_products() {
+    let scalar = Kernels::for_isa(Isa::Scalar).unwrap();
+    for block in BlockType::ALL {
+        let (rows, cols) = (19, 2 * block.block_columns());
+        let bytes = random_blocks(block, rows, cols, 31);
+        let blocks = BlocksView::new(block, rows, cols, &bytes).unwrap();
+        let x = Activations::new(scalar, &values(cols, 32), cols);
+        let found = product(scalar, Packed::from_blocks(block, &bytes, rows, cols).view(), x.view(), None);
+        for (row, found) in found.into_iter().enumerate() {
+            let mut w = vec![0.0; cols];
+            blocks.dequantize_row(row, &mut w);
+            let x = |i: usize| f64::from(x.quants[i]) * f64::from(x.scales[i / BLOCK]);
+            let exact: f64 = (0..cols).map(|i| f64::from(w[i]) * x(i)).sum();
+            let size: f64 = (0..cols).map(|i| (f64::from(w[i]) * x(i)).abs()).sum();
+            assert!((f64::from(found) - exact).abs() <= 2e-6 * size, "{}: {found} is not {exact}", block.name());
+        }
+    }
 }
 
 #[test]
 fn packed_products_of_extremes_do_not_overflow() {
-    // Every sign of the largest quants: where 16-bit sums would saturate.
+    // The largest quants and activations, of every sign: where 16-bit sums would saturate.
     let patterns: [fn(usize) -> f32; 4] =
         [|_| 1.0, |_| -1.0, |i| if i % 2 == 0 { 1.0 } else { -1.0 }, |i| if i % 32 == 0 { -1.0 } else { 0.875 }];
-    for_each_kernel(|kernels| {
-        for block in TYPES {
-            for w in patterns {
-                for x in patterns {
-                    let weights = Packed::new(block, &(0..16 * 64).map(w).collect::<Vec<_>>(), 16, 64);
-                    let x = Activations::new(kernels, &(0..5 * 64).map(x).collect::<Vec<_>>(), 64);
+    for block in BlockType::ALL {
+        let cols = 64.max(block.block_columns());
+        for byte in [0x00, 0xff, 0x80, 0x7f, 0x81, 0x08, 0x70] {
+            let blocks = blocks_of(block, 16, cols, || byte, || 1.0);
+            let weights = Packed::from_blocks(block, &blocks, 16, cols);
+            for x in patterns {
+                let x: Vec<f32> = (0..5 * cols).map(x).collect();
+                for_each_kernel(|kernels| {
+                    let x = Activations::new(kernels, &x, cols);
                     let found = product(kernels, weights.view(), x.view(), None);
                     assert_same_bits(&found, &gemm_packed(weights.view(), x.view(), None));
-                }
+                });
             }
         }
-    });
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn packed_products_are_exact_for_any_bits(
         rows in 1usize..50,
-        blocks in 1usize..5,
+        blocks in 1usize..4,
         tokens in 1usize..10,
         seed in any::<u64>(),
-        scale in -8i32..8,
     ) {
-        let cols = blocks * BLOCK;
-        let byte = |v: f32| (v * 128.0).floor().clamp(-127.0, 127.0) as i8;
-        let quants = values(tokens * cols, seed).into_iter().map(byte).collect();
-        let x = Activations::from_parts(quants, values(tokens * blocks, !seed), cols);
-        let w: Vec<f32> = values(rows * cols, seed ^ 1).iter().map(|v| v * (scale as f32).exp2()).collect();
-        let bias = values(rows, seed ^ 2);
-        for block in TYPES {
-            let weights = Packed::new(block, &w, rows, cols);
+        for block in BlockType::ALL {
+            let cols = blocks * block.block_columns();
+            let byte = |v: f32| (v * 128.0).floor().clamp(-127.0, 127.0) as i8;
+            let quants = values(tokens * cols, seed).into_iter().map(byte).collect();
+            let x = Activations::from_parts(quants, values(tokens * cols / BLOCK, !seed), cols);
+            let weights = Packed::random(block, rows, cols, seed ^ 1);
+            let bias = values(rows, seed ^ 2);
             let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
             for_each_kernel(|kernels| {
                 assert_same_bits(&product(kernels, weights.view(), x.view(), Some(&bias)), &expected);
@@ -97,22 +116,23 @@ proptest! {
 
 #[test]
 fn a_token_does_not_depend_on_the_call() {
-    let (rows, cols, tokens) = (113, 160, 19);
-    let (w, bias) = (values(rows * cols, 4), values(rows, 5));
+    let (rows, tokens) = (113, 19);
+    let bias = values(rows, 5);
     for_each_kernel(|kernels| {
         let pool = ThreadPool::new(3);
-        for block in TYPES {
-            let weights = Packed::new(block, &w, rows, cols);
+        for block in BlockType::ALL {
+            let cols = block.block_columns();
+            let weights = Packed::random(block, rows, cols, 4);
             let x = Activations::new(kernels, &values(tokens * cols, 6), cols);
             let whole = product(kernels, weights.view(), x.view(), Some(&bias));
-            for m in 0..tokens {
+            for m in [0, 7, 18] {
                 let alone = product(kernels, weights.view(), x.slice(m..m + 1), Some(&bias));
                 assert_same_bits(&alone, &whole[m * rows..][..rows]);
             }
             for granularity in [16, 32, 48, 112] {
                 let mut out = vec![f32::NAN; tokens * rows];
                 pool.columns(&mut out, rows, granularity, &|mut out| {
-                    gemm_of(kernels, block)(weights.view(), x.view(), Some(&bias), &mut out);
+                    kernels.gemm(block)(weights.view(), x.view(), Some(&bias), &mut out);
                 });
                 assert_same_bits(&out, &whole);
             }
@@ -126,25 +146,52 @@ fn float_products_are_as_defined() {
         for rows in [1, 2, 3, 5, 16, 17] {
             for cols in [1, 15, 16, 17, 80, 256] {
                 let (w, bias) = (values(rows * cols, 7), values(rows, 8));
-                for tokens in 1..6 {
-                    let x = values(tokens * cols, 9);
-                    let mut expected = Vec::new();
-                    for x in x.chunks_exact(cols) {
-                        expected.extend(w.chunks_exact(cols).zip(&bias).map(|(w, bias)| dot(w, x) + bias));
-                    }
-                    let mut out = vec![f32::NAN; tokens * rows];
-                    (kernels.gemm_f32)(&w, cols, &x, Some(&bias), &mut ColumnsMut::whole(&mut out, rows));
-                    assert_same_bits(&out, &expected);
+                let halves: Vec<f16> = w.iter().map(|&v| f16::from_f32(v)).collect();
+                let bhalves: Vec<bf16> = w.iter().map(|&v| bf16::from_f32(v)).collect();
+                // One byte more, so that all but the first are not aligned.
+                let bytes = |values: &mut dyn Iterator<Item = Vec<u8>>| [vec![0], values.flatten().collect()].concat();
+                let encodings: [(super::GemmFloat, Vec<u8>, Vec<f32>); 3] = [
+                    (kernels.gemm_f32, bytes(&mut w.iter().map(|v| v.to_le_bytes().to_vec())), w.clone()),
+                    (
+                        kernels.gemm_f16,
+                        bytes(&mut halves.iter().map(|v| v.to_le_bytes().to_vec())),
+                        halves.iter().map(|v| v.to_f32()).collect(),
+                    ),
+                    (
+                        kernels.gemm_bf16,
+                        bytes(&mut bhalves.iter().map(|v| v.to_le_bytes().to_vec())),
+                        bhalves.iter().map(|v| v.to_f32()).collect(),
+                    ),
+                ];
+                for (gemm, bytes, w) in &encodings {
+                    for tokens in 1..6 {
+                        let x = values(tokens * cols, 9);
+                        let mut expected = Vec::new();
+                        for x in x.chunks_exact(cols) {
+                            expected.extend(w.chunks_exact(cols).zip(&bias).map(|(w, bias)| dot(w, x) + bias));
+                        }
+                        let mut out = vec![f32::NAN; tokens * rows];
+                        gemm(&bytes[1..], cols, &x, Some(&bias), &mut ColumnsMut::whole(&mut out, rows));
+                        assert_same_bits(&out, &expected);
 
-                    let mut out = vec![f32::NAN; tokens * rows];
-                    ThreadPool::new(2).columns(&mut out, rows, 3, &|mut out| {
-                        (kernels.gemm_f32)(&w, cols, &x, Some(&bias), &mut out);
-                    });
-                    assert_same_bits(&out, &expected);
+                        let mut out = vec![f32::NAN; tokens * rows];
+                        ThreadPool::new(2).columns(&mut out, rows, 3, &|mut out| {
+                            gemm(&bytes[1..], cols, &x, Some(&bias), &mut out);
+                        });
+                        assert_same_bits(&out, &expected);
+                    }
                 }
             }
         }
     });
+}
+
+#[test]
+fn every_float16_is_widened_exactly() {
+    for bits in 0..=u16::MAX {
+        let (found, expected) = (generic::widen_f16(bits.to_le_bytes()), f16::from_bits(bits).to_f32());
+        assert!(found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()), "{bits:04x}: {found}");
+    }
 }
 
 #[test]
@@ -155,7 +202,7 @@ fn shapes_that_do_not_fit_are_refused() {
         let refused = |w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>, width: usize| {
             let call = || {
                 let mut out = vec![0.0; 2 * width];
-                (kernels.gemm_q8_0)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
+                kernels.gemm(BlockType::Q8_0)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
             };
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
         };
@@ -188,7 +235,7 @@ fn activations_are_quantised_to_nearest() {
         for (&x, &q) in x.iter().zip(&found.quants[..BLOCK]) {
             assert!((x - f32::from(q) * largest / 127.0).abs() <= largest / 254.0 * 1.0001);
         }
-        for (sum, block) in found.sums.iter().zip(found.quants.chunks_exact(BLOCK)) {
+        for (sum, block) in found.sums.iter().zip(found.quants.chunks_exact(SUM_COLUMNS)) {
             assert_eq!(*sum, block.iter().map(|&q| i32::from(q)).sum::<i32>());
         }
         // Not numbers: any result will do, as long as quants stay in range.
@@ -376,9 +423,9 @@ fn bits_are_those_of_every_other_architecture() {
     }
     let (rows, cols, tokens) = (40, 288, 7);
     let x = Activations::new(kernels, &values(tokens * cols, 22), cols);
-    for block in TYPES {
+    let bias = values(rows, 24);
+    for block in [BlockType::Q8_0, BlockType::Q4_0] {
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
-        let bias = values(rows, 24);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
     assert_eq!(format!("{hash:016x}"), "809bfac8c6ba82af");

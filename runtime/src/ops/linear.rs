@@ -1,64 +1,96 @@
 //! Linear maps over weights of any encoding.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::Machine;
 use crate::Result;
-use crate::kernels::ActivationsView;
-use crate::quant::{BLOCK, BlockType, TILE_ROWS};
+use crate::kernels::{ActivationsView, GemmPacked, SUM_COLUMNS};
+use crate::quant::{BLOCK, BlocksView, TILE_ROWS};
+use crate::threads::ColumnsMut;
 use crate::weights::{Encoding, Tensor, Weights};
 
-/// A weight matrix `[rows, cols]`: mapped where its encoding can be computed on directly.
+/// A weight matrix `[rows, cols]`, computed on as it is stored: nothing is copied.
 #[derive(Debug)]
-pub(crate) enum Matrix {
-    /// float32 in the file.
-    Mapped(Tensor),
-    /// float16 or bfloat16 in the file, or unaligned: decoded once.
-    Decoded { values: Vec<f32>, rows: usize, cols: usize },
-    /// Packed blocks in the file.
-    Packed(Tensor, BlockType),
-}
+pub(crate) struct Matrix(Tensor);
 
 impl Matrix {
     /// The matrix `name` of `weights`, `[rows, cols]`.
     pub(crate) fn load(weights: &Weights, name: &str, rows: usize, cols: usize) -> Result<Self> {
-        let tensor = weights.expect(name, &[rows, cols])?;
-        Ok(match tensor.encoding() {
-            Encoding::Packed(block) => Self::Packed(tensor.clone(), block),
-            _ if tensor.as_f32().is_some() => Self::Mapped(tensor.clone()),
-            _ => Self::Decoded { values: tensor.to_f32(), rows, cols },
-        })
+        Ok(Self(weights.expect(name, &[rows, cols])?.clone()))
     }
 
     pub(crate) fn rows(&self) -> usize {
-        match self {
-            Self::Decoded { rows, .. } => *rows,
-            Self::Mapped(tensor) | Self::Packed(tensor, _) => tensor.shape()[0],
-        }
+        self.0.shape()[0]
     }
 
     pub(crate) fn cols(&self) -> usize {
-        match self {
-            Self::Decoded { cols, .. } => *cols,
-            Self::Mapped(tensor) | Self::Packed(tensor, _) => tensor.shape()[1],
-        }
+        self.0.shape()[1]
     }
 
-    fn as_f32(&self) -> Option<&[f32]> {
-        match self {
-            Self::Mapped(tensor) => tensor.as_f32(),
-            Self::Decoded { values, .. } => Some(values),
-            Self::Packed(..) => None,
-        }
+    /// Whether it is multiplied with quantised activations.
+    fn is_quantised(&self) -> bool {
+        matches!(self.0.encoding(), Encoding::Packed(_) | Encoding::Blocks(_))
     }
 
-    /// Writes row `row`, dequantised, to `out` (`[cols]`).
+    /// Writes row `row` as float32 to `out` (`[cols]`).
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        match self {
-            Self::Packed(tensor, _) => crate::quant::dequantize_row(tensor.as_packed().expect("packed"), row, out),
-            _ => out.copy_from_slice(&self.as_f32().expect("float32")[row * out.len()..][..out.len()]),
+        if let Some(view) = self.0.as_packed() {
+            crate::quant::dequantize_row(view, row, out);
+        } else if let Some(view) = self.0.as_blocks() {
+            view.dequantize_row(row, out);
+        } else {
+            self.0.rows_to_f32(row, out).expect("a float tensor");
         }
     }
+
+    /// Writes the product with `input`, plus `bias`, to some columns of the output.
+    fn multiply(&self, machine: Machine<'_>, input: Input<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
+        let kernels = machine.kernels;
+        let quantised = || input.quantised.expect("prepared for this map");
+        let gemm = match self.0.encoding() {
+            Encoding::F32 => kernels.gemm_f32,
+            Encoding::F16 => kernels.gemm_f16,
+            Encoding::Bf16 => kernels.gemm_bf16,
+            Encoding::Packed(block) => {
+                let view = self.0.as_packed().expect("packed");
+                return kernels.gemm(block)(view, quantised(), bias, out);
+            }
+            Encoding::Blocks(block) => {
+                let view = self.0.as_blocks().expect("blocks");
+                return multiply_blocks(kernels.gemm(block), view, quantised(), bias, out);
+            }
+        };
+        gemm(self.0.bytes(), self.cols(), input.x, bias, out);
+    }
+}
+
+/// The product with blocks that nobody has packed: packs 16 rows at a time. Slower than packed weights, with the same
+/// bits.
+fn multiply_blocks(
+    gemm: GemmPacked,
+    w: BlocksView<'_>,
+    x: ActivationsView<'_>,
+    bias: Option<&[f32]>,
+    out: &mut ColumnsMut<'_>,
+) {
+    thread_local! {
+        /// 16 rows packed, and their product.
+        static SCRATCH: RefCell<(Vec<u8>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    }
+    SCRATCH.with_borrow_mut(|(packed, product)| {
+        let columns = out.columns();
+        for first in columns.clone().step_by(TILE_ROWS) {
+            let rows = first..columns.end.min(first + TILE_ROWS);
+            let width = rows.len();
+            product.resize(x.rows * width, 0.0);
+            let view = w.pack_rows(rows.clone(), packed);
+            gemm(view, x, bias.map(|bias| &bias[rows]), &mut ColumnsMut::whole(product, width));
+            for (token, product) in product.chunks_exact(width).enumerate() {
+                out.row_mut(token)[first - columns.start..][..width].copy_from_slice(product);
+            }
+        }
+    });
 }
 
 /// The input of linear maps: float32 rows, and the same rows quantised where a packed matrix asks for it.
@@ -78,18 +110,18 @@ impl Activations {
         cols: usize,
         users: &[&Linear],
     ) -> Input<'a> {
-        let quantised = users.iter().any(|linear| matches!(*linear.weight, Matrix::Packed(..))).then(|| {
+        let quantised = users.iter().any(|linear| linear.weight.is_quantised()).then(|| {
             let blocks = x.len() / BLOCK;
             self.quants.resize(x.len(), 0);
             self.scales.resize(blocks, 0.0);
-            self.sums.resize(blocks, 0);
-            let per_row = cols / BLOCK;
+            self.sums.resize(x.len() / SUM_COLUMNS, 0);
+            let (per_row, sums_per_row) = (cols / BLOCK, cols / SUM_COLUMNS);
             for (row, x) in x.chunks_exact(cols).enumerate() {
                 (machine.kernels.quantize_row)(
                     x,
                     &mut self.quants[row * cols..][..cols],
                     &mut self.scales[row * per_row..][..per_row],
-                    &mut self.sums[row * per_row..][..per_row],
+                    &mut self.sums[row * sums_per_row..][..sums_per_row],
                 );
             }
             ActivationsView {
@@ -97,7 +129,7 @@ impl Activations {
                 cols,
                 quants: &self.quants[..x.len()],
                 scales: &self.scales[..blocks],
-                sums: &self.sums[..blocks],
+                sums: &self.sums[..x.len() / SUM_COLUMNS],
             }
         });
         Input { x, quantised }
@@ -111,43 +143,125 @@ pub(crate) struct Input<'a> {
     quantised: Option<ActivationsView<'a>>,
 }
 
-/// y = W x + b.
+/// y = scale * W x + b.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Arc<Matrix>,
     pub(crate) bias: Option<Vec<f32>>,
+    /// A factor for the whole product, where the file has one beside the weights.
+    pub(crate) scale: Option<f32>,
 }
 
 impl Linear {
     pub(crate) fn new(weight: Arc<Matrix>, bias: Option<Vec<f32>>) -> Self {
-        Self { weight, bias }
+        Self { weight, bias, scale: None }
     }
 
-    /// `prefix.weight` `[rows, cols]`, and `prefix.bias` `[rows]` where there should be one.
+    /// `prefix.weight` `[rows, cols]`, `prefix.bias` `[rows]` where there should be one, and `prefix.scale` where there is
+    /// one.
     pub(crate) fn load(weights: &Weights, prefix: &str, rows: usize, cols: usize, bias: bool) -> Result<Self> {
         let weight = Matrix::load(weights, &format!("{prefix}.weight"), rows, cols)?;
         let load = || Ok(weights.expect(&format!("{prefix}.bias"), &[rows])?.to_f32());
-        Ok(Self::new(Arc::new(weight), bias.then(load).transpose()?))
+        let scale = weights.get(&format!("{prefix}.scale")).and_then(|scale| scale.to_f32().first().copied());
+        Ok(Self { weight: Arc::new(weight), bias: bias.then(load).transpose()?, scale })
     }
 
     /// Writes the map of `input` (`[m, cols]`) to `out` (`[m, rows]`).
     pub(crate) fn forward(&self, machine: Machine<'_>, input: Input<'_>, out: &mut [f32]) {
-        let (rows, cols) = (self.weight.rows(), self.weight.cols());
         let bias = self.bias.as_deref();
-        if let Matrix::Packed(tensor, block) = &*self.weight {
-            let view = tensor.as_packed().expect("packed");
-            let x = input.quantised.expect("prepared for this map");
-            let gemm = match block {
-                BlockType::Q8_0 => machine.kernels.gemm_q8_0,
-                BlockType::Q4_0 => machine.kernels.gemm_q4_0,
-                _ => unreachable!("has no packed form yet"),
-            };
-            machine.pool.columns(out, rows, TILE_ROWS, &|mut out| gemm(view, x, bias, &mut out));
-        } else {
-            let w = self.weight.as_f32().expect("float32");
-            machine.pool.columns(out, rows, TILE_ROWS, &|mut out| {
-                (machine.kernels.gemm_f32)(w, cols, input.x, bias, &mut out);
-            });
+        machine.pool.columns(out, self.weight.rows(), TILE_ROWS, &|mut out| match self.scale {
+            None => self.weight.multiply(machine, input, bias, &mut out),
+            Some(scale) => {
+                self.weight.multiply(machine, input, None, &mut out);
+                let columns = out.columns();
+                for row in 0..out.rows() {
+                    let out = out.row_mut(row);
+                    match bias {
+                        None => out.iter_mut().for_each(|y| *y *= scale),
+                        Some(bias) => {
+                            out.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, b)| *y = *y * scale + b);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Kernels;
+    use crate::quant::testing::random_blocks;
+    use crate::quant::{BlockType, pack_blocks};
+    use crate::threads::ThreadPool;
+    use half::{bf16, f16};
+
+    fn values(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn linear(encoding: Encoding, rows: usize, cols: usize, bytes: Vec<u8>) -> Linear {
+        let weight = Arc::new(Matrix(Tensor::of(encoding, &[rows, cols], bytes)));
+        Linear { weight, bias: Some(values(rows)), scale: None }
+    }
+
+    /// The map of `tokens` rows, and all rows of the matrix as looked up.
+    fn results(linear: &Linear, tokens: usize) -> [Vec<f32>; 2] {
+        let (rows, cols) = (linear.weight.rows(), linear.weight.cols());
+        let (kernels, pool, mut activations) = (Kernels::detect(), ThreadPool::new(3), Activations::default());
+        let machine = Machine { kernels: &kernels, pool: &pool };
+        let x = values(tokens * cols);
+        let mut out = vec![0.0; tokens * rows];
+        linear.forward(machine, activations.prepare(machine, &x, cols, &[linear]), &mut out);
+        let mut looked_up = vec![0.0; rows * cols];
+        looked_up.chunks_exact_mut(cols).enumerate().for_each(|(row, out)| linear.weight.row(row, out));
+        [out, looked_up]
+    }
+
+    #[test]
+    fn unpacked_blocks_give_what_packed_ones_give() {
+        for block in BlockType::ALL {
+            for (rows, tokens) in [(1, 1), (16, 2), (75, 5)] {
+                let cols = 256;
+                let bytes = random_blocks(block, rows, cols, 3);
+                let packed = pack_blocks(BlocksView::new(block, rows, cols, &bytes).unwrap());
+                let packed = linear(Encoding::Packed(block), rows, cols, packed);
+                let unpacked = linear(Encoding::Blocks(block), rows, cols, bytes);
+                assert_eq!(results(&unpacked, tokens), results(&packed, tokens), "{}", block.name());
+            }
+        }
+    }
+
+    #[test]
+    fn floats_are_used_as_they_are() {
+        let (rows, cols) = (19, 30);
+        // Multiples of 1/64: exact in every encoding.
+        let w: Vec<f32> = values(rows * cols).iter().map(|v| (v * 64.0).round() / 64.0).collect();
+        let f32s = linear(Encoding::F32, rows, cols, w.iter().flat_map(|v| v.to_le_bytes()).collect());
+        let f16s = w.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let bf16s = w.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        let expected = results(&f32s, 3);
+        assert_eq!(expected[1], w);
+        assert_eq!(results(&linear(Encoding::F16, rows, cols, f16s), 3), expected);
+        assert_eq!(results(&linear(Encoding::Bf16, rows, cols, bf16s), 3), expected);
+    }
+
+    #[test]
+    fn a_scale_is_for_the_product_alone() {
+        let w = values(20 * 32).iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut linear = linear(Encoding::F32, 20, 32, w);
+        let with_bias = |scale, linear: &mut Linear| {
+            (linear.scale, linear.bias) = (scale, Some(values(20)));
+            results(linear, 2)[0].clone()
+        };
+        let (plain, scaled) = (with_bias(None, &mut linear), with_bias(Some(0.5), &mut linear));
+        linear.bias = None;
+        linear.scale = Some(0.5);
+        let unbiased = results(&linear, 2)[0].clone();
+        for (i, bias) in values(20).into_iter().cycle().enumerate().take(40) {
+            assert_eq!(scaled[i], unbiased[i] + bias);
+            assert!((plain[i] - (2.0 * unbiased[i] + bias)).abs() < 1e-5);
         }
     }
 }

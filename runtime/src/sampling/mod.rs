@@ -8,6 +8,8 @@
 //! allocates nothing once the buffers have grown, and never sorts a whole vocabulary when few tokens are kept.
 
 mod candidates;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod options;
 mod penalties;
 mod random;
@@ -17,6 +19,8 @@ mod tests;
 
 use crate::{Error, Result, Token};
 use candidates::Candidates;
+#[cfg(feature = "grammar")]
+pub use grammar::{Grammar, GrammarText, GrammarVocabulary};
 pub use options::{Dry, Mirostat, Penalties, SamplingOptions, Xtc};
 pub use penalties::breaker_sequences;
 use penalties::{DryPenalizer, History, Penalizer};

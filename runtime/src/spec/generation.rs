@@ -4,6 +4,16 @@ use serde::Serialize;
 
 use crate::{Error, Result, Token};
 
+/// When the search for a sequence ends, once as many hypotheses have finished as the beam is wide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum EarlyStopping {
+    /// When the best running one, at its present length, is not better than the worst of them.
+    #[default]
+    No,
+    /// At once.
+    Yes,
+}
+
 /// How generation starts, ends and ranks: a model's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GenerationSpec {
@@ -21,6 +31,8 @@ pub struct GenerationSpec {
     pub beam: usize,
     /// Scores are divided by `tokens ^ length_penalty`.
     pub length_penalty: f32,
+    /// When a search with enough finished hypotheses ends.
+    pub early_stopping: EarlyStopping,
     /// Whether probabilities are normalised again after suppression.
     pub renormalize: bool,
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use self::quantize::{packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
 use crate::quant::quantize::quantize_row;
-use crate::quant::{BlockType, PackedView, packed_len};
+use crate::quant::{BlockType, BlocksView, PackedView, packed_len};
 use crate::{Error, Result};
 
 /// How a tensor's values are stored.
@@ -131,6 +131,13 @@ impl std::fmt::Debug for Tensor {
 }
 
 impl Tensor {
+    /// A tensor in memory.
+    #[cfg(test)]
+    pub(crate) fn of(encoding: Encoding, shape: &[usize], bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { source: Arc::new(Source::Owned(bytes)), range, encoding, shape: shape.to_vec() }
+    }
+
     /// How the values are stored.
     pub fn encoding(&self) -> Encoding {
         self.encoding
@@ -161,6 +168,14 @@ impl Tensor {
     pub fn as_packed(&self) -> Option<PackedView<'_>> {
         match (self.encoding, self.shape.as_slice()) {
             (Encoding::Packed(block), &[rows, cols]) => PackedView::new(block, rows, cols, self.bytes()),
+            _ => None,
+        }
+    }
+
+    /// A view of the blocks, where the values are stored in blocks.
+    pub fn as_blocks(&self) -> Option<BlocksView<'_>> {
+        match (self.encoding, self.shape.as_slice()) {
+            (Encoding::Blocks(block), &[rows, cols]) => BlocksView::new(block, rows, cols, self.bytes()),
             _ => None,
         }
     }
@@ -196,8 +211,12 @@ impl Tensor {
             for (row, out) in out.chunks_exact_mut(view.cols.max(1)).enumerate() {
                 crate::quant::dequantize_row(view, row, out);
             }
+        } else if let Some(view) = self.as_blocks() {
+            for (row, out) in out.chunks_exact_mut(view.cols().max(1)).enumerate() {
+                view.dequantize_row(row, out);
+            }
         } else {
-            self.decode_range(0, &mut out).expect("not packed");
+            self.decode_range(0, &mut out).expect("not quantised");
         }
         out
     }
@@ -289,6 +308,13 @@ impl Weights {
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
         Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None })
+    }
+
+    /// Tensors in memory.
+    #[cfg(test)]
+    pub(crate) fn of<const N: usize>(tensors: [(&str, Tensor); N]) -> Self {
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
+        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new(), gguf: None }
     }
 
     fn new(file: String, source: Source) -> Result<Self> {

@@ -1,36 +1,48 @@
-//! Float weights -> packed blocks: written once to a file that is mapped from then on.
+//! Weights as they come -> packed blocks: written once to a file that is mapped from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::{Encoding, Source, Tensor, TensorToWrite, Weights, write_safetensors};
-use crate::quant::{BLOCK, BlockType, PackedMut, TILE_ROWS, packed_len};
+use crate::quant::quantize::quantize_row;
+use crate::quant::{BlockType, PackedMut, packed_len};
 use crate::{Error, Result};
 
 /// The `__metadata__` key of a packed copy that says what it was made from.
 const ORIGIN_KEY: &str = "babil.origin";
 
-/// The tensors named by `parameters` (name, whether it is a matrix to quantise), ready to write: float matrices whose
-/// rows are whole blocks become `block`, everything else keeps its encoding. Matrices come first, so that their data
-/// stay aligned.
-pub fn quantized<'a>(weights: &'a Weights, parameters: &[(String, bool)], block: BlockType) -> Vec<TensorToWrite<'a>> {
+/// The tensors named by `parameters` (name, whether it is a matrix), ready to write: matrices of blocks are packed as they
+/// are, matrices of floats whose rows are whole blocks are quantised to `floats` (or stay floats if that is `None`), and
+/// everything else keeps its encoding. Packed matrices come first, so that their data stay aligned.
+pub fn quantized<'a>(
+    weights: &'a Weights,
+    parameters: &[(String, bool)],
+    floats: Option<BlockType>,
+) -> Vec<TensorToWrite<'a>> {
     let mut tensors: Vec<_> = parameters
         .iter()
         .filter_map(|(name, matrix)| {
             let tensor = weights.get(name)?;
-            let encoding = match (*matrix, tensor.encoding(), tensor.shape()) {
-                (true, Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[_, cols]) if cols % BLOCK == 0 => {
+            let encoding = match (tensor.encoding(), tensor.shape(), floats) {
+                (Encoding::Blocks(block), &[_, _], _) => Encoding::Packed(block),
+                (Encoding::Blocks(_), ..) => Encoding::F32,
+                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[_, cols], Some(block))
+                    if *matrix && cols % block.block_columns() == 0 =>
+                {
                     Encoding::Packed(block)
                 }
-                (_, encoding, _) => encoding,
+                (encoding, ..) => encoding,
             };
-            let content: super::Content<'_> = if encoding == tensor.encoding() {
-                Box::new(|| tensor.bytes().to_vec())
-            } else {
-                Box::new(move || pack(tensor, block))
+            let content: super::Content<'_> = match encoding {
+                Encoding::Packed(block) if encoding != tensor.encoding() => Box::new(move || pack(tensor, block)),
+                Encoding::F32 if encoding != tensor.encoding() => {
+                    Box::new(|| tensor.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect())
+                }
+                _ => Box::new(|| tensor.bytes().to_vec()),
             };
             Some(TensorToWrite { name: name.clone(), encoding, shape: tensor.shape().to_vec(), content })
         })
@@ -39,35 +51,61 @@ pub fn quantized<'a>(weights: &'a Weights, parameters: &[(String, bool)], block:
     tensors
 }
 
-/// A float matrix as packed blocks, tile by tile: it never exists in float32 as a whole.
+/// A matrix of blocks or floats as packed blocks of type `block`, 16 rows at a time on every core: floats never exist in
+/// float32 as a whole.
 fn pack(tensor: &Tensor, block: BlockType) -> Vec<u8> {
     let (rows, cols) = (tensor.shape()[0], tensor.shape()[1]);
-    let mut bytes = vec![0; packed_len(block, rows, cols).expect("smaller than the float tensor it comes from")];
+    let mut bytes = vec![0; packed_len(block, rows, cols).expect("about as large as the tensor it comes from")];
     let mut packed = PackedMut::new(block, rows, cols, &mut bytes).expect("of this length");
-    let mut values = vec![0.0; TILE_ROWS * cols];
-    for first in (0..rows).step_by(TILE_ROWS) {
-        let values = &mut values[..TILE_ROWS.min(rows - first) * cols];
-        tensor.rows_to_f32(first, values).expect("a float tensor");
-        for (row, values) in values.chunks_exact(cols).enumerate() {
-            packed.quantize_row(first + row, values);
-        }
+    if let Some(blocks) = tensor.as_blocks() {
+        packed.set_tensor_scale(blocks.tensor_scale());
+        on_every_core(packed.groups().collect(), |groups| {
+            for group in groups {
+                let rows = blocks.rows_bytes(group.rows());
+                group.pack(rows);
+            }
+        });
+    } else {
+        on_every_core(packed.groups().collect(), |groups| {
+            let (mut values, mut blocks) = (Vec::new(), Vec::new());
+            for group in groups {
+                let rows = group.rows();
+                values.resize(rows.len() * cols, 0.0);
+                blocks.resize(block.row_bytes(values.len()).expect("whole blocks"), 0);
+                tensor.rows_to_f32(rows.start, &mut values).expect("a float tensor");
+                quantize_row(block, &values, &mut blocks);
+                group.pack(&blocks);
+            }
+        });
     }
     bytes
 }
 
+/// Calls `f` with shares of `items`, as many as there are cores, on a thread each.
+fn on_every_core<T: Send>(mut items: Vec<T>, f: impl Fn(Vec<T>) + Sync) {
+    let cores = thread::available_parallelism().map_or(1, |n| n.get());
+    let share = items.len().div_ceil(cores);
+    thread::scope(|scope| {
+        while !items.is_empty() {
+            let part = items.split_off(items.len().saturating_sub(share));
+            scope.spawn(|| f(part));
+        }
+    });
+}
+
 /// A packed copy of `weights` (see [`quantized`]), mapped from `folder`, where it is written on first use. Where the
-/// folder cannot be written the copy is made in memory and a warning is logged. A copy that is damaged, or was made
-/// from another file or by another build, is made again.
+/// folder cannot be written, a warning is logged and `weights` are returned as they are: they can be computed with, but more
+/// slowly. A copy that is damaged, or was made from another file or by another build, is made again.
 ///
 /// # Errors
 /// Reading back what was written.
 pub fn packed_copy(
     weights: &Weights,
     parameters: &[(String, bool)],
-    block: BlockType,
+    floats: Option<BlockType>,
     folder: &Path,
 ) -> Result<Weights> {
-    let origin = origin(weights, block);
+    let origin = origin(weights, floats);
     let mut hasher = DefaultHasher::new();
     origin.hash(&mut hasher);
     let path = folder.join(format!("{:016x}.safetensors", hasher.finish()));
@@ -75,14 +113,12 @@ pub fn packed_copy(
         return Ok(copy);
     }
     let metadata = BTreeMap::from([(ORIGIN_KEY.to_owned(), origin.clone())]);
-    let tensors = quantized(weights, parameters, block);
+    let tensors = quantized(weights, parameters, floats);
     match write_copy(&path, &tensors, &metadata) {
         Ok(()) => open_copy(&path, &origin),
         Err(error) => {
-            tracing::warn!("running from memory: cannot write the packed weights to {}: {error}", path.display());
-            let mut bytes = Vec::new();
-            write_safetensors(&mut bytes, &tensors, &metadata).expect("writing to memory");
-            Weights::from_vec(bytes, weights.file())
+            tracing::warn!("running from unpacked weights: cannot write a packed copy to {}: {error}", path.display());
+            Ok(weights.clone())
         }
     }
 }
@@ -107,8 +143,8 @@ fn write_copy(path: &Path, tensors: &[TensorToWrite<'_>], metadata: &BTreeMap<St
     Ok(())
 }
 
-/// What a copy depends on: the source files' names, sizes, times and tensor table, the block type, and this build.
-fn origin(weights: &Weights, block: BlockType) -> String {
+/// What a copy depends on: the source files' names, sizes, times and tensor table, what floats become, and this build.
+fn origin(weights: &Weights, floats: Option<BlockType>) -> String {
     let mut table = DefaultHasher::new();
     let mut files: BTreeSet<&PathBuf> = BTreeSet::new();
     for (name, tensor) in weights.iter() {
@@ -124,5 +160,38 @@ fn origin(weights: &Weights, block: BlockType) -> String {
     let state = |path: &&PathBuf| fs::metadata(path).ok().map(|file| (file.len(), file.modified().ok()));
     let files: Vec<_> = files.iter().map(state).collect();
     let (file, table, version) = (&weights.file, table.finish(), env!("CARGO_PKG_VERSION"));
-    format!("{file} {files:?} {table:016x} {} babil {version}", block.name())
+    format!("{file} {files:?} {table:016x} {} babil {version}", floats.map_or("as it is", BlockType::name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Encoding;
+    use super::*;
+    use crate::quant::testing::random_blocks;
+
+    #[test]
+    fn blocks_are_packed_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        for block in BlockType::ALL {
+            let (rows, cols) = (37, 256);
+            let tensor = |rows| Tensor::of(Encoding::Blocks(block), &[rows, cols], random_blocks(block, rows, cols, 9));
+            let floats = values(3 * 64);
+            let float = Tensor::of(Encoding::F32, &[3, 64], floats.iter().flat_map(|v| v.to_le_bytes()).collect());
+            let weights = Weights::of([("matrix", tensor(rows)), ("other", tensor(1)), ("float", float)]);
+            let parameters = [("float", true), ("matrix", true), ("other", false)];
+            let parameters = parameters.map(|(name, matrix)| (name.to_owned(), matrix));
+            let copy = packed_copy(&weights, &parameters, None, folder.path()).unwrap();
+            for name in ["matrix", "other"] {
+                let (copy, original) = (copy.get(name).unwrap(), weights.get(name).unwrap());
+                assert_eq!(copy.encoding(), Encoding::Packed(block));
+                assert_eq!(copy.to_f32(), original.to_f32());
+            }
+            assert_eq!(copy.get("float").unwrap().encoding(), Encoding::F32);
+            assert_eq!(copy.get("float").unwrap().to_f32(), floats);
+        }
+    }
+
+    fn values(n: usize) -> Vec<f32> {
+        (0..n).map(|i| i as f32 / 7.0).collect()
+    }
 }

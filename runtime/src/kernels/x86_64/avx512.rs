@@ -1,123 +1,185 @@
 //! AVX-512 with VNNI: a register holds a quad of columns of 16 rows, the activation is broadcast.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes, so weights are loaded with an offset that makes them unsigned, and the
-//! integer accumulator starts at `-OFFSET * (sum of the block's activations)`.
+//! `vpdpbusd` multiplies unsigned by signed bytes, so weights are made unsigned by an offset, and the integer accumulator
+//! starts at `-offset * (sum of the activations)`.
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, Acc, ActivationsView, Q4_0, Q8_0, Tile};
-use crate::quant::{BLOCK, PackedView, TILE_ROWS};
+use crate::kernels::gemm::{self, Acc, ActivationsView, Simd, Weights, unroll};
+use crate::quant::{Code, PackedView};
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
 
 table! {
     isa: Isa::Avx512Vnni,
     features: "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni",
-    q8_0: (Avx512<Q8_0, 2>, Avx512<Q8_0, 1>),
-    q4_0: (Avx512<Q4_0, 2>, Avx512<Q4_0, 1>),
+    // Two groups of 16 rows times 4 tokens are 8 integer and 8 float accumulators of 32 registers. (With 6 tokens the
+    // compiler runs out of registers.)
+    simd: Avx512, rows: (2, 2), rest: (1, 1),
 }
 
-/// Weights that this instruction set can load.
-trait Weights: gemm::Weights {
-    /// What [`Weights::quad`] adds to the quants.
-    const OFFSET: i32;
+/// See the module.
+struct Avx512;
 
-    /// The quants of quad `quad` (0..8) of the 16 rows of a tile, plus `OFFSET`, as unsigned bytes.
-    ///
-    /// # Safety
-    /// The CPU must have the features; `tile` must point to the bytes of a whole tile.
-    unsafe fn quad(tile: *const u8, quad: usize) -> __m512i;
-}
+impl Simd for Avx512 {
+    type Bytes = __m512i;
+    type Ints = __m512i;
+    type Floats = __m512;
+    const LANES: usize = 16;
 
-impl Weights for Q8_0 {
-    const OFFSET: i32 = 128;
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn quad(tile: *const u8, quad: usize) -> __m512i {
-        // SAFETY: a tile has 8 quads of 64 bytes.
-        let quants = unsafe { _mm512_loadu_si512(tile.add(quad * 64).cast()) };
-        _mm512_xor_si512(quants, _mm512_set1_epi8(-128))
+    #[inline(always)]
+    unsafe fn bytes(at: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { _mm512_loadu_si512(at.cast()) }
     }
-}
 
-impl Weights for Q4_0 {
-    const OFFSET: i32 = 8;
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn quad(tile: *const u8, quad: usize) -> __m512i {
-        // SAFETY: a tile has 4 times 64 bytes; quads 4..8 are the high nibbles of quads 0..4.
-        let nibbles = unsafe { _mm512_loadu_si512(tile.add(quad % 4 * 64).cast()) };
-        let nibbles = if quad < 4 { nibbles } else { _mm512_srli_epi16::<4>(nibbles) };
-        _mm512_and_si512(nibbles, _mm512_set1_epi8(15))
+    #[inline(always)]
+    unsafe fn field(bytes: __m512i, right: i32, mask: u8) -> __m512i {
+        // SAFETY: computes from registers only; bits that leave a byte are masked.
+        unsafe {
+            let bytes = match right {
+                0 => bytes,
+                1.. => _mm512_srl_epi16(bytes, _mm_cvtsi32_si128(right)),
+                _ => _mm512_sll_epi16(bytes, _mm_cvtsi32_si128(-right)),
+            };
+            _mm512_and_si512(bytes, _mm512_set1_epi8(mask as i8))
+        }
     }
-}
 
-/// `G` groups of 16 rows times up to 4 tokens: for G = 2 that is 8 integer and 8 float accumulators of 32 registers. (With 6
-/// tokens the compiler runs out of registers.)
-struct Avx512<W, const G: usize>(PhantomData<W>);
+    #[inline(always)]
+    unsafe fn or(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: computes from registers only.
+        unsafe { _mm512_or_si512(a, b) }
+    }
 
-impl<W: Weights, const G: usize> Tile for Avx512<W, G> {
-    type Weights = W;
-    const GROUPS: usize = G;
-    const TOKENS: usize = 4;
+    #[inline(always)]
+    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        rows: [*const u8; P],
+        first: usize,
+        x: [*const i8; M],
+        sums: [i32; M],
+    ) -> [[__m512i; P]; M] {
+        // SAFETY: the caller vouches for the rows and the 32 quants of each token.
+        unsafe {
+            let offset = match W::FORMAT.code {
+                Code::Minus(offset) => offset,
+                Code::Signed | Code::Table(_) => 128,
+            };
+            let mut dots = [[_mm512_setzero_si512(); P]; M];
+            for m in 0..M {
+                dots[m] = [_mm512_set1_epi32(sums[m].wrapping_mul(-offset)); P];
+            }
+            unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
+                let quad = first + i;
+                let mut weights = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    let codes = gemm::codes::<Self, W>(rows[p], quad);
+                    weights[p] = match W::FORMAT.code {
+                        Code::Minus(_) => codes,
+                        Code::Signed => _mm512_xor_si512(codes, _mm512_set1_epi8(-128)),
+                        Code::Table(values) => {
+                            let table = _mm_loadu_si128(values.as_ptr().cast());
+                            let table = _mm512_broadcast_i32x4(_mm_xor_si128(table, _mm_set1_epi8(-128)));
+                            _mm512_shuffle_epi8(table, codes)
+                        }
+                    };
+                }
+                for m in 0..M {
+                    let x = _mm512_set1_epi32(x[m].add(quad * 4).cast::<i32>().read_unaligned());
+                    for p in 0..P {
+                        dots[m][p] = _mm512_dpbusd_epi32(dots[m][p], weights[p], x);
+                    }
+                }
+            });
+            dots
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn floats(ints: __m512i) -> __m512 {
+        // SAFETY: computes from registers only.
+        unsafe { _mm512_cvtepi32_ps(ints) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 16 values.
+        unsafe { _mm512_loadu_ps(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(at: *mut f32, x: __m512) {
+        // SAFETY: the caller vouches for 16 values.
+        unsafe { _mm512_storeu_ps(at, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: computes from registers only.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: computes from registers only.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: computes from registers only.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn f16(at: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for 16 values.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn u8(at: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn i8(at: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(at: *const u8, high: bool) -> __m512 {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe {
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));
+            let nibbles =
+                if high { _mm512_srli_epi32::<4>(bytes) } else { _mm512_and_si512(bytes, _mm512_set1_epi32(15)) };
+            _mm512_cvtepi32_ps(nibbles)
+        }
+    }
+
+    /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
+    #[inline(always)]
+    unsafe fn powers_of_two(at: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe {
+            let one = _mm512_set1_epi32(1);
+            let exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(exponents, one));
+            let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), _mm512_min_epi32(exponents, one));
+            _mm512_castsi512_ps(_mm512_max_epi32(normal, subnormal))
+        }
+    }
 
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn multiply<const M: usize>(
+    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
         w: PackedView<'_>,
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
         acc: &mut [Acc; M],
     ) {
-        let blocks = w.cols / BLOCK;
-        let tile_bytes = W::BLOCK.tile_bytes();
-        // SAFETY: by the contract of `multiply` the planes of `w` have `blocks` tiles, and as many times 16 scales of 2
-        // bytes, for each group below `group + G`; `x` has `blocks` blocks of 32 quants, scales and sums for each token
-        // below `token + M`. All pointers below stay inside these. `acc` has at least 16 * G floats for each token.
-        unsafe {
-            let quants = w.quants.as_ptr().add(group * blocks * tile_bytes);
-            let scales = w.scales.as_ptr().add(group * blocks * TILE_ROWS * 2);
-            let mut sums = [[_mm512_setzero_ps(); G]; M];
-            for m in 0..M {
-                for g in 0..G {
-                    sums[m][g] = _mm512_loadu_ps(acc[m].as_ptr().add(g * TILE_ROWS));
-                }
-            }
-            for b in 0..blocks {
-                let mut dots = [[_mm512_setzero_si512(); G]; M];
-                for m in 0..M {
-                    let sum = *x.sums.as_ptr().add((token + m) * blocks + b);
-                    dots[m] = [_mm512_set1_epi32(sum.wrapping_mul(-W::OFFSET)); G];
-                }
-                for quad in 0..BLOCK / 4 {
-                    let mut weights = [_mm512_setzero_si512(); G];
-                    for g in 0..G {
-                        weights[g] = W::quad(quants.add((g * blocks + b) * tile_bytes), quad);
-                    }
-                    for m in 0..M {
-                        let x = x.quants.as_ptr().add((token + m) * w.cols + b * BLOCK + quad * 4);
-                        let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
-                        for g in 0..G {
-                            dots[m][g] = _mm512_dpbusd_epi32(dots[m][g], weights[g], x);
-                        }
-                    }
-                }
-                for g in 0..G {
-                    let w_scale = scales.add((g * blocks + b) * TILE_ROWS * 2);
-                    let w_scale = _mm512_cvtph_ps(_mm256_loadu_si256(w_scale.cast()));
-                    for m in 0..M {
-                        let x_scale = _mm512_set1_ps(*x.scales.as_ptr().add((token + m) * blocks + b));
-                        let dot = _mm512_cvtepi32_ps(dots[m][g]);
-                        sums[m][g] = _mm512_fmadd_ps(dot, _mm512_mul_ps(w_scale, x_scale), sums[m][g]);
-                    }
-                }
-            }
-            for m in 0..M {
-                for g in 0..G {
-                    _mm512_storeu_ps(acc[m].as_mut_ptr().add(g * TILE_ROWS), sums[m][g]);
-                }
-            }
-        }
+        // SAFETY: the caller's duty.
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
     }
 }

@@ -1,0 +1,116 @@
+//! The portable instruction set: registers are arrays of 16 rows.
+
+use super::gemm::{self, Acc, ActivationsView, Simd, Weights};
+use crate::quant::{PackedView, TILE_ROWS, power_of_two};
+use half::f16;
+
+/// See the module.
+pub(super) struct Scalar;
+
+impl Simd for Scalar {
+    type Bytes = [[u8; 4]; TILE_ROWS];
+    type Ints = [i32; TILE_ROWS];
+    type Floats = [f32; TILE_ROWS];
+    const LANES: usize = TILE_ROWS;
+
+    unsafe fn bytes(at: *const u8) -> Self::Bytes {
+        // SAFETY: the caller vouches for the bytes, which any byte string is.
+        unsafe { at.cast::<Self::Bytes>().read() }
+    }
+
+    unsafe fn field(bytes: Self::Bytes, right: i32, mask: u8) -> Self::Bytes {
+        bytes.map(|row| row.map(|b| if right >= 0 { b >> right } else { b << -right } & mask))
+    }
+
+    unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        std::array::from_fn(|row| std::array::from_fn(|j| a[row][j] | b[row][j]))
+    }
+
+    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        rows: [*const u8; P],
+        first: usize,
+        x: [*const i8; M],
+        _sums: [i32; M],
+    ) -> [[Self::Ints; P]; M] {
+        let mut dots = [[[0; TILE_ROWS]; P]; M];
+        for quad in first..first + W::QUADS {
+            for p in 0..P {
+                // SAFETY: the caller vouches for the rows.
+                let codes = unsafe { gemm::codes::<Self, W>(rows[p], quad) };
+                for m in 0..M {
+                    // SAFETY: the caller vouches for the 32 quants.
+                    let x: [i8; 4] = unsafe { x[m].add(quad * 4).cast::<[i8; 4]>().read() };
+                    for (dot, codes) in dots[m][p].iter_mut().zip(codes) {
+                        for (code, x) in codes.into_iter().zip(x) {
+                            *dot += i32::from(W::FORMAT.code.quant(code)) * i32::from(x);
+                        }
+                    }
+                }
+            }
+        }
+        dots
+    }
+
+    unsafe fn floats(ints: Self::Ints) -> Self::Floats {
+        ints.map(|v| v as f32)
+    }
+
+    unsafe fn load(at: *const f32) -> Self::Floats {
+        // SAFETY: the caller vouches for the values.
+        unsafe { at.cast::<Self::Floats>().read_unaligned() }
+    }
+
+    unsafe fn store(at: *mut f32, x: Self::Floats) {
+        // SAFETY: the caller vouches for the values.
+        unsafe { at.cast::<Self::Floats>().write_unaligned(x) }
+    }
+
+    unsafe fn splat(x: f32) -> Self::Floats {
+        [x; TILE_ROWS]
+    }
+
+    unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    unsafe fn f16(at: *const u8) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { at.cast::<[[u8; 2]; TILE_ROWS]>().read() }.map(|b| f16::from_le_bytes(b).to_f32())
+    }
+
+    unsafe fn u8(at: *const u8) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(f32::from)
+    }
+
+    unsafe fn i8(at: *const u8) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { at.cast::<[i8; TILE_ROWS]>().read() }.map(f32::from)
+    }
+
+    unsafe fn nibbles(at: *const u8, high: bool) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { at.cast::<[u8; TILE_ROWS]>().read() };
+        bytes.map(|b| f32::from(if high { b >> 4 } else { b & 15 }))
+    }
+
+    unsafe fn powers_of_two(at: *const u8) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(power_of_two)
+    }
+
+    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
+        w: PackedView<'_>,
+        group: usize,
+        x: ActivationsView<'_>,
+        token: usize,
+        acc: &mut [Acc; M],
+    ) {
+        // SAFETY: the caller's duty.
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
+    }
+}
