@@ -7,8 +7,8 @@ use babil_runtime::text::Tokenizer;
 use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result};
 
-use super::gguf::Keys;
-use super::{gguf, llama, qwen2};
+use super::{GgufNames, HubNames, decoder_from_config, decoder_from_gguf, split_joined};
+use crate::files::ModelFiles;
 
 /// A decoder-only model as its family describes it.
 pub struct Language {
@@ -35,38 +35,38 @@ pub struct Opened {
     pub language: Language,
 }
 
-/// A family's reading of a GGUF file: metadata, and weights whose fused matrices it may split.
-type FromGguf = fn(&Keys<'_>, &mut Weights) -> Result<DecoderSpec>;
-
-/// The families, by `general.architecture`.
-const GGUF: &[(&str, FromGguf)] = &[("llama", llama::from_gguf), ("qwen2", qwen2::from_gguf)];
-
-/// Opens the weights at `path` (a GGUF file) and describes them.
+/// Opens the weights at `path` (a GGUF file, or a folder with `config.json`) and describes them. `context` is how many
+/// positions texts may have, where that is known: some models turn their positions otherwise when there are many.
 ///
 /// # Errors
-/// A file that is damaged, or an architecture that is not native: the message lists those that are.
-pub fn open(path: &Path) -> Result<Opened> {
-    let mut weights = Weights::open(weights_file(path))?;
-    // A family may split fused matrices; metadata stay as they are.
-    let opened = weights.clone();
-    let Some(metadata) = opened.gguf_metadata() else {
-        return Err(Error::Unsupported(format!("{}: language models other than GGUF files", path.display())));
+/// A file that is damaged, or a family that is not native: the message lists those that are.
+pub fn open(path: &Path, context: Option<usize>) -> Result<Opened> {
+    let context = context.unwrap_or(usize::MAX);
+    let (mut weights, architecture, language) = if path.is_dir() {
+        let files = ModelFiles::Folder(path.to_owned());
+        let file = files.label("config.json");
+        let config: serde_json::Value = files.json("config.json")?.ok_or_else(|| {
+            Error::bad_file(&file, "does not exist: a language model is a GGUF file, or a folder with this file")
+        })?;
+        let spec = decoder_from_config(&file, &config, context)?;
+        let architecture = config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let names = Box::new(HubNames::new(&spec));
+        (files.weights()?, architecture.to_owned(), Language { spec, names })
+    } else {
+        let weights = Weights::open(path)?;
+        let spec = decoder_from_gguf(&weights, context)?;
+        let metadata = weights.gguf_metadata();
+        let architecture = metadata.map(|metadata| metadata.expect::<&str>("general.architecture")).transpose()?;
+        let architecture = architecture.unwrap_or_default().to_owned();
+        (weights, architecture, Language { spec, names: Box::new(GgufNames) })
     };
-    let architecture: &str = metadata.expect("general.architecture")?;
-    let Some((_, from_gguf)) = GGUF.iter().find(|(name, _)| *name == architecture) else {
-        let known: Vec<_> = GGUF.iter().map(|(name, _)| *name).collect();
-        let problem = format!("the architecture `{architecture}` is not native here: {} are", known.join(", "));
-        return Err(Error::bad_file(path.display().to_string(), problem));
-    };
-    let keys = Keys { metadata, architecture };
-    let spec = from_gguf(&keys, &mut weights)?;
-    let language = Language { spec, names: Box::new(gguf::Names) };
-    Ok(Opened { weights, architecture: architecture.to_owned(), language })
+    split_joined(&mut weights, &language.spec)?;
+    Ok(Opened { weights, architecture, language })
 }
 
 /// The file with the weights of the model at `path`.
 pub fn weights_file(path: &Path) -> PathBuf {
-    path.to_owned()
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
 }
 
 /// The tokenizer of the model at `path`.

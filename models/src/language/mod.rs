@@ -93,7 +93,7 @@ impl Described {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
-        let families::Opened { weights, architecture, language } = families::open(path)?;
+        let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
         let kv = options.kv.unwrap_or_else(|| default_kv(spec));
@@ -110,6 +110,9 @@ impl Described {
             }
         };
         let memory = needs(context)?;
+        if options.context.is_none() {
+            language = families::open(path, Some(context))?.language;
+        }
         Ok(Self { path: path.to_owned(), weights, architecture, kv, context, memory, language })
     }
 }
