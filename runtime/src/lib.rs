@@ -13,6 +13,7 @@ pub mod error;
 pub mod generate;
 pub mod kernels;
 mod layer;
+pub mod memory;
 pub mod model;
 mod ops;
 pub mod plan;

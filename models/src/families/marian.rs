@@ -5,8 +5,9 @@
 //! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
 
 use babil_runtime::spec::{
-    Activation, AttentionSpec, EarlyStopping, EncoderDecoderSpec, FfnSpec, GenerationSpec, LayerSpec, Norm,
-    NormPlacement, Pairing, Part, Position, Projection, Role, Stack, StackSpec, TensorNames,
+    Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
+    GenerationSpec, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role,
+    Span, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
@@ -83,13 +84,16 @@ impl Config {
         }
         let norm = Norm::Layer { eps: 1e-5 };
         let stack = |vocab, layers, heads: usize, hidden, cross| {
-            let attention = AttentionSpec { heads, head_dim: self.d_model.checked_div(heads).unwrap_or(0) };
+            let head_dim = self.d_model.checked_div(heads).unwrap_or(0);
+            let causal = AttentionSpec { bias: AttentionBias::All, ..AttentionSpec::causal(heads, heads, head_dim) };
+            let full = AttentionSpec { span: Span::FULL, ..causal.clone() };
             let layer = LayerSpec {
                 norm,
                 placement: if self.normalize_before { NormPlacement::Pre } else { NormPlacement::Post },
-                attention,
-                cross: if cross { Some(attention) } else { None },
-                ffn: FfnSpec { hidden, activation },
+                mixer: Mixer::Attention(if cross { causal } else { full.clone() }),
+                cross: cross.then_some(full),
+                ffn: FfnSpec { kind: FfnKind::Plain, hidden, activation, bias: true, sub_norm: None },
+                residual_scale: 1.0,
             };
             StackSpec {
                 vocab,
@@ -105,7 +109,13 @@ impl Config {
         let target_vocab = self.decoder_vocab_size.unwrap_or(self.vocab_size);
         let spec = EncoderDecoderSpec {
             encoder: stack(self.vocab_size, self.encoder_layers, encoder, self.encoder_ffn_dim, false),
-            decoder: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
+            decoder: DecoderSpec {
+                stack: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
+                output: OutputMatrix::Tied,
+                output_bias: true,
+                logit_scale: 1.0,
+                logit_softcap: None,
+            },
         };
         spec.check()?;
         Ok(spec)
@@ -177,17 +187,19 @@ impl TensorNames for Names {
                 let own = format!("model.{}.embed_tokens.weight", name(stack));
                 if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
             }
+            Role::Output => Vec::new(),
             Role::OutputBias => vec!["final_logits_bias".to_owned()],
             Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
             Role::Layer(stack, index, part) => {
                 let part = match part {
                     Part::SelfAttention(p) => projection("self_attn", p),
-                    Part::SelfAttentionNorm => "self_attn_layer_norm".to_owned(),
+                    Part::MixerNorm => "self_attn_layer_norm".to_owned(),
                     Part::CrossAttention(p) => projection("encoder_attn", p),
                     Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
                     Part::FfnUp => "fc1".to_owned(),
                     Part::FfnDown => "fc2".to_owned(),
                     Part::FfnNorm => "final_layer_norm".to_owned(),
+                    _ => return Vec::new(),
                 };
                 vec![format!("model.{}.layers.{index}.{part}", name(stack))]
             }

@@ -119,6 +119,18 @@ pub(super) fn exp(x: f32) -> f32 {
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// max(x, 0)
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x > 0.0 { x } else { 0.0 }
+}
+
+/// max(x, 0)^2
+#[inline(always)]
+fn relu_squared(x: f32) -> f32 {
+    relu(x) * relu(x)
+}
+
 /// x / (1 + e^-x)
 #[inline(always)]
 pub(super) fn silu(x: f32) -> f32 {
@@ -150,6 +162,13 @@ pub(super) fn gelu(x: f32) -> f32 {
     }
     let tail = exp(z * z * -0.5) * (t * p);
     x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), which is x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)).
+#[inline(always)]
+pub(super) fn gelu_tanh(x: f32) -> f32 {
+    const TWICE: f32 = -1.595_769_1;
+    x / (1.0 + exp(TWICE * (x * x * x).mul_add(0.044_715, x)))
 }
 
 /// See [`super::QuantizeRow`].
@@ -255,9 +274,11 @@ pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(super) fn activate(activation: Activation, x: &mut [f32]) {
     match activation {
-        Activation::Relu => x.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }),
+        Activation::Relu => x.iter_mut().for_each(|v| *v = relu(*v)),
         Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
+        Activation::ReluSquared => x.iter_mut().for_each(|v| *v = relu_squared(*v)),
         Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
+        Activation::GeluTanh => x.iter_mut().for_each(|v| *v = gelu_tanh(*v)),
     }
 }
 
@@ -287,6 +308,155 @@ pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &m
             *out = p.mul_add(v, *out);
         }
     }
+}
+
+/// A finite float16 as float32, without a branch: exponent and mantissa shifted into place, times 2^112.
+#[inline(always)]
+fn widen(half: u16) -> f32 {
+    const POWER: f32 = f32::from_bits((127 + 112) << 23);
+    let magnitude = f32::from_bits(u32::from(half & 0x7FFF) << 13) * POWER;
+    f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
+}
+
+/// The dot product of `x` and what `value` makes of its indices, summed as [`dots`] does.
+#[inline(always)]
+fn dot_with(x: &[f32], value: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    for (i, x) in chunks.iter().enumerate() {
+        for l in 0..LANES {
+            lanes[l] = value(i * LANES + l).mul_add(x[l], lanes[l]);
+        }
+    }
+    for (l, &x) in tail.iter().enumerate() {
+        lanes[l] = value(chunks.len() * LANES + l).mul_add(x, lanes[l]);
+    }
+    sum(lanes)
+}
+
+/// See [`super::Kernels::attention_scores_f16`].
+#[inline(always)]
+pub(super) fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]) {
+    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
+    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
+        *score = scale * dot_with(q, |i| widen(key[i]));
+    }
+}
+
+/// See [`super::Kernels::attention_values_f16`].
+#[inline(always)]
+pub(super) fn attention_values_f16(p: &[f32], values: &[u16], out: &mut [f32]) {
+    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
+    for (&p, values) in p.iter().zip(values.chunks_exact(out.len())) {
+        for (out, &v) in out.iter_mut().zip(values) {
+            *out = p.mul_add(widen(v), *out);
+        }
+    }
+}
+
+/// See [`super::Kernels::attention_scores_q8_0`].
+#[inline(always)]
+pub(super) fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scale: f32, scores: &mut [f32]) {
+    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
+    assert_eq!(keys.len(), scales.len() * BLOCK, "a scale for each block");
+    let blocks = q.len() / BLOCK;
+    for (i, score) in scores.iter_mut().enumerate() {
+        let (keys, scales) = (&keys[i * q.len()..][..q.len()], &scales[i * blocks..][..blocks]);
+        let mut total = 0.0;
+        for ((q, keys), scale) in q.chunks_exact(BLOCK).zip(keys.chunks_exact(BLOCK)).zip(scales) {
+            total = scale.mul_add(dot_with(q, |i| f32::from(keys[i])), total);
+        }
+        *score = scale * total;
+    }
+}
+
+/// See [`super::Kernels::attention_values_q8_0`].
+#[inline(always)]
+pub(super) fn attention_values_q8_0(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]) {
+    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
+    assert_eq!(values.len(), scales.len() * BLOCK, "a scale for each block");
+    let blocks = out.len() / BLOCK;
+    for (i, &p) in p.iter().enumerate() {
+        let (values, scales) = (&values[i * out.len()..][..out.len()], &scales[i * blocks..][..blocks]);
+        for ((out, values), scale) in out.chunks_exact_mut(BLOCK).zip(values.chunks_exact(BLOCK)).zip(scales) {
+            let factor = p * scale;
+            for (out, &v) in out.iter_mut().zip(values) {
+                *out = factor.mul_add(f32::from(v), *out);
+            }
+        }
+    }
+}
+
+/// See [`super::Kernels::rotate_halves`].
+#[inline(always)]
+pub(super) fn rotate_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = x.split_at_mut(cos.len());
+    assert!(high.len() == cos.len() && sin.len() == cos.len(), "an angle for each pair");
+    for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+/// See [`super::Kernels::rotate_pairs`].
+#[inline(always)]
+pub(super) fn rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let pairs = x.as_chunks_mut::<2>().0;
+    assert!(pairs.len() == cos.len() && sin.len() == cos.len(), "an angle for each pair");
+    for (([a, b], &cos), &sin) in pairs.iter_mut().zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+/// See [`super::Kernels::softcap`].
+#[inline(always)]
+pub(super) fn softcap(cap: f32, x: &mut [f32]) {
+    for v in x {
+        // tanh(z) = 1 - 2 / (1 + e^2z)
+        *v = cap * (1.0 - 2.0 / (1.0 + exp(2.0 * *v / cap)));
+    }
+}
+
+/// See [`super::Kernels::multiply`].
+#[inline(always)]
+pub(super) fn multiply(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "product of rows of different lengths");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y *= x;
+    }
+}
+
+/// See [`super::Kernels::gated`].
+#[inline(always)]
+pub(super) fn gated(activation: Activation, x: &[f32], y: &mut [f32]) {
+    #[inline(always)]
+    fn with(f: impl Fn(f32) -> f32, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len(), "a gate for each value");
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y *= f(x);
+        }
+    }
+    match activation {
+        Activation::Relu => with(relu, x, y),
+        Activation::Silu => with(silu, x, y),
+        Activation::ReluSquared => with(relu_squared, x, y),
+        Activation::Gelu => with(gelu, x, y),
+        Activation::GeluTanh => with(gelu_tanh, x, y),
+    }
+}
+
+/// See [`super::Kernels::multiply_add`].
+#[inline(always)]
+pub(super) fn multiply_add(x: &[f32], y: &[f32], z: &mut [f32]) {
+    assert!(x.len() == z.len() && y.len() == z.len(), "product of rows of different lengths");
+    for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
+        *z = x.mul_add(*y, *z);
+    }
+}
+
+/// See [`super::Kernels::scale`].
+#[inline(always)]
+pub(super) fn scale(factor: f32, x: &mut [f32]) {
+    x.iter_mut().for_each(|v| *v *= factor);
 }
 
 /// The reference tile: one group of 16 rows times one token, in plain Rust.

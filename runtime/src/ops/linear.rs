@@ -119,11 +119,15 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// `prefix.weight` `[rows, cols]` and `prefix.bias` `[rows]`.
-    pub(crate) fn load(weights: &Weights, prefix: &str, rows: usize, cols: usize) -> Result<Self> {
+    pub(crate) fn new(weight: Arc<Matrix>, bias: Option<Vec<f32>>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// `prefix.weight` `[rows, cols]`, and `prefix.bias` `[rows]` where there should be one.
+    pub(crate) fn load(weights: &Weights, prefix: &str, rows: usize, cols: usize, bias: bool) -> Result<Self> {
         let weight = Matrix::load(weights, &format!("{prefix}.weight"), rows, cols)?;
-        let bias = weights.expect(&format!("{prefix}.bias"), &[rows])?.to_f32();
-        Ok(Self { weight: Arc::new(weight), bias: Some(bias) })
+        let load = || Ok(weights.expect(&format!("{prefix}.bias"), &[rows])?.to_f32());
+        Ok(Self::new(Arc::new(weight), bias.then(load).transpose()?))
     }
 
     /// Writes the map of `input` (`[m, cols]`) to `out` (`[m, rows]`).

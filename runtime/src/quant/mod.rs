@@ -17,6 +17,7 @@
 
 pub mod q4_0;
 pub mod q8_0;
+pub mod quantize;
 
 use half::f16;
 

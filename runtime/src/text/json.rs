@@ -57,15 +57,26 @@ impl Vocabulary for JsonTokenizer {
     }
 }
 
+/// So many ids are decoded again for each new one at most: nothing that may still change is longer.
+const WINDOW: usize = 64;
+
 impl Detokenize for JsonTokenizer {
     fn push(&self, state: &mut DecodeState, id: Token, out: &mut String) {
         state.ids.push(id);
         let text = self.text(&state.ids);
         // An unfinished character may still change, and so may white space at the end.
-        let certain = text.trim_end_matches('\u{FFFD}').trim_end();
-        if let Some(more) = certain.get(state.decoded..) {
-            out.push_str(more);
-            state.decoded = certain.len();
+        let mut certain = text.trim_end_matches('\u{FFFD}').trim_end();
+        if state.ids.len() >= WINDOW {
+            certain = &text;
+        }
+        let Some(more) = certain.get(state.decoded..) else { return };
+        out.push_str(more);
+        state.decoded = certain.len();
+        if !more.is_empty() && certain.len() == text.len() {
+            // The ids of this piece of text stay as the context of the next one.
+            state.ids.drain(..state.context);
+            state.context = state.ids.len();
+            state.decoded = self.text(&state.ids).len();
         }
     }
 

@@ -5,14 +5,28 @@
 //! numbering on top of them, [`JsonTokenizer`] runs `tokenizer.json`, and [`DecodeStream`] turns ids into text one at a time for all of them.
 //! [`Vocabulary`] is what a task needs of a tokenizer.
 
+mod gguf;
 pub mod json;
 pub mod mapped;
+mod marks;
+mod merge;
 pub mod sentencepiece;
+pub mod special;
+mod split;
 pub mod stream;
+pub mod tokenizer;
+mod tokens;
+mod trie;
+pub mod template;
+pub mod thinking;
 pub mod vocabulary;
 
 pub use json::JsonTokenizer;
 pub use mapped::{PieceMap, PieceVocabulary};
 pub use sentencepiece::{PieceKind, SentencePiece};
+pub use special::SpecialTokens;
 pub use stream::{DecodeState, DecodeStream, Detokenize};
+pub use tokenizer::{Marks, Tokenizer};
+pub use template::{ChatTemplate, Content, Message, RenderOptions};
+pub use thinking::{Part, ThinkingSplitter, ThinkingSwitch, ThinkingTags};
 pub use vocabulary::Vocabulary;
