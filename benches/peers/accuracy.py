@@ -61,7 +61,7 @@ def main():
         if kind in ("F16", "BF16"):
             run(quantize, base, quantised, kind)
         else:
-            run(quantize, "--pure", "--token-embedding-type", kind.lower(), base, quantised, kind)
+            run(quantize, "--pure", base, quantised, kind)
         run(quantize, "--allow-requantize", quantised, floats, "F32")
         environment = dict(os.environ, BABIL_CACHE=str(a.work / "cache"))
         for model, name in ((floats, "reference"), (quantised, "ours")):
