@@ -65,7 +65,7 @@ bleu *ARGS: _venv
 # The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
 fixtures: _venv
     .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
-    cd models/parity && ../../.venv/bin/python make_fixtures.py
+    cd models/parity && ../../.venv/bin/python make_fixtures.py && ../../.venv/bin/python make_lm_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
