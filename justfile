@@ -75,7 +75,7 @@ bleu *ARGS: _venv
 # The fixtures of models/parity and of runtime/tests, from transformers, tokenizers, SentencePiece and gguf-py themselves.
 fixtures: _venv
     .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 jinja2==3.1.6
-    cd models/parity && ../../.venv/bin/python make_fixtures.py
+    cd models/parity && ../../.venv/bin/python make_fixtures.py && ../../.venv/bin/python make_lm_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
     cd runtime/tests/tokenizer && ../../../.venv/bin/python make_fixtures.py
     cd runtime/tests/gguf && ../../../.venv/bin/python make_fixture.py
