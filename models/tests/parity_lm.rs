@@ -448,9 +448,14 @@ fn mutate_attention(attention: &mut AttentionSpec, before: &DecoderSpec, key: &s
                 (_, RopeScaling::None) => {}
                 (
                     "rope.scaling.factor",
-                    RopeScaling::Linear { factor } | RopeScaling::Llama3 { factor, .. } | RopeScaling::Yarn { factor, .. },
+                    RopeScaling::Linear { factor }
+                    | RopeScaling::Llama3 { factor, .. }
+                    | RopeScaling::Yarn { factor, .. },
                 ) => *factor *= number("times"),
-                ("rope.scaling.original", RopeScaling::Llama3 { original, .. } | RopeScaling::Yarn { original, .. }) => {
+                (
+                    "rope.scaling.original",
+                    RopeScaling::Llama3 { original, .. } | RopeScaling::Yarn { original, .. },
+                ) => {
                     *original *= number("times");
                 }
                 ("rope.scaling.low", RopeScaling::Llama3 { low, .. }) => *low *= number("times"),
