@@ -203,7 +203,9 @@ impl Layers {
             Self::All => true,
             Self::First(count) => layer < count,
             Self::FirstOf(parts) => layer < layers / parts,
-            Self::MoreBits => layer < layers / 8 || layer >= layers.saturating_mul(7) / 8 || (layer - layers / 8) % 3 == 2,
+            Self::MoreBits => {
+                layer < layers / 8 || layer >= layers.saturating_mul(7) / 8 || (layer - layers / 8) % 3 == 2
+            }
             Self::Grouped => group >= 4,
         }
     }
