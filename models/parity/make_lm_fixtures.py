@@ -16,6 +16,7 @@ same file (SOURCES is its repository).
 """
 
 import argparse
+import copy
 import json
 import logging
 import math
@@ -191,7 +192,7 @@ def load(folder):
 
 def peaked(config, seed):
     """A model of transformers with weights whose attention is peaked, those weights, and the peak."""
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**copy.deepcopy(config)), attn_implementation="eager").eval()
     gain = 1.0
     while True:
         weights = random_weights(model, seed, gain, config["model_type"] == "gemma3_text")

@@ -5,7 +5,10 @@ use std::mem::swap;
 use crate::Result;
 use crate::ops::{Activations, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv};
 use crate::plan::Loader;
-use crate::spec::{Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement, Part, Projection, QueryGrowth, Role, Span, Stack};
+use crate::spec::{
+    Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement,
+    Part, Projection, QueryGrowth, Role, Span, Stack,
+};
 
 /// An attention block's parameters.
 #[derive(Debug)]

@@ -138,6 +138,8 @@ impl<'a> Config<'a> {
         let own = self.get(key).cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let full = own.get("full_attention").unwrap_or(&own);
         let scaling = Config::new(self.file, full, self.context)?;
+        // What stands inside wins.
+        self.ignore(&["rope_theta", "partial_rotary_factor"]);
         let theta = match scaling.find("rope_theta")? {
             Some(theta) => theta,
             None => self.or("rope_theta", theta)?,

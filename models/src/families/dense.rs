@@ -1,10 +1,10 @@
 //! What the usual keys of a language model say, and the spec that follows: Llama's. Families change what they do otherwise.
 
+use babil_runtime::Result;
 use babil_runtime::spec::{
     Activation, AttentionBias, AttentionSpec, DecoderSpec, FfnKind, FfnSpec, LayerSpec, Mixer, Norm, NormPlacement,
     OutputMatrix, Pairing, Position, Rope, Span, StackSpec,
 };
-use babil_runtime::Result;
 
 use super::config::Config;
 use super::keys::Keys;

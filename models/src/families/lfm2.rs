@@ -8,8 +8,7 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, attentions};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["lfm2"], architectures: &["lfm2"], from_config, from_gguf };
+pub(super) const FAMILY: Family = Family { model_types: &["lfm2"], architectures: &["lfm2"], from_config, from_gguf };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     // Names of values that other keys have too, and of how training started.
