@@ -357,28 +357,10 @@ pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &m
     }
 }
 
-/// A finite float16 as float32, without a branch: exponent and mantissa shifted into place, times 2^112.
+/// [`widen_f16`] of a number.
 #[inline(always)]
 fn widen(half: u16) -> f32 {
-    const POWER: f32 = f32::from_bits((127 + 112) << 23);
-    let magnitude = f32::from_bits(u32::from(half & 0x7FFF) << 13) * POWER;
-    f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
-}
-
-/// The dot product of `x` and what `value` makes of its indices, summed as [`dots`] does.
-#[inline(always)]
-fn dot_with(x: &[f32], value: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    for (i, x) in chunks.iter().enumerate() {
-        for l in 0..LANES {
-            lanes[l] = value(i * LANES + l).mul_add(x[l], lanes[l]);
-        }
-    }
-    for (l, &x) in tail.iter().enumerate() {
-        lanes[l] = value(chunks.len() * LANES + l).mul_add(x, lanes[l]);
-    }
-    sum(lanes)
+    widen_f16(half.to_le_bytes())
 }
 
 /// See [`super::Kernels::attention_scores_f16`].
@@ -386,7 +368,7 @@ fn dot_with(x: &[f32], value: impl Fn(usize) -> f32) -> f32 {
 pub(super) fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]) {
     assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
     for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
-        *score = scale * dot_with(q, |i| widen(key[i]));
+        *score = scale * dots([key], q, widen)[0];
     }
 }
 
@@ -411,7 +393,7 @@ pub(super) fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scal
         let (keys, scales) = (&keys[i * q.len()..][..q.len()], &scales[i * blocks..][..blocks]);
         let mut total = 0.0;
         for ((q, keys), scale) in q.chunks_exact(BLOCK).zip(keys.chunks_exact(BLOCK)).zip(scales) {
-            total = scale.mul_add(dot_with(q, |i| f32::from(keys[i])), total);
+            total = scale.mul_add(dots([keys], q, f32::from)[0], total);
         }
         *score = scale * total;
     }

@@ -9,6 +9,8 @@ use crate::threads::{ColumnsMut, ThreadPool};
 use half::{bf16, f16};
 use proptest::prelude::*;
 
+mod rows;
+
 /// Lengths of rows around the numbers of lanes.
 const LENGTHS: [usize; 12] = [1, 3, 7, 8, 15, 16, 17, 31, 33, 64, 100, 257];
 
