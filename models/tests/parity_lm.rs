@@ -17,6 +17,7 @@ use babil_runtime::spec::{
     RopeScaling, TensorNames,
 };
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::gguf::Kind;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
@@ -254,6 +255,7 @@ fn keys_that_nobody_handles_are_errors() {
         ("llama", "quantization_config", serde_json::json!({"quant_method": "awq"})),
         ("llama", "hidden_act", "gelu_fast".into()),
         ("llama", "rope_scaling", serde_json::json!({"rope_type": "dynamic", "factor": 2.0})),
+        ("llama", "llama_4_scaling_beta", serde_json::json!(0.1)),
         ("llama", "num_local_experts", 8.into()),
         ("llama", "sliding_window", 16.into()),
         ("gemma3", "attn_logit_softcapping", 50.0.into()),
@@ -334,6 +336,44 @@ fn metadata_that_nobody_handles_are_errors() {
     assert!(error.contains("granite.residual_other") && error.contains("0.22"), "{error}");
     let error = with("granite.block_count", "granite.block_other").unwrap_err().to_string();
     assert!(error.contains("granite.block_count"), "{error}");
+}
+
+/// Whatever numbers a file has: a description or an error, and nothing allocated by them.
+#[test]
+fn absurd_numbers_are_no_reason_to_panic() {
+    for name in MODELS {
+        let config: Value = serde_json::from_slice(&std::fs::read(folder(name).join("config.json")).unwrap()).unwrap();
+        for (key, value) in config.as_object().unwrap() {
+            let numbers = [0u64, 1, 3, u64::from(u32::MAX), u64::MAX].map(Value::from);
+            for absurd in numbers.into_iter().chain([(-1.0).into(), 1e300.into()]) {
+                let mut config = config.clone();
+                config[key] = match value {
+                    Value::Array(values) => vec![absurd; values.len().min(3)].into(),
+                    Value::Number(_) => absurd,
+                    _ => continue,
+                };
+                let _ = families::decoder_from_config("config.json", &config, 96);
+            }
+        }
+        let bytes = std::fs::read(folder(name).join("model.gguf")).unwrap();
+        let weights = Weights::from_vec(bytes.clone(), "model.gguf").unwrap();
+        for (key, value) in weights.gguf_metadata().unwrap().iter() {
+            let size = match value.kind() {
+                Kind::U32 | Kind::F32 => 4,
+                _ => continue,
+            };
+            let at = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap() + key.len() + 4;
+            for absurd in [0u32, 1, 3, 1 << 20, u32::MAX] {
+                let mut bytes = bytes.clone();
+                bytes[at..at + size].copy_from_slice(&absurd.to_le_bytes());
+                if let Ok(mut weights) = Weights::from_vec(bytes, "model.gguf") {
+                    if let Ok(spec) = families::decoder_from_gguf(&weights, 96) {
+                        let _ = families::split_joined(&mut weights, &spec);
+                    }
+                }
+            }
+        }
+    }
 }
 
 // --- mistakes on purpose ---------------------------------------------------------------------------------------------

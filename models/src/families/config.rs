@@ -131,10 +131,16 @@ impl<'a> Config<'a> {
         Ok(slides.into_iter().map(|slides| slides.then_some(window)).collect())
     }
 
+    /// The key under which rotary positions are described.
+    pub(super) fn rope_key(&self) -> &'static str {
+        if self.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" }
+    }
+
     /// Rotary positions of heads of `head_dim` features: `rope_parameters`, or `rope_scaling` beside `rope_theta`.
-    /// Models of transformers turn halves. `alpha`: the family has `dynamic` scaling that is none: a stretched base.
-    pub(super) fn rope(&self, head_dim: usize, theta: f32, alpha: bool) -> Result<Rope> {
-        let key = if self.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+    /// Models of transformers turn halves. `own_keys` are those that this family alone has there; with `alpha` it has
+    /// `dynamic` scaling that is none, but a stretched base.
+    pub(super) fn rope(&self, head_dim: usize, theta: f32, own_keys: &[&str]) -> Result<Rope> {
+        let key = self.rope_key();
         let own = self.get(key).cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let full = own.get("full_attention").unwrap_or(&own);
         let scaling = Config::new(self.file, full, self.context)?;
@@ -189,7 +195,7 @@ impl<'a> Config<'a> {
                     magnitude: magnitude.unwrap_or_else(|| RopeScaling::long_magnitude(longest, original)),
                 }
             }
-            "dynamic" if alpha && scaling.get("alpha").is_some() => {
+            "dynamic" if own_keys.contains(&"alpha") && scaling.get("alpha").is_some() => {
                 scaling.ignore(&["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"]);
                 let stretch = scaling.expect::<f64>("alpha")?.powf(dims as f64 / (dims as f64 - 2.0));
                 let theta = (f64::from(theta) * stretch) as f32;
@@ -197,7 +203,7 @@ impl<'a> Config<'a> {
             }
             _ => return Err(self.unsupported(key)),
         };
-        scaling.ignore(&["llama_4_scaling_beta"]);
+        scaling.ignore(own_keys);
         scaling.finish()?;
         Ok(Rope { dims, theta, pairing: Pairing::Halves, scaling: divided })
     }

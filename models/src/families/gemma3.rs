@@ -40,7 +40,7 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
     let window = keys.find::<usize>("attention.sliding_window")?.filter(|&window| window > 0);
     let windows: Vec<_> = (0..dense.layers).map(|layer| window.filter(|_| (layer + 1) % PATTERN != 0)).collect();
     // The file does not say it: the model of 27 billion parameters has another scale.
-    let scaled = if dense.layers == 62 { dense.dim / dense.heads } else { dense.head_dim };
+    let scaled = if dense.layers == 62 { dense.dim.checked_div(dense.heads).unwrap_or(0) } else { dense.head_dim };
     let theta = keys.or("rope.freq_base_swa", 10_000.0)?;
     let mut spec = with_differences(dense, &windows, theta, (scaled as f32).sqrt().recip());
     spec.logit_softcap = keys.find("final_logit_softcapping")?;
