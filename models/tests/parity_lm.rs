@@ -1,5 +1,5 @@
-//! Decoder-only models against transformers, on the tiny random models of `parity/lm` (see the README of `parity`), from
-//! safetensors and from GGUF: logits within 1e-4 of the row's largest value and greedy tokens identical, on every
+//! Decoder-only models against transformers, on the tiny random models of `parity/lm` (see the README of `parity`),
+//! from safetensors and from GGUF: logits within 1e-4 of the row's largest value and greedy tokens identical, on every
 //! instruction set this machine has. And the other way round: every mistake of `lm/MUTATIONS.json` must be noticed.
 
 use std::collections::BTreeMap;
@@ -366,17 +366,17 @@ fn absurd_numbers_are_no_reason_to_panic() {
             for absurd in [0u32, 1, 3, 1 << 20, u32::MAX] {
                 let mut bytes = bytes.clone();
                 bytes[at..at + size].copy_from_slice(&absurd.to_le_bytes());
-                if let Ok(mut weights) = Weights::from_vec(bytes, "model.gguf") {
-                    if let Ok(spec) = families::decoder_from_gguf(&weights, 96) {
-                        let _ = families::split_joined(&mut weights, &spec);
-                    }
+                let Ok(mut weights) = Weights::from_vec(bytes, "model.gguf") else { continue };
+                if let Ok(spec) = families::decoder_from_gguf(&weights, 96) {
+                    let _ = families::split_joined(&mut weights, &spec);
                 }
             }
         }
     }
 }
 
-// --- mistakes on purpose ---------------------------------------------------------------------------------------------
+// --- mistakes on purpose
+// ---------------------------------------------------------------------------------------------
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 

@@ -1,7 +1,7 @@
 //! config.json of a language model: typed access to its keys, and what several of them say together.
 //!
-//! Keys are remembered when they are asked for. One that nobody asked for and that is not known to be harmless may change
-//! what the model computes: it is an error, unless it says null, false or nothing.
+//! Keys are remembered when they are asked for. One that nobody asked for and that is not known to be harmless may
+//! change what the model computes: it is an error, unless it says null, false or nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,10 +17,10 @@ const HARMLESS: &[&str] = &[
     "_name_or_path", "_sliding_window_pattern", "architectures", "attention_dropout", "auto_map", "boi_token_index",
     "bos_token_id", "cache_implementation", "dtype", "embd_pdrop", "eoi_token_index", "eos_token_id", "image_token_id",
     "image_token_index", "initializer_range", "is_llama_config", "mm_tokens_per_image", "model_type",
-    "multimodal_projector_bias", "pad_token_id", "pretraining_tp", "projector_hidden_act", "resid_pdrop", "sep_token_id",
-    "spatial_merge_size", "text_config", "torch_dtype", "transformers_version", "unsloth_fixed", "use_cache",
-    "vision_config", "vision_feature_layer",
-]; // rustfmt: a list
+    "multimodal_projector_bias", "pad_token_id", "pretraining_tp", "projector_hidden_act", "resid_pdrop",
+    "sep_token_id", "spatial_merge_size", "text_config", "torch_dtype", "transformers_version", "unsloth_fixed",
+    "use_cache", "vision_config", "vision_feature_layer",
+];
 
 /// The keys of a language model's config.json: those of `text_config`, where there is one, before those around it.
 pub(super) struct Config<'a> {
@@ -111,7 +111,8 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// The window of each layer, if it has one. `pattern`: every how many layers one has none, where the file is silent.
+    /// The window of each layer, if it has one. `pattern`: every how many layers one has none, where the file is
+    /// silent.
     pub(super) fn windows(&self, layers: usize, pattern: Option<usize>) -> Result<Vec<Option<usize>>> {
         let window = self.find::<usize>("sliding_window")?;
         let used = self.find::<bool>("use_sliding_window")?;

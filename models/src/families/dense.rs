@@ -1,4 +1,5 @@
-//! What the usual keys of a language model say, and the spec that follows: Llama's. Families change what they do otherwise.
+//! What the usual keys of a language model say, and the spec that follows: Llama's. Families change what they do
+//! otherwise.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{

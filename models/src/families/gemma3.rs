@@ -1,5 +1,6 @@
-//! Gemma 3, text: layers with a window and a base of their own for rotary positions, norms before and after every sublayer
-//! and of every head, scaled embeddings, GELU. Norms multiply by 1 + weight; GGUF files have the 1 in the weight.
+//! Gemma 3, text: layers with a window and a base of their own for rotary positions, norms before and after every
+//! sublayer and of every head, scaled embeddings, GELU. Norms multiply by 1 + weight; GGUF files have the 1 in the
+//! weight.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Norm, NormPlacement, Pairing, RopeScaling};

@@ -1,5 +1,5 @@
-//! Metadata of a language model's GGUF file: typed access to the keys of its architecture. As with config.json, keys of
-//! the architecture that nobody asked for are errors, because they may change what the model computes.
+//! Metadata of a language model's GGUF file: typed access to the keys of its architecture. As with config.json, keys
+//! of the architecture that nobody asked for are errors, because they may change what the model computes.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! Ministral 3: YaRN, and queries that grow with the logarithm of their position, from the length of the first training on.
+//! Ministral 3: YaRN, and queries that grow with the logarithm of their position, from the length of the first
+//! training on.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{DecoderSpec, Pairing, QueryGrowth};
