@@ -121,7 +121,7 @@ impl<'a> Config<'a> {
         let slides: Vec<bool> = if let Some(kinds) = self.find::<Vec<String>>("layer_types")? {
             kinds.iter().map(|kind| kind == "sliding_attention").collect()
         } else if let Some(pattern) = self.find("sliding_window_pattern")?.or(pattern) {
-            (0..layers).map(|layer| pattern == 0 || (layer + 1) % pattern != 0).collect()
+            (1..=layers).map(|layer| !layer.is_multiple_of(pattern)).collect()
         } else {
             let first = if used == Some(true) { self.or("max_window_layers", 0)? } else { 0 };
             (0..layers).map(|layer| layer >= first).collect()

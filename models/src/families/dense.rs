@@ -88,6 +88,9 @@ impl Dense {
         if keys.or("attention.value_length", head_dim)? != head_dim {
             return Err(keys.unsupported("attention.value_length"));
         }
+        if !keys.or("attention.causal", true)? {
+            return Err(keys.unsupported("attention.causal"));
+        }
         let has = |name: &str| keys.weights.get(name).is_some();
         let bias_of = |part: &str| (0..layers).any(|layer| has(&format!("blk.{layer}.{part}.bias")));
         let kv_heads = keys.per_layer("attention.head_count_kv", layers)?;
