@@ -1,7 +1,7 @@
 """Generates the tiny decoder-only language models in `lm/` and what transformers computes from them.
 
     pip install -r requirements.txt
-    python make_lm_fixtures.py                    # writes every model, lm/MUTATIONS.json and prints the table of mutations
+    python make_lm_fixtures.py                    # writes every model and lm/MUTATIONS.json
     python make_lm_fixtures.py llama              # one model only
     python make_lm_fixtures.py --check-llama-cpp LIB [--check-converter SOURCES]
 
@@ -16,6 +16,7 @@ same file (SOURCES is its repository).
 """
 
 import argparse
+import copy
 import json
 import logging
 import math
@@ -161,7 +162,8 @@ def random_weights(model, seed, gain, gemma):
         elif "norm" in part:
             value = sizes * signs
         elif part == "embed_tokens":
-            value = matrix * math.sqrt(shape[-1]) * STREAM / EMBED_SCALES.get(model.config.model_type, lambda c: 1.0)(model.config)
+            scale = EMBED_SCALES.get(model.config.model_type, lambda c: 1.0)(model.config)
+            value = matrix * math.sqrt(shape[-1]) * STREAM / scale
         elif part in ("q_proj", "k_proj"):
             value = matrix * gain
         elif part == "qkv_proj":
@@ -191,7 +193,8 @@ def load(folder):
 
 def peaked(config, seed):
     """A model of transformers with weights whose attention is peaked, those weights, and the peak."""
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="eager").eval()
+    configuration = AutoConfig.for_model(**copy.deepcopy(config))  # which changes what it is given
+    model = AutoModelForCausalLM.from_config(configuration, attn_implementation="eager").eval()
     gain = 1.0
     while True:
         weights = random_weights(model, seed, gain, config["model_type"] == "gemma3_text")
@@ -312,7 +315,7 @@ def check_llama_cpp(library):
             expected = tensors[f"logits.{i}"]
             found = llama.logits(path, case["tokens"], CONTEXT)
             # It leaves out the windows of Phi 3.
-            rows = config["sliding_window"] if config["model_type"] == "phi3" and config["sliding_window"] else len(expected)
+            rows = (config["model_type"] == "phi3" and config["sliding_window"]) or len(expected)
             worst = max(worst, relative(expected[:rows], found[:rows]).max().item())
         # It takes GELU from a table of float16.
         limit = 5e-3 if config["model_type"] == "gemma3_text" else 1e-4

@@ -1,5 +1,5 @@
-//! Decoder-only models against transformers, on the tiny random models of `parity/lm` (see the README of `parity`), from
-//! safetensors and from GGUF: logits within 1e-4 of the row's largest value and greedy tokens identical, on every
+//! Decoder-only models against transformers, on the tiny random models of `parity/lm` (see the README of `parity`),
+//! from safetensors and from GGUF: logits within 1e-4 of the row's largest value and greedy tokens identical, on every
 //! instruction set this machine has. And the other way round: every mistake of `lm/MUTATIONS.json` must be noticed.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use babil_runtime::spec::{
     RopeScaling, TensorNames,
 };
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::gguf::Kind;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
@@ -217,23 +218,26 @@ fn both_forms_describe_the_same_model() {
                     *offset = 0.0;
                 }
             });
+            let mut turns = Vec::new();
             for attention in spec.stack.layers.iter_mut().filter_map(attention) {
                 if let Some(rope) = &mut attention.rope {
+                    // GGUF files may have divisors, or a stretched base, instead of what they follow from.
+                    turns.push(rope.frequencies());
                     rope.pairing = Pairing::Halves;
-                    // GGUF files may have the divisors instead of what they follow from.
-                    let (frequencies, magnitude) = rope.frequencies();
-                    let rounded = frequencies.iter().map(|f| format!("{f:.4e}")).collect::<Vec<_>>();
-                    attention.scale = (attention.scale * 1e5).round();
                     rope.theta = 1.0;
                     rope.scaling = RopeScaling::None;
-                    assert!(magnitude > 0.0 && rounded.len() * 2 == rope.dims);
                 }
             }
             // Hunyuan's configurations name a length that the converter knows to be wrong.
             spec.stack.max_positions = 1;
-            spec
+            (spec, turns)
         };
-        assert_eq!(plain(folder), plain(file), "{name}");
+        let ((folder, folder_turns), (file, file_turns)) = (plain(folder), plain(file));
+        assert_eq!(folder, file, "{name}");
+        for ((a, a_magnitude), (b, b_magnitude)) in folder_turns.iter().zip(&file_turns) {
+            assert!((a_magnitude - b_magnitude).abs() < 1e-6 && a.len() == b.len(), "{name}");
+            assert!(a.iter().zip(b).all(|(a, b)| (a / b - 1.0).abs() < 1e-6), "{name}: {a:?} {b:?}");
+        }
     }
 }
 
@@ -251,6 +255,7 @@ fn keys_that_nobody_handles_are_errors() {
         ("llama", "quantization_config", serde_json::json!({"quant_method": "awq"})),
         ("llama", "hidden_act", "gelu_fast".into()),
         ("llama", "rope_scaling", serde_json::json!({"rope_type": "dynamic", "factor": 2.0})),
+        ("llama", "llama_4_scaling_beta", serde_json::json!(0.1)),
         ("llama", "num_local_experts", 8.into()),
         ("llama", "sliding_window", 16.into()),
         ("gemma3", "attn_logit_softcapping", 50.0.into()),
@@ -267,7 +272,111 @@ fn keys_that_nobody_handles_are_errors() {
     with("llama", "some_future_switch", false.into()).unwrap();
 }
 
-// --- mistakes on purpose ---------------------------------------------------------------------------------------------
+/// The same configuration as newer and older files write it, and inside of a model that also sees.
+#[test]
+fn other_spellings_of_a_configuration_mean_the_same() {
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder(name).join("config.json")).unwrap()).unwrap()
+    };
+    let spec = |config: &Value| families::decoder_from_config("config.json", config, 96).unwrap();
+    let without = |config: &Value, keys: &[&str]| {
+        let mut config = config.clone();
+        keys.iter().for_each(|key| drop(config.as_object_mut().unwrap().remove(*key)));
+        config
+    };
+
+    let old = read("gemma3");
+    let mut new =
+        without(&old, &["rope_theta", "rope_scaling", "rope_local_base_freq", "sliding_window_pattern", "model_type"]);
+    new["rope_parameters"] = serde_json::json!({
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 20000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0},
+    });
+    let kinds = ["sliding_attention"; 5].into_iter().chain(["full_attention"]).collect::<Vec<_>>();
+    new["layer_types"] = kinds.into();
+    new["model_type"] = "gemma3_text".into();
+    assert_eq!(spec(&new), spec(&old));
+    let seeing = serde_json::json!({"model_type": "gemma3", "text_config": old, "vision_config": {"hidden_size": 7}});
+    assert_eq!(spec(&seeing), spec(&old));
+
+    // Mistral 7B is a Llama with windows.
+    let llama = read("llama");
+    let mut mistral = llama.clone();
+    mistral["model_type"] = "mistral".into();
+    mistral["sliding_window"] = 5.into();
+    let mut expected = spec(&llama);
+    let attentions = expected.stack.layers.iter_mut().filter_map(attention);
+    attentions.for_each(|attention| attention.span = babil_runtime::spec::Span::window(5));
+    assert_eq!(spec(&mistral), expected);
+
+    // Defaults of the families, where the file is silent.
+    for (name, keys) in [
+        ("smollm3", &["no_rope_layers", "layer_types", "tie_word_embeddings"][..]),
+        ("gemma3", &["tie_word_embeddings", "hidden_activation", "sliding_window_pattern"]),
+        ("lfm2", &["tie_word_embeddings", "conv_bias", "conv_L_cache", "block_ffn_dim_multiplier"]),
+        ("bitnet", &["hidden_act"]),
+        ("qwen2", &["use_cache"]),
+    ] {
+        let config = read(name);
+        assert_eq!(spec(&without(&config, keys)), spec(&config), "{name}");
+    }
+}
+
+/// A key of the architecture by another name is one that nobody handles.
+#[test]
+fn metadata_that_nobody_handles_are_errors() {
+    let bytes = std::fs::read(folder("granite").join("model.gguf")).unwrap();
+    let with = |from: &str, to: &str| {
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        families::decoder_from_gguf(&Weights::from_vec(bytes, "model.gguf").unwrap(), 96)
+    };
+    let error = with("granite.residual_scale", "granite.residual_other").unwrap_err().to_string();
+    assert!(error.contains("granite.residual_other") && error.contains("0.22"), "{error}");
+    let error = with("granite.block_count", "granite.block_other").unwrap_err().to_string();
+    assert!(error.contains("granite.block_count"), "{error}");
+}
+
+/// Whatever numbers a file has: a description or an error, and nothing allocated by them.
+#[test]
+fn absurd_numbers_are_no_reason_to_panic() {
+    for name in MODELS {
+        let config: Value = serde_json::from_slice(&std::fs::read(folder(name).join("config.json")).unwrap()).unwrap();
+        for (key, value) in config.as_object().unwrap() {
+            let numbers = [0u64, 1, 3, u64::from(u32::MAX), u64::MAX].map(Value::from);
+            for absurd in numbers.into_iter().chain([(-1.0).into(), 1e300.into()]) {
+                let mut config = config.clone();
+                config[key] = match value {
+                    Value::Array(values) => vec![absurd; values.len().min(3)].into(),
+                    Value::Number(_) => absurd,
+                    _ => continue,
+                };
+                let _ = families::decoder_from_config("config.json", &config, 96);
+            }
+        }
+        let bytes = std::fs::read(folder(name).join("model.gguf")).unwrap();
+        let weights = Weights::from_vec(bytes.clone(), "model.gguf").unwrap();
+        for (key, value) in weights.gguf_metadata().unwrap().iter() {
+            let size = match value.kind() {
+                Kind::U32 | Kind::F32 => 4,
+                _ => continue,
+            };
+            let at = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap() + key.len() + 4;
+            for absurd in [0u32, 1, 3, 1 << 20, u32::MAX] {
+                let mut bytes = bytes.clone();
+                bytes[at..at + size].copy_from_slice(&absurd.to_le_bytes());
+                let Ok(mut weights) = Weights::from_vec(bytes, "model.gguf") else { continue };
+                if let Ok(spec) = families::decoder_from_gguf(&weights, 96) {
+                    let _ = families::split_joined(&mut weights, &spec);
+                }
+            }
+        }
+    }
+}
+
+// --- mistakes on purpose
+// ---------------------------------------------------------------------------------------------
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -441,8 +550,8 @@ fn mutate_attention(attention: &mut AttentionSpec, before: &DecoderSpec, key: &s
                 ("rope.pairing", _) => rope.pairing = Pairing::Interleaved,
                 ("rope.theta", _) => rope.theta *= number("times"),
                 ("rope.scaling", scaling) if spread => {
-                    let stretched = others().filter_map(|other| other.rope.as_ref()).map(|rope| &rope.scaling);
-                    *scaling = stretched.filter(|scaling| **scaling != RopeScaling::None).next().unwrap().clone();
+                    let mut all = others().filter_map(|other| other.rope.as_ref()).map(|rope| &rope.scaling);
+                    *scaling = all.find(|scaling| **scaling != RopeScaling::None).unwrap().clone();
                 }
                 ("rope.scaling", scaling) => *scaling = RopeScaling::None,
                 (_, RopeScaling::None) => {}

@@ -1,5 +1,5 @@
-//! BitNet b1.58: norms before the last projection of every sublayer, squared ReLU. `bitnet` is llama.cpp's name of earlier
-//! models, with SiLU; `bitnet-b1.58` is that of the official file.
+//! BitNet b1.58: norms before the last projection of every sublayer, squared ReLU. `bitnet` is llama.cpp's name of
+//! earlier models, with SiLU; `bitnet-b1.58` is that of the official file.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{Activation, DecoderSpec, OutputMatrix, Pairing};

@@ -1,7 +1,7 @@
 //! config.json of a language model: typed access to its keys, and what several of them say together.
 //!
-//! Keys are remembered when they are asked for. One that nobody asked for and that is not known to be harmless may change
-//! what the model computes: it is an error, unless it says null, false or nothing.
+//! Keys are remembered when they are asked for. One that nobody asked for and that is not known to be harmless may
+//! change what the model computes: it is an error, unless it says null, false or nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,10 +17,10 @@ const HARMLESS: &[&str] = &[
     "_name_or_path", "_sliding_window_pattern", "architectures", "attention_dropout", "auto_map", "boi_token_index",
     "bos_token_id", "cache_implementation", "dtype", "embd_pdrop", "eoi_token_index", "eos_token_id", "image_token_id",
     "image_token_index", "initializer_range", "is_llama_config", "mm_tokens_per_image", "model_type",
-    "multimodal_projector_bias", "pad_token_id", "pretraining_tp", "projector_hidden_act", "resid_pdrop", "sep_token_id",
-    "spatial_merge_size", "text_config", "torch_dtype", "transformers_version", "unsloth_fixed", "use_cache",
-    "vision_config", "vision_feature_layer",
-]; // rustfmt: a list
+    "multimodal_projector_bias", "pad_token_id", "pretraining_tp", "projector_hidden_act", "resid_pdrop",
+    "sep_token_id", "spatial_merge_size", "text_config", "torch_dtype", "transformers_version", "unsloth_fixed",
+    "use_cache", "vision_config", "vision_feature_layer",
+];
 
 /// The keys of a language model's config.json: those of `text_config`, where there is one, before those around it.
 pub(super) struct Config<'a> {
@@ -111,7 +111,8 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// The window of each layer, if it has one. `pattern`: every how many layers one has none, where the file is silent.
+    /// The window of each layer, if it has one. `pattern`: every how many layers one has none, where the file is
+    /// silent.
     pub(super) fn windows(&self, layers: usize, pattern: Option<usize>) -> Result<Vec<Option<usize>>> {
         let window = self.find::<usize>("sliding_window")?;
         let used = self.find::<bool>("use_sliding_window")?;
@@ -120,7 +121,7 @@ impl<'a> Config<'a> {
         let slides: Vec<bool> = if let Some(kinds) = self.find::<Vec<String>>("layer_types")? {
             kinds.iter().map(|kind| kind == "sliding_attention").collect()
         } else if let Some(pattern) = self.find("sliding_window_pattern")?.or(pattern) {
-            (0..layers).map(|layer| pattern == 0 || (layer + 1) % pattern != 0).collect()
+            (1..=layers).map(|layer| !layer.is_multiple_of(pattern)).collect()
         } else {
             let first = if used == Some(true) { self.or("max_window_layers", 0)? } else { 0 };
             (0..layers).map(|layer| layer >= first).collect()
@@ -131,13 +132,21 @@ impl<'a> Config<'a> {
         Ok(slides.into_iter().map(|slides| slides.then_some(window)).collect())
     }
 
+    /// The key under which rotary positions are described.
+    pub(super) fn rope_key(&self) -> &'static str {
+        if self.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" }
+    }
+
     /// Rotary positions of heads of `head_dim` features: `rope_parameters`, or `rope_scaling` beside `rope_theta`.
-    /// Models of transformers turn halves. `alpha`: the family has `dynamic` scaling that is none: a stretched base.
-    pub(super) fn rope(&self, head_dim: usize, theta: f32, alpha: bool) -> Result<Rope> {
-        let key = if self.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+    /// Models of transformers turn halves. `own_keys` are those that this family alone has there; with `alpha` it has
+    /// `dynamic` scaling that is none, but a stretched base.
+    pub(super) fn rope(&self, head_dim: usize, theta: f32, own_keys: &[&str]) -> Result<Rope> {
+        let key = self.rope_key();
         let own = self.get(key).cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let full = own.get("full_attention").unwrap_or(&own);
         let scaling = Config::new(self.file, full, self.context)?;
+        // What stands inside wins.
+        self.ignore(&["rope_theta", "partial_rotary_factor"]);
         let theta = match scaling.find("rope_theta")? {
             Some(theta) => theta,
             None => self.or("rope_theta", theta)?,
@@ -187,7 +196,7 @@ impl<'a> Config<'a> {
                     magnitude: magnitude.unwrap_or_else(|| RopeScaling::long_magnitude(longest, original)),
                 }
             }
-            "dynamic" if alpha && scaling.get("alpha").is_some() => {
+            "dynamic" if own_keys.contains(&"alpha") && scaling.get("alpha").is_some() => {
                 scaling.ignore(&["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"]);
                 let stretch = scaling.expect::<f64>("alpha")?.powf(dims as f64 / (dims as f64 - 2.0));
                 let theta = (f64::from(theta) * stretch) as f32;
@@ -195,7 +204,7 @@ impl<'a> Config<'a> {
             }
             _ => return Err(self.unsupported(key)),
         };
-        scaling.ignore(&["llama_4_scaling_beta"]);
+        scaling.ignore(own_keys);
         scaling.finish()?;
         Ok(Rope { dims, theta, pairing: Pairing::Halves, scaling: divided })
     }

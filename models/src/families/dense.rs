@@ -1,4 +1,5 @@
-//! What the usual keys of a language model say, and the spec that follows: Llama's. Families change what they do otherwise.
+//! What the usual keys of a language model say, and the spec that follows: Llama's. Families change what they do
+//! otherwise.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{
@@ -8,6 +9,9 @@ use babil_runtime::spec::{
 
 use super::config::Config;
 use super::keys::Keys;
+
+/// More layers than this are a mistake, and would be allocated.
+const MOST_LAYERS: usize = 1 << 10;
 
 /// The numbers of a model whose layers are all alike.
 pub(super) struct Dense {
@@ -35,13 +39,13 @@ pub(super) struct Defaults {
     /// Features of a head; `None`: the width over the heads.
     pub(super) head_dim: Option<usize>,
     /// See [`Config::rope`].
-    pub(super) alpha: bool,
+    pub(super) rope_keys: &'static [&'static str],
 }
 
 impl Defaults {
     /// Those of Llama.
     pub(super) const LLAMA: Self =
-        Self { activation: Activation::Silu, theta: 10_000.0, tied: false, head_dim: None, alpha: false };
+        Self { activation: Activation::Silu, theta: 10_000.0, tied: false, head_dim: None, rope_keys: &[] };
 }
 
 impl Dense {
@@ -49,12 +53,16 @@ impl Dense {
     pub(super) fn from_config(config: &Config<'_>, defaults: &Defaults) -> Result<Self> {
         let (dim, heads) = (config.expect("hidden_size")?, config.expect("num_attention_heads")?);
         let head_dim = config.or("head_dim", defaults.head_dim.unwrap_or(head_dim(dim, heads)))?;
+        let layers = config.expect("num_hidden_layers")?;
+        if layers > MOST_LAYERS {
+            return Err(config.unsupported("num_hidden_layers"));
+        }
         let bias = config.or("attention_bias", false)?;
         let tied = config.or("tie_word_embeddings", defaults.tied)?;
         Ok(Self {
             vocab: config.expect("vocab_size")?,
             dim,
-            layers: config.expect("num_hidden_layers")?,
+            layers,
             heads,
             kv_heads: config.or("num_key_value_heads", heads)?,
             head_dim,
@@ -64,7 +72,7 @@ impl Dense {
             activation: config.activation("hidden_act", defaults.activation)?,
             bias: if bias { AttentionBias::All } else { AttentionBias::None },
             ffn_bias: config.or("mlp_bias", false)?,
-            rope: config.rope(head_dim, defaults.theta, defaults.alpha)?,
+            rope: config.rope(head_dim, defaults.theta, defaults.rope_keys)?,
             output: if tied { OutputMatrix::Tied } else { OutputMatrix::Own },
         })
     }
@@ -73,9 +81,15 @@ impl Dense {
     pub(super) fn from_gguf(keys: &Keys<'_>, pairing: Pairing) -> Result<Self> {
         let (dim, heads) = (keys.expect("embedding_length")?, keys.expect("attention.head_count")?);
         let layers = keys.expect("block_count")?;
+        if layers > MOST_LAYERS {
+            return Err(keys.unsupported("block_count"));
+        }
         let head_dim = keys.or("attention.key_length", head_dim(dim, heads))?;
         if keys.or("attention.value_length", head_dim)? != head_dim {
             return Err(keys.unsupported("attention.value_length"));
+        }
+        if !keys.or("attention.causal", true)? {
+            return Err(keys.unsupported("attention.causal"));
         }
         let has = |name: &str| keys.weights.get(name).is_some();
         let bias_of = |part: &str| (0..layers).any(|layer| has(&format!("blk.{layer}.{part}.bias")));
@@ -131,7 +145,7 @@ impl Dense {
                 embed_scale: 1.0,
                 position: Position::None,
                 max_positions: self.max_positions,
-                layers: vec![layer; self.layers.min(1 << 12)],
+                layers: vec![layer; self.layers],
                 final_norm: Some(self.norm),
             },
             output: self.output,

@@ -1,5 +1,6 @@
-//! Gemma 3, text: layers with a window and a base of their own for rotary positions, norms before and after every sublayer
-//! and of every head, scaled embeddings, GELU. Norms multiply by 1 + weight; GGUF files have the 1 in the weight.
+//! Gemma 3, text: layers with a window and a base of their own for rotary positions, norms before and after every
+//! sublayer and of every head, scaled embeddings, GELU. Norms multiply by 1 + weight; GGUF files have the 1 in the
+//! weight.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Norm, NormPlacement, Pairing, RopeScaling};
@@ -38,9 +39,11 @@ fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
 fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
     let dense = Dense { activation: Activation::GeluTanh, ..Dense::from_gguf(keys, Pairing::Halves)? };
     let window = keys.find::<usize>("attention.sliding_window")?.filter(|&window| window > 0);
-    let windows: Vec<_> = (0..dense.layers).map(|layer| window.filter(|_| (layer + 1) % PATTERN != 0)).collect();
+    let pattern = keys.or("attention.sliding_window_pattern", PATTERN)?;
+    let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
+    let windows: Vec<_> = (0..dense.layers).map(|layer| window.filter(|_| slides(layer))).collect();
     // The file does not say it: the model of 27 billion parameters has another scale.
-    let scaled = if dense.layers == 62 { dense.dim / dense.heads } else { dense.head_dim };
+    let scaled = if dense.layers == 62 { dense.dim.checked_div(dense.heads).unwrap_or(0) } else { dense.head_dim };
     let theta = keys.or("rope.freq_base_swa", 10_000.0)?;
     let mut spec = with_differences(dense, &windows, theta, (scaled as f32).sqrt().recip());
     spec.logit_softcap = keys.find("final_logit_softcapping")?;

@@ -1,4 +1,5 @@
-//! Granite 3 and 4 (dense): embeddings, attention scores, sublayers and logits are multiplied by numbers of the configuration.
+//! Granite 3 and 4 (dense): embeddings, attention scores, sublayers and logits are multiplied by numbers of the
+//! configuration.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{DecoderSpec, Pairing};

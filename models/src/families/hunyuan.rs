@@ -17,7 +17,7 @@ fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     }
     config.ignore(&["eod_token_id", "attention_head_dim", "org_vocab_size", "mask_init_id", "text_start_id"]);
     config.ignore(&["text_end_id", "im_start_id", "im_end_id", "im_newline_id", "video_start_id", "video_end_id"]);
-    let defaults = Defaults { alpha: true, ..Defaults::LLAMA };
+    let defaults = Defaults { rope_keys: &["alpha"], ..Defaults::LLAMA };
     Ok(with_head_norms(Dense::from_config(config, &defaults)?))
 }
 

@@ -1,5 +1,5 @@
-//! Metadata of a language model's GGUF file: typed access to the keys of its architecture. As with config.json, keys of
-//! the architecture that nobody asked for are errors, because they may change what the model computes.
+//! Metadata of a language model's GGUF file: typed access to the keys of its architecture. As with config.json, keys
+//! of the architecture that nobody asked for are errors, because they may change what the model computes.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use babil_runtime::weights::gguf::{FromValue, Metadata, Value};
 use babil_runtime::{Error, Result};
 
 /// Keys that say nothing that tensors do not say.
-const HARMLESS: &[&str] = &["vocab_size", "attention.value_length", "rope.scaling.finetuned"];
+const HARMLESS: &[&str] = &["vocab_size", "rope.scaling.finetuned", "tensor_data_layout"];
 
 /// The metadata of a GGUF file under its architecture's name.
 pub(super) struct Keys<'a> {
@@ -74,13 +74,15 @@ impl<'a> Keys<'a> {
         Error::Unsupported(format!("metadata key `{name}`: {value} ({})", self.weights.file()))
     }
 
-    /// Refuses keys of the architecture that nobody asked for.
+    /// Refuses keys of the architecture that nobody asked for, unless they say 0 or false: no experts, for example.
     pub(super) fn finish(&self) -> Result<()> {
         let seen = self.seen.borrow().clone();
         let prefix = format!("{}.", self.architecture);
-        let own = self.metadata.iter().filter_map(|(key, _)| key.strip_prefix(&prefix));
-        match own.into_iter().find(|&key| !seen.contains(key) && !HARMLESS.contains(&key)) {
-            Some(key) => Err(self.unsupported(key)),
+        let mut own = self.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value)));
+        let known = |key: &str| seen.contains(key) || HARMLESS.contains(&key);
+        let says_nothing = |value| usize::from_value(value) == Some(0) || value == Value::Bool(false);
+        match own.find(|&(key, value)| !known(key) && !says_nothing(value)) {
+            Some((key, _)) => Err(self.unsupported(key)),
             None => Ok(()),
         }
     }

@@ -24,16 +24,19 @@ fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     if config.or("block_auto_adjust_ff_dim", true)? {
         let factor = config.or("block_ffn_dim_multiplier", 1.0f64)?;
         let multiple = config.or("block_multiple_of", 256usize)?.max(1);
-        let hidden = factor * (2 * dense.hidden / 3) as f64;
-        dense.hidden = (hidden as usize).next_multiple_of(multiple);
+        let hidden = factor * (dense.hidden.saturating_mul(2) / 3) as f64;
+        dense.hidden = (hidden as usize).checked_next_multiple_of(multiple).unwrap_or(0);
     }
-    let attends = if let Some(kinds) = config.find::<Vec<String>>("layer_types")? {
+    let attends: Vec<bool> = if let Some(kinds) = config.find::<Vec<String>>("layer_types")? {
         kinds.iter().map(|kind| kind == "full_attention").collect()
     } else if let Some(indices) = config.find::<Vec<usize>>("full_attn_idxs")? {
         (0..dense.layers).map(|layer| indices.contains(&layer)).collect()
     } else {
         vec![true; dense.layers]
     };
+    if attends.len() != dense.layers {
+        return Err(config.unsupported("layer_types"));
+    }
     let conv = Mixer::ShortConv { kernel: config.or("conv_L_cache", 3)?, bias: config.or("conv_bias", false)? };
     Ok(with_convolutions(dense, &attends, &conv))
 }

@@ -1,4 +1,5 @@
-//! Ministral 3: YaRN, and queries that grow with the logarithm of their position, from the length of the first training on.
+//! Ministral 3: YaRN, and queries that grow with the logarithm of their position, from the length of the first
+//! training on.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{DecoderSpec, Pairing, QueryGrowth};
@@ -13,11 +14,12 @@ pub(super) const FAMILY: Family =
     Family { model_types: &["ministral3"], architectures: &["mistral3"], from_config, from_gguf };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
-    let defaults = Defaults { head_dim: Some(128), theta: 1e6, ..Defaults::LLAMA };
+    let defaults =
+        Defaults { head_dim: Some(128), theta: 1e6, rope_keys: &["llama_4_scaling_beta"], ..Defaults::LLAMA };
     let mut spec = Dense::from_config(config, &defaults)?.spec();
     let windows = config.windows(spec.stack.layers.len(), None)?;
     set_windows(&mut spec, &windows);
-    let number = |key: &str| config.get("rope_parameters")?.get(key).and_then(Value::as_f64);
+    let number = |key: &str| config.get(config.rope_key())?.get(key).and_then(Value::as_f64);
     let every = number("original_max_position_embeddings").unwrap_or(0.0) as usize;
     Ok(with_growth(spec, number("llama_4_scaling_beta").unwrap_or(0.0) as f32, every))
 }

@@ -103,6 +103,6 @@ pub fn decoder_from_gguf(weights: &Weights, context: usize) -> Result<DecoderSpe
 
 /// The error that nobody here knows the family `name`.
 fn not_native(file: &str, kind: &str, name: &str, names: fn(&Family) -> &'static [&'static str]) -> Error {
-    let known: Vec<_> = FAMILIES.iter().flat_map(|family| names(family)).copied().collect();
+    let known: Vec<_> = FAMILIES.iter().flat_map(names).copied().collect();
     Error::bad_file(file, format!("the {kind} `{name}` is not native here: {} are", known.join(", ")))
 }

@@ -1,5 +1,5 @@
-//! Names of a language model's tensors. They are the same in all families but for a few synonyms, so that one list of names
-//! per role serves all.
+//! Names of a language model's tensors. They are the same in all families but for a few synonyms, so that one list of
+//! names per role serves all.
 
 use babil_runtime::Result;
 use babil_runtime::spec::{DecoderSpec, FfnKind, Mixer, NormPlacement, Part, Projection, Role, TensorNames};

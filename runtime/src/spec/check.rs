@@ -94,10 +94,8 @@ impl AttentionSpec {
         if !grouped || !possible || !self.scale.is_finite() {
             return bad(format!("{heads} heads ({kv_heads} of keys) of {head_dim} in {name} layers of width {dim}"));
         }
-        if let Some(growth) = &self.growth {
-            if growth.every == 0 || !growth.factor.is_finite() {
-                return bad(format!("queries that grow by {} every {} positions", growth.factor, growth.every));
-            }
+        if let Some(growth) = self.growth.filter(|growth| growth.every == 0 || !growth.factor.is_finite()) {
+            return bad(format!("queries that grow by {} every {} positions", growth.factor, growth.every));
         }
         if let Some(rope) = &self.rope {
             let dims = rope.dims;
