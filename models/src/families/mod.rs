@@ -101,6 +101,11 @@ pub fn decoder_from_gguf(weights: &Weights, context: usize) -> Result<DecoderSpe
     Ok(spec)
 }
 
+/// Whether GGUF files of this architecture run on the native engine.
+pub fn is_native(architecture: &str) -> bool {
+    FAMILIES.iter().any(|family| family.architectures.contains(&architecture))
+}
+
 /// The error that nobody here knows the family `name`.
 fn not_native(file: &str, kind: &str, name: &str, names: fn(&Family) -> &'static [&'static str]) -> Error {
     let known: Vec<_> = FAMILIES.iter().flat_map(names).copied().collect();

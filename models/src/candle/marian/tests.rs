@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use babil_runtime::generate::generate;
-use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use babil_runtime::model::Want;
+use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use serde::Deserialize;
 
 use super::*;
