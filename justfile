@@ -36,6 +36,12 @@ lean:
 example *ARGS:
     cargo run --release -p babil-models --example translate {{ARGS}}
 
+# Random input for a reader, until something breaks: `just fuzz gguf` (nightly Rust and cargo-fuzz).
+fuzz NAME *ARGS:
+    mkdir -p fuzz/corpus/{{NAME}}
+    cp -n runtime/tests/{{NAME}}/*.{{NAME}} fuzz/corpus/{{NAME}}/
+    cargo +nightly fuzz run {{NAME}} -- -max_len=65536 -rss_limit_mb=1024 {{ARGS}}
+
 # Everything that CI does, on this machine.
 ci:
     .ci/run
@@ -62,11 +68,12 @@ bleu *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/bleu.py {{ARGS}}
 
-# The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
+# The fixtures of models/parity and of runtime/tests, from transformers, SentencePiece and gguf-py themselves.
 fixtures: _venv
-    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3 gguf==0.19.0
     cd models/parity && ../../.venv/bin/python make_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
+    cd runtime/tests/gguf && ../../../.venv/bin/python make_fixture.py
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
 train *ARGS: _venv

@@ -1,5 +1,6 @@
 //! A weight file -> [`Weights`]: mapped memory, a name index, and typed views. Nothing is copied.
 
+pub mod gguf;
 mod quantize;
 mod safetensors;
 mod write;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 pub use self::quantize::{packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
-use crate::quant::{BlockType, BlocksView, PackedView};
+use crate::quant::quantize::quantize_row;
+use crate::quant::{BlockType, BlocksView, PackedView, packed_len};
 use crate::{Error, Result};
 
 /// How a tensor's values are stored.
@@ -37,6 +39,48 @@ impl std::fmt::Display for Encoding {
             Self::Bf16 => "bfloat16",
             Self::Blocks(block) | Self::Packed(block) => block.name(),
         })
+    }
+}
+
+impl Encoding {
+    /// Bytes of a tensor of `shape` (slowest dimension first); `None` where its rows are not whole blocks, or where the
+    /// number does not fit `usize`.
+    pub fn byte_len(self, shape: &[usize]) -> Option<usize> {
+        let count = || shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        match self {
+            Self::F32 => count()?.checked_mul(4),
+            Self::F16 | Self::Bf16 => count()?.checked_mul(2),
+            Self::Blocks(block) => {
+                let (cols, rows) = shape.split_last()?;
+                block.tensor_bytes(rows.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?, *cols)
+            }
+            Self::Packed(block) => match *shape {
+                [rows, cols] => packed_len(block, rows, cols),
+                _ => None,
+            },
+        }
+    }
+
+    /// Writes the values `x` of a row to its bytes `out`.
+    ///
+    /// # Panics
+    /// `out` has not as many bytes, `x` is not whole blocks, or the encoding has no rows of its own (packed blocks, and
+    /// I2_S).
+    pub fn encode_row(self, x: &[f32], out: &mut [u8]) {
+        assert_eq!(self.byte_len(&[x.len()]), Some(out.len()), "bytes of {} values as {self}", x.len());
+        match self {
+            Self::F32 => out.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, v)| *out = v.to_le_bytes()),
+            Self::F16 => {
+                let values = x.iter().map(|v| half::f16::from_f32(*v).to_le_bytes());
+                out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v);
+            }
+            Self::Bf16 => {
+                let values = x.iter().map(|v| half::bf16::from_f32(*v).to_le_bytes());
+                out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, v)| *out = v);
+            }
+            Self::Blocks(block) => quantize_row(block, x, out),
+            Self::Packed(_) => unreachable!("a row has no length"),
+        }
     }
 }
 
@@ -174,8 +218,11 @@ impl Tensor {
         out
     }
 
-    /// Decodes rows `first..first + out.len() / cols` of a float matrix into `out`; `None` where it is packed.
-    pub(crate) fn rows_to_f32(&self, first: usize, out: &mut [f32]) -> Option<()> {
+    /// Decodes rows `first..first + out.len() / cols` of a float matrix into `out`; `None` where it is quantised.
+    ///
+    /// # Panics
+    /// `first` is beyond the matrix.
+    pub fn rows_to_f32(&self, first: usize, out: &mut [f32]) -> Option<()> {
         self.decode_range(first * self.shape.last()?, out)
     }
 }
@@ -186,6 +233,7 @@ pub struct Weights {
     file: String,
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
+    gguf: Option<Arc<gguf::Metadata>>,
 }
 
 impl std::fmt::Debug for Weights {
@@ -195,13 +243,24 @@ impl std::fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Maps a safetensors file.
+    /// Maps a safetensors or GGUF file. Of a GGUF file in parts, the others are opened with the first.
     ///
     /// # Errors
-    /// The file cannot be read, is not safetensors, or is truncated (the first tensor beyond its end is named).
+    /// The file cannot be read, is neither, is damaged, or is truncated (a tensor beyond its end is named).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(path.display().to_string(), Source::map(path)?)
+        let mut weights = Self::new(path.display().to_string(), Source::map(path)?)?;
+        for part in gguf::other_parts(path, weights.gguf_metadata())? {
+            let part = Self::new(part.display().to_string(), Source::map(&part)?)?;
+            for (name, tensor) in part.tensors {
+                if weights.tensors.contains_key(&name) {
+                    let problem = format!("is in {} already", weights.file);
+                    return Err(Error::BadTensor { file: part.file, tensor: name, problem });
+                }
+                weights.tensors.insert(name, tensor);
+            }
+        }
+        Ok(weights)
     }
 
     /// Reads weights that are part of the program itself; `label` stands for the file's name in errors.
@@ -245,19 +304,29 @@ impl Weights {
             }
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
-        Ok(Self { file: label, tensors, metadata: BTreeMap::new() })
+        Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None })
     }
 
     /// Tensors in memory.
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(tensors: [(&str, Tensor); N]) -> Self {
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
-        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new() }
+        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new(), gguf: None }
     }
 
     fn new(file: String, source: Source) -> Result<Self> {
-        let (tensors, metadata) = safetensors::index(&file, Arc::new(source))?;
-        Ok(Self { file, tensors, metadata })
+        let source = Arc::new(source);
+        if source.bytes().starts_with(gguf::MAGIC) {
+            let (tensors, metadata) = gguf::index(&file, &source)?;
+            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf: Some(Arc::new(metadata)) });
+        }
+        let (tensors, metadata) = safetensors::index(&file, source)?;
+        Ok(Self { file, tensors, metadata, gguf: None })
+    }
+
+    /// The metadata of a GGUF file; `None` for other formats.
+    pub fn gguf_metadata(&self) -> Option<&gguf::Metadata> {
+        self.gguf.as_deref()
     }
 
     /// The file's path, or the label it was given.
@@ -285,6 +354,42 @@ impl Weights {
             return Err(self.bad(name, format!("has shape {:?}, the model needs {shape:?}", tensor.shape)));
         }
         Ok(tensor)
+    }
+
+    /// Replaces the tensor `name` by consecutive parts of its rows (its slowest dimension), each with a name and a
+    /// number of rows: views of the same bytes. For matrices that a file joins and a model has apart.
+    ///
+    /// # Errors
+    /// There is no such tensor, it does not have as many rows, its rows are not bytes of their own (packed blocks, and
+    /// types with one scale for all), or a part's name is taken.
+    pub fn split_rows(&mut self, name: &str, parts: &[(String, usize)]) -> Result<()> {
+        let tensor = self.get(name).ok_or_else(|| self.bad(name, "is missing"))?.clone();
+        let (rows, columns) = tensor.shape.split_first().ok_or_else(|| self.bad(name, "has no rows"))?;
+        let has_rows = match tensor.encoding {
+            Encoding::F32 | Encoding::F16 | Encoding::Bf16 => true,
+            Encoding::Blocks(block) => block != BlockType::I2S && !columns.is_empty(),
+            Encoding::Packed(_) => false,
+        };
+        if !has_rows {
+            return Err(self.bad(name, format!("cannot be split by rows: its type is {}", tensor.encoding)));
+        }
+        if parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.1)) != Some(*rows) {
+            let sizes: Vec<usize> = parts.iter().map(|part| part.1).collect();
+            return Err(self.bad(name, format!("has {rows} rows, the model needs parts of {sizes:?}")));
+        }
+        self.tensors.remove(name);
+        let row_bytes = tensor.range.len() / rows.max(&1);
+        let mut start = tensor.range.start;
+        for (part, rows) in parts {
+            let range = start..start + rows * row_bytes;
+            start = range.end;
+            let shape = std::iter::once(*rows).chain(columns.iter().copied()).collect();
+            let view = Tensor { source: tensor.source.clone(), range, encoding: tensor.encoding, shape };
+            if self.tensors.insert(part.clone(), view).is_some() {
+                return Err(self.bad(part, format!("exists, and is a part of `{name}` too")));
+            }
+        }
+        Ok(())
     }
 
     /// An [`Error::BadTensor`] about a tensor of this file.

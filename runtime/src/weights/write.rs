@@ -5,7 +5,6 @@ use std::io::Write;
 
 use super::Encoding;
 use super::safetensors::{PACKED_KEY, PackedEntry};
-use crate::quant::packed_len;
 
 /// Data starts at, and every tensor's data is padded to, a multiple of this many bytes, so that mapped SIMD loads
 /// never straddle cache lines.
@@ -26,18 +25,6 @@ pub struct TensorToWrite<'a> {
     pub content: Content<'a>,
 }
 
-impl TensorToWrite<'_> {
-    fn byte_len(&self) -> Option<usize> {
-        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        match (self.encoding, self.shape.as_slice()) {
-            (Encoding::F32, _) => count.checked_mul(4),
-            (Encoding::F16 | Encoding::Bf16, _) => count.checked_mul(2),
-            (Encoding::Packed(block), &[rows, cols]) => packed_len(block, rows, cols),
-            (Encoding::Blocks(_) | Encoding::Packed(_), _) => None,
-        }
-    }
-}
-
 /// Writes a safetensors file to `out`, tensors in the given order, with `metadata` in its header.
 ///
 /// safetensors forbids holes between tensors, so a tensor whose size is not a multiple of 64 bytes leaves the next
@@ -47,7 +34,7 @@ impl TensorToWrite<'_> {
 /// `out` cannot be written.
 ///
 /// # Panics
-/// A tensor's content has another length than its shape says, or its size overflows.
+/// A tensor's content has another length than its shape says, its size overflows, or it is blocks that are not packed.
 pub fn write_safetensors(
     out: &mut impl Write,
     tensors: &[TensorToWrite<'_>],
@@ -57,12 +44,12 @@ pub fn write_safetensors(
     let mut packed = BTreeMap::new();
     let mut offset = 0;
     for tensor in tensors {
-        let len = tensor.byte_len().expect("tensor size fits memory");
+        let len = tensor.encoding.byte_len(&tensor.shape).expect("tensor size fits memory");
         let (dtype, shape) = match (tensor.encoding, tensor.shape.as_slice()) {
             (Encoding::F32, shape) => ("F32", shape.to_vec()),
             (Encoding::F16, shape) => ("F16", shape.to_vec()),
             (Encoding::Bf16, shape) => ("BF16", shape.to_vec()),
-            (Encoding::Blocks(_), _) => unreachable!("has no length"),
+            (Encoding::Blocks(_), _) => panic!("`{}` must be packed for safetensors", tensor.name),
             (Encoding::Packed(block), shape) => {
                 let shape = shape.try_into().expect("packed tensors are matrices");
                 packed.insert(&tensor.name, PackedEntry { block: block.name().to_owned(), shape });
@@ -86,7 +73,7 @@ pub fn write_safetensors(
     out.write_all(&header)?;
     for tensor in tensors {
         let bytes = (tensor.content)();
-        assert_eq!(Some(bytes.len()), tensor.byte_len(), "content of `{}`", tensor.name);
+        assert_eq!(Some(bytes.len()), tensor.encoding.byte_len(&tensor.shape), "content of `{}`", tensor.name);
         out.write_all(&bytes)?;
     }
     out.flush()
