@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "pull")]
 use crate::commands::pull;
-use crate::commands::{completions, doctor, list, man, quantize, rm, show, translate, verify};
+use crate::commands::{
+    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
+};
 use crate::exit;
 use crate::output::Output;
 
@@ -63,6 +65,12 @@ impl Context {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Translate(translate::TranslateArgs),
+    Run(run::RunArgs),
+    Chat(chat::ChatArgs),
+    Embed(embed::EmbedArgs),
+    Perplexity(perplexity::PerplexityArgs),
+    Tokenize(tokenize::TokenizeArgs),
+    Plan(plan::PlanArgs),
     #[cfg(feature = "pull")]
     Pull(pull::PullArgs),
     List(list::ListArgs),
@@ -79,6 +87,12 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Translate(args) => translate::run(args, context),
+            Self::Run(args) => run::run(args, context),
+            Self::Chat(args) => chat::run(args, context),
+            Self::Embed(args) => embed::run(args, context),
+            Self::Perplexity(args) => perplexity::run(args, context),
+            Self::Tokenize(args) => tokenize::run(args, context),
+            Self::Plan(args) => plan::run(args, context),
             #[cfg(feature = "pull")]
             Self::Pull(args) => pull::run(args, context),
             Self::List(args) => list::run(args, context),

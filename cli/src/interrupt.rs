@@ -20,6 +20,11 @@ pub(crate) fn install() {
     }
 }
 
+/// Forgets that the user asked to stop: what was to stop has stopped, and the program goes on.
+pub(crate) fn clear() {
+    INTERRUPTED.store(false, Ordering::Relaxed);
+}
+
 /// Whether the user asked to stop.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod exit;
 mod interrupt;
+mod language;
 mod output;
 
 use std::process::ExitCode;

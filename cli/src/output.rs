@@ -52,6 +52,13 @@ impl Output {
         self.line(serde_json::to_string(value)?)
     }
 
+    /// Text on stderr as it is, such as what a model thinks; none with `--quiet`.
+    pub(crate) fn aside(&self, text: impl Display) {
+        if !self.quiet {
+            let _ = write!(io::stderr(), "{text}");
+        }
+    }
+
     /// A remark on stderr; none with `--quiet`.
     pub(crate) fn note(&self, note: impl Display) {
         if !self.quiet {
@@ -71,6 +78,18 @@ impl Output {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// A progress bar over steps on stderr; invisible unless stderr is a terminal.
+    pub(crate) fn steps_bar(&self) -> ProgressBar {
+        if self.quiet || self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {eta}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
         bar
     }
 

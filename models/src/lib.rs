@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod convert;
 pub mod families;
 pub mod files;
+pub mod language;
 mod open;
 pub mod quantize;
 pub mod tasks;

@@ -68,7 +68,7 @@ impl Quant {
 }
 
 /// More threads than any device has; what is asked beyond is not given.
-const MOST_THREADS: usize = 1024;
+pub(crate) const MOST_THREADS: usize = 1024;
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]

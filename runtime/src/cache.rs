@@ -1,98 +1,374 @@
-//! What a sequence remembers: [`KvCache`] (grows with each token, copy on write) and [`Memory`] (the encoder's side,
+//! What a sequence remembers: [`Cache`] (grows with each token, copy on write) and [`Memory`] (the encoder's side,
 //! written once per batch and shared).
+//!
+//! Layers that keep the same things equally long form a group: all keys and values of the past, those of a sliding
+//! window, the inputs of short convolutions. A group's memory is pages of consecutive positions, which forks share. A
+//! page is `[layers][planes][heads][positions][head_dim]`: what one head of one layer reads lies together. Planes are
+//! keys and values, or the one plane of a convolution's inputs.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ops::Block;
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-/// Positions per page: a fork shares all full pages and copies what the last one holds when it continues.
-const PAGE: usize = 4;
+use crate::ops::{Block, Values};
+use crate::quant::BLOCK;
+use crate::spec::{Mixer, StackSpec};
+use crate::{Error, Result};
 
-/// Shape of a cache.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CacheShape {
-    pub(crate) layers: usize,
-    /// Features of a key (heads * head_dim).
-    pub(crate) dim: usize,
+/// Positions before the oldest one that a window still needs, kept so that a few tokens can be taken back.
+const SLACK: usize = 32;
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvType {
+    /// float32.
+    F32,
+    /// IEEE float16.
+    F16,
+    /// 8 bits and a float32 scale for every 32 features of a head.
+    Q8_0,
 }
 
-impl CacheShape {
-    /// Values that one position takes: keys and values of every layer.
-    fn position(self) -> usize {
-        self.layers * 2 * self.dim
+impl KvType {
+    /// Bytes of `values` values.
+    fn bytes(self, values: usize) -> usize {
+        match self {
+            Self::F32 => 4 * values,
+            Self::F16 => 2 * values,
+            Self::Q8_0 => values + values / BLOCK * 4,
+        }
     }
 }
 
-/// Keys and values of up to [`PAGE`] positions: `[positions][layers][keys, values][dim]`.
-type Page = Vec<f32>;
+/// What a group of layers keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GroupShape {
+    /// Keys and values, or the inputs of a convolution.
+    planes: usize,
+    heads: usize,
+    head_dim: usize,
+    /// Positions before its own that a query reads; `None` for all.
+    reach: Option<usize>,
+    kv: KvType,
+}
 
-/// Keys and values of one sequence's tokens.
+impl GroupShape {
+    /// Values of one position of one layer.
+    fn position(&self) -> usize {
+        self.planes * self.heads * self.head_dim
+    }
+}
+
+/// The shape of a cache: what each layer keeps.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    /// Positions of a page.
+    page: usize,
+    /// Shape, and number of layers.
+    groups: Vec<(GroupShape, usize)>,
+    /// Per layer: its group, and its place in it.
+    slots: Vec<(usize, usize)>,
+}
+
+impl CacheShape {
+    /// Pages of translations: beams fork all the time, and a fork copies the page it continues.
+    pub(crate) const SHORT_PAGE: usize = 4;
+    /// Pages of conversations.
+    pub(crate) const LONG_PAGE: usize = 64;
+
+    /// The shape for the layers of `stack`.
+    ///
+    /// # Errors
+    /// [`KvType::Q8_0`] needs heads of whole blocks.
+    pub(crate) fn new(stack: &StackSpec, kv: KvType, page: usize) -> Result<Self> {
+        let mut groups: Vec<(GroupShape, usize)> = Vec::new();
+        let mut slots = Vec::with_capacity(stack.layers.len());
+        for layer in &stack.layers {
+            let shape = match &layer.mixer {
+                Mixer::Attention(attention) => {
+                    let (heads, head_dim) = (attention.kv_heads, attention.head_dim);
+                    if kv == KvType::Q8_0 && !head_dim.is_multiple_of(BLOCK) {
+                        let problem = format!("8-bit keys and values in heads of {head_dim}: use f16");
+                        return Err(Error::BadRequest(problem));
+                    }
+                    let reach = (attention.span.behind != usize::MAX).then_some(attention.span.behind);
+                    GroupShape { planes: 2, heads, head_dim, reach, kv }
+                }
+                Mixer::ShortConv { kernel, .. } => {
+                    let (reach, kv) = (Some(kernel - 1), KvType::F32);
+                    GroupShape { planes: 1, heads: 1, head_dim: stack.dim, reach, kv }
+                }
+            };
+            let group = groups.iter().position(|(group, _)| *group == shape).unwrap_or_else(|| {
+                groups.push((shape, 0));
+                groups.len() - 1
+            });
+            slots.push((group, groups[group].1));
+            groups[group].1 += 1;
+        }
+        Ok(Self { page, groups, slots })
+    }
+
+    /// Bytes of a cache of `positions` positions whose prompt came in chunks of `chunk`.
+    pub(crate) fn bytes(&self, positions: usize, chunk: usize) -> usize {
+        let group = |(shape, layers): &(GroupShape, usize)| {
+            let kept = shape.reach.map_or(positions, |reach| positions.min(reach + SLACK + chunk + self.page));
+            shape.kv.bytes(kept.next_multiple_of(self.page) * shape.position() * layers)
+        };
+        self.groups.iter().map(group).sum()
+    }
+}
+
+/// The values of a page.
 #[derive(Clone, Debug)]
-pub(crate) struct KvCache {
-    shape: CacheShape,
-    /// All but the last hold [`PAGE`] positions.
-    pages: Vec<Arc<Page>>,
+enum Page {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+    /// Quants, and a scale for each 32 of them.
+    Q8_0(Vec<i8>, Vec<f32>),
+}
+
+impl Page {
+    fn new(kv: KvType, values: usize) -> Self {
+        match kv {
+            KvType::F32 => Self::F32(vec![0.0; values]),
+            KvType::F16 => Self::F16(vec![0; values]),
+            KvType::Q8_0 => Self::Q8_0(vec![0; values], vec![0.0; values / BLOCK]),
+        }
+    }
+
+    /// Stores `values` at `start`.
+    fn write(&mut self, start: usize, values: &[f32]) {
+        match self {
+            Self::F32(page) => page[start..][..values.len()].copy_from_slice(values),
+            Self::F16(page) => {
+                page[start..][..values.len()].reinterpret_cast_mut::<f16>().convert_from_f32_slice(values)
+            }
+            Self::Q8_0(page, scales) => {
+                for (i, values) in values.as_chunks::<BLOCK>().0.iter().enumerate() {
+                    let largest = values.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+                    let inverse = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
+                    scales[start / BLOCK + i] = largest / 127.0;
+                    for (quant, value) in page[start + i * BLOCK..][..BLOCK].iter_mut().zip(values) {
+                        *quant = (value * inverse).round_ties_even() as i8;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The `len` values from `start` on.
+    fn values(&self, start: usize, len: usize) -> Values<'_> {
+        match self {
+            Self::F32(page) => Values::F32(&page[start..][..len]),
+            Self::F16(page) => Values::F16(&page[start..][..len]),
+            Self::Q8_0(page, scales) => Values::Q8_0(&page[start..][..len], &scales[start / BLOCK..][..len / BLOCK]),
+        }
+    }
+
+    /// Appends the stored bytes to `out`, little-endian.
+    fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::F32(page) => out.extend(page.iter().flat_map(|v| v.to_le_bytes())),
+            Self::F16(page) => out.extend(page.iter().flat_map(|v| v.to_le_bytes())),
+            Self::Q8_0(page, scales) => {
+                out.extend(page.iter().map(|&v| v as u8));
+                out.extend(scales.iter().flat_map(|v| v.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Reads what [`Page::save`] wrote; `bytes` has exactly as many as this page.
+    fn restore(&mut self, bytes: &[u8]) {
+        let floats = |values: &mut [f32], bytes: &[u8]| {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+        };
+        match self {
+            Self::F32(page) => floats(page, bytes),
+            Self::F16(page) => {
+                for (value, bytes) in page.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *value = u16::from_le_bytes(*bytes);
+                }
+            }
+            Self::Q8_0(page, scales) => {
+                let (quants, rest) = bytes.split_at(page.len());
+                page.iter_mut().zip(quants).for_each(|(value, &byte)| *value = byte as i8);
+                floats(scales, rest);
+            }
+        }
+    }
+}
+
+/// The pages of a group: those of positions from `first * page` on.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    first: usize,
+    pages: VecDeque<Arc<Page>>,
+}
+
+/// What the layers of a decoder keep of one sequence's tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    shape: Arc<CacheShape>,
+    groups: Vec<Group>,
     positions: usize,
 }
 
-impl KvCache {
-    pub(crate) fn new(shape: CacheShape) -> Self {
-        Self { shape, pages: Vec::new(), positions: 0 }
+impl Cache {
+    pub(crate) fn new(shape: Arc<CacheShape>) -> Self {
+        Self { groups: vec![Group::default(); shape.groups.len()], shape, positions: 0 }
     }
 
     pub(crate) fn positions(&self) -> usize {
         self.positions
     }
 
-    /// Forgets positions from `positions` on.
+    /// Forgets positions from `positions` on, or everything where what a window needs before them is gone already.
     pub(crate) fn truncate(&mut self, positions: usize) {
-        self.positions = self.positions.min(positions);
-        self.pages.truncate(self.positions.div_ceil(PAGE));
+        if positions >= self.positions {
+            return;
+        }
+        let page = self.shape.page;
+        let gone = |((shape, _), group): (&(GroupShape, usize), &Group)| {
+            shape.reach.is_some_and(|reach| positions.saturating_sub(reach) < group.first * page)
+        };
+        self.positions = if self.shape.groups.iter().zip(&self.groups).any(gone) { 0 } else { positions };
+        for group in &mut self.groups {
+            if self.positions == 0 {
+                *group = Group::default();
+            }
+            group.pages.truncate(self.positions.div_ceil(page) - group.first);
+        }
     }
 
     /// Makes `count` more positions writable, and counts them as present: the caller writes each in every layer before
     /// it reads it.
     pub(crate) fn extend(&mut self, count: usize) {
-        let position = self.shape.position();
-        let end = self.positions + count;
-        for page in self.positions / PAGE..end.div_ceil(PAGE) {
-            let present = self.positions.saturating_sub(page * PAGE).min(PAGE) * position;
-            let wanted = (end - page * PAGE).min(PAGE) * position;
-            let own = self.pages.get_mut(page).and_then(Arc::get_mut);
-            if let Some(own) = own {
-                // What a truncation left behind, if anything, is overwritten before it is read.
-                own.resize(wanted, 0.0);
-                continue;
+        let (page, start) = (self.shape.page, self.positions);
+        let end = start + count;
+        for ((shape, layers), group) in self.shape.groups.iter().zip(&mut self.groups) {
+            if let Some(reach) = shape.reach {
+                // What no query from `start` on reads goes.
+                while !group.pages.is_empty() && (group.first + 1) * page + reach + SLACK <= start {
+                    group.pages.pop_front();
+                    group.first += 1;
+                }
             }
-            let mut fresh = Vec::with_capacity(PAGE * position);
-            if let Some(shared) = self.pages.get(page) {
-                fresh.extend_from_slice(&shared[..present]);
+            let values = page * shape.position() * layers;
+            for index in start / page..end.div_ceil(page) {
+                match group.pages.get_mut(index - group.first) {
+                    Some(shared) => {
+                        Arc::make_mut(shared);
+                    }
+                    None => group.pages.push_back(Arc::new(Page::new(shape.kv, values))),
+                }
             }
-            fresh.resize(wanted, 0.0);
-            self.pages.truncate(page);
-            self.pages.push(Arc::new(fresh));
         }
         self.positions = end;
     }
 
-    /// Writes the key and value of `position` in `layer` (`[dim]` each).
-    pub(crate) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let dim = self.shape.dim;
-        let start = position % PAGE * self.shape.position() + layer * 2 * dim;
-        let page = Arc::get_mut(&mut self.pages[position / PAGE]).expect("`extend` made this page our own");
-        page[start..][..dim].copy_from_slice(key);
-        page[start + dim..][..dim].copy_from_slice(value);
+    /// Stores what `layer` keeps of `position`: a row of `[heads * head_dim]` values for each plane.
+    pub(crate) fn write<const PLANES: usize>(&mut self, layer: usize, position: usize, planes: [&[f32]; PLANES]) {
+        let (group, index) = self.shape.slots[layer];
+        let (shape, page) = (&self.shape.groups[group].0, self.shape.page);
+        let group = &mut self.groups[group];
+        let own = Arc::get_mut(&mut group.pages[position / page - group.first]).expect("`extend` made it our own");
+        for (plane, values) in planes.iter().enumerate() {
+            for (head, values) in values.chunks_exact(shape.head_dim).enumerate() {
+                let head = (index * shape.planes + plane) * shape.heads + head;
+                own.write((head * page + position % page) * shape.head_dim, values);
+            }
+        }
     }
 
-    /// The first `positions` positions of `layer`, page by page.
-    pub(crate) fn blocks(&self, layer: usize, positions: usize) -> impl Iterator<Item = Block<'_>> + Clone {
-        let CacheShape { dim, .. } = self.shape;
-        let stride = self.shape.position();
-        self.pages.iter().enumerate().take(positions.div_ceil(PAGE)).map(move |(i, page)| {
-            let keys = &page[layer * 2 * dim..];
-            Block { keys, values: &keys[dim..], stride, positions: (positions - i * PAGE).min(PAGE) }
+    /// Keys and values of one head of `layer` at `positions`, page by page.
+    pub(crate) fn blocks(
+        &self,
+        layer: usize,
+        head: usize,
+        positions: Range<usize>,
+    ) -> impl Iterator<Item = Block<'_>> + Clone {
+        let (index, slot) = self.shape.slots[layer];
+        let (shape, page) = (&self.shape.groups[index].0, self.shape.page);
+        let group = &self.groups[index];
+        let head = move |plane: usize| ((slot * shape.planes + plane) * shape.heads + head) * page;
+        (positions.start / page..positions.end.div_ceil(page)).map(move |index| {
+            let from = positions.start.saturating_sub(index * page);
+            let count = (positions.end - index * page).min(page) - from;
+            let own = &group.pages[index - group.first];
+            let plane = |plane| own.values((head(plane) + from) * shape.head_dim, count * shape.head_dim);
+            Block { keys: plane(0), values: plane(1), stride: shape.head_dim, positions: count }
         })
+    }
+
+    /// The row that a convolution in `layer` keeps of `position`.
+    pub(crate) fn row(&self, layer: usize, position: usize) -> &[f32] {
+        let (index, slot) = self.shape.slots[layer];
+        let (shape, page) = (&self.shape.groups[index].0, self.shape.page);
+        let group = &self.groups[index];
+        let start = (slot * page + position % page) * shape.head_dim;
+        match group.pages[position / page - group.first].values(start, shape.head_dim) {
+            Values::F32(row) => row,
+            _ => unreachable!("convolutions keep float32"),
+        }
+    }
+
+    /// Bytes that its pages hold, shared ones included.
+    pub(crate) fn bytes(&self) -> usize {
+        let page = |(shape, layers): &(GroupShape, usize)| shape.kv.bytes(self.shape.page * shape.position() * layers);
+        self.shape.groups.iter().zip(&self.groups).map(|(shape, group)| group.pages.len() * page(shape)).sum()
+    }
+
+    /// All that must be stored to continue later, as bytes.
+    pub(crate) fn save(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes() + 16 * (1 + self.groups.len()));
+        out.extend((self.positions as u64).to_le_bytes());
+        for group in &self.groups {
+            out.extend((group.first as u64).to_le_bytes());
+            out.extend((group.pages.len() as u64).to_le_bytes());
+            group.pages.iter().for_each(|page| page.save(&mut out));
+        }
+        out
+    }
+
+    /// The cache that [`Cache::save`] stored of one with the same shape; `None` where the bytes are not that.
+    pub(crate) fn restore(shape: Arc<CacheShape>, bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let number = |rest: &mut &[u8]| {
+            let (number, after) = rest.split_first_chunk::<8>()?;
+            *rest = after;
+            usize::try_from(u64::from_le_bytes(*number)).ok()
+        };
+        let mut cache = Self::new(shape.clone());
+        let positions = number(&mut rest)?;
+        for ((shape_of, layers), group) in shape.groups.iter().zip(&mut cache.groups) {
+            let (first, pages) = (number(&mut rest)?, number(&mut rest)?);
+            let values = shape.page * shape_of.position() * layers;
+            let len = shape_of.kv.bytes(values);
+            // The pages reach to the last position, and back as far as the next query reads.
+            if first.checked_add(pages)? != positions.div_ceil(shape.page)
+                || pages.checked_mul(len).is_none_or(|len| len > rest.len())
+                || shape_of.reach.map_or(first > 0, |reach| positions.saturating_sub(reach) < first * shape.page)
+            {
+                return None;
+            }
+            group.first = first;
+            for _ in 0..pages {
+                let (bytes, after) = rest.split_at(len);
+                rest = after;
+                let mut page = Page::new(shape_of.kv, values);
+                page.restore(bytes);
+                group.pages.push_back(Arc::new(page));
+            }
+        }
+        cache.positions = positions;
+        rest.is_empty().then_some(cache)
     }
 }
 
@@ -105,62 +381,159 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The rows `source` of `layer`.
-    pub(crate) fn block(&self, layer: usize, source: Range<usize>) -> Block<'_> {
+    /// One head (of `head_dim` features) of the rows `source` of `layer`.
+    pub(crate) fn block(&self, layer: usize, source: Range<usize>, head: usize, head_dim: usize) -> Block<'_> {
         let (keys, values) = &self.layers[layer];
-        let range = source.start * self.dim..source.end * self.dim;
-        Block { keys: &keys[range.clone()], values: &values[range], stride: self.dim, positions: source.len() }
+        Block::of_head(keys, values, self.dim, source, head, head_dim)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{
+        Activation, AttentionSpec, FfnKind, FfnSpec, LayerSpec, Norm, NormPlacement, Position, Span, StackSpec,
+    };
 
-    const SHAPE: CacheShape = CacheShape { layers: 2, dim: 3 };
+    const PAGE: usize = 4;
+    const WINDOW: usize = 6;
 
-    fn append(cache: &mut KvCache, tag: f32) {
-        let position = cache.positions();
-        cache.extend(1);
-        for layer in 0..SHAPE.layers {
-            cache.write(layer, position, &[tag; 3], &[-tag; 3]);
-        }
+    /// Two layers of attention to everything, one to a window, one convolution.
+    fn shape(kv: KvType) -> Arc<CacheShape> {
+        let full = AttentionSpec::causal(4, 2, 32);
+        let window = AttentionSpec { span: Span::window(WINDOW), ..full.clone() };
+        let conv = Mixer::ShortConv { kernel: 3, bias: false };
+        let mixers = [Mixer::Attention(full.clone()), Mixer::Attention(window), conv, Mixer::Attention(full)];
+        let (kind, activation) = (FfnKind::Plain, Activation::Relu);
+        let layers = mixers.map(|mixer| LayerSpec {
+            norm: Norm::Rms { eps: 1e-5, offset: 0.0 },
+            placement: NormPlacement::Pre,
+            mixer,
+            cross: None,
+            ffn: FfnSpec { kind, hidden: 8, activation, bias: false, sub_norm: None },
+            residual_scale: 1.0,
+        });
+        let stack = StackSpec {
+            vocab: 10,
+            dim: 16,
+            embed_scale: 1.0,
+            position: Position::None,
+            max_positions: 1000,
+            layers: layers.to_vec(),
+            final_norm: None,
+        };
+        Arc::new(CacheShape::new(&stack, kv, PAGE).unwrap())
     }
 
-    fn tags(cache: &KvCache) -> Vec<f32> {
-        let blocks = cache.blocks(1, cache.positions());
-        blocks
-            .flat_map(|b| (0..b.positions).map(move |i| (b.keys[i * b.stride], b.values[i * b.stride])))
-            .map(|(k, v)| {
-                assert_eq!(k, -v);
-                k
+    fn append(cache: &mut Cache, tag: f32) {
+        let position = cache.positions();
+        cache.extend(1);
+        for layer in [0, 1, 3] {
+            cache.write(layer, position, [&[tag; 64], &[-tag; 64]]);
+        }
+        cache.write(2, position, [&[tag; 16]]);
+    }
+
+    /// What head 1 of `layer` reads of the last `count` positions.
+    fn tags(cache: &Cache, layer: usize, count: usize) -> Vec<f32> {
+        let first = |values: Values<'_>, i: usize| match values {
+            Values::F32(v) => v[i],
+            Values::F16(v) => f16::from_bits(v[i]).to_f32(),
+            Values::Q8_0(v, scales) => f32::from(v[i]) * scales[i / BLOCK],
+        };
+        let end = cache.positions();
+        let blocks = cache.blocks(layer, 1, end.saturating_sub(count)..end);
+        let tags = blocks.flat_map(|b| {
+            (0..b.positions).map(move |i| {
+                let (key, value) = (first(b.keys, i * b.stride), first(b.values, i * b.stride));
+                assert_eq!(key, -value);
+                key
             })
-            .collect()
+        });
+        tags.collect()
+    }
+
+    fn numbers(range: Range<usize>) -> Vec<f32> {
+        range.map(|i| i as f32).collect()
     }
 
     #[test]
     fn forks_share_full_pages_and_never_see_each_other() {
-        let mut a = KvCache::new(SHAPE);
+        let mut a = Cache::new(shape(KvType::F32));
         (0..PAGE + 3).for_each(|i| append(&mut a, i as f32));
         let mut b = a.clone();
         append(&mut b, 100.0);
         append(&mut a, 200.0);
-        assert!(Arc::ptr_eq(&a.pages[0], &b.pages[0]), "the full page is shared");
-        assert!(!Arc::ptr_eq(&a.pages[1], &b.pages[1]), "the growing page is not");
-        let common: Vec<f32> = (0..PAGE + 3).map(|i| i as f32).collect();
-        assert_eq!(tags(&a), [&common[..], &[200.0]].concat());
-        assert_eq!(tags(&b), [&common[..], &[100.0]].concat());
+        let page = |cache: &Cache, index: usize| cache.groups[0].pages[index].clone();
+        assert!(Arc::ptr_eq(&page(&a, 0), &page(&b, 0)), "the full page is shared");
+        assert!(!Arc::ptr_eq(&page(&a, 1), &page(&b, 1)), "the growing page is not");
+        let common = numbers(0..PAGE + 3);
+        assert_eq!(tags(&a, 3, 100), [&common[..], &[200.0]].concat());
+        assert_eq!(tags(&b, 3, 100), [&common[..], &[100.0]].concat());
     }
 
     #[test]
-    fn truncation_then_growth_across_a_page_border() {
-        let mut a = KvCache::new(SHAPE);
-        (0..2 * PAGE).for_each(|i| append(&mut a, i as f32));
+    fn every_type_keeps_what_it_is_given() {
+        for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
+            let mut cache = Cache::new(shape(kv));
+            (0..100).for_each(|i| append(&mut cache, i as f32));
+            for (found, expected) in tags(&cache, 0, 100).iter().zip(numbers(0..100)) {
+                assert!((found - expected).abs() <= expected * 1e-6, "{kv:?}: {found}");
+            }
+            assert_eq!(cache.row(2, 99), [99.0; 16]);
+        }
+    }
+
+    #[test]
+    fn a_window_keeps_its_own_positions_and_few_more() {
+        let mut cache = Cache::new(shape(KvType::F16));
+        for i in 0..300 {
+            append(&mut cache, i as f32);
+            let count = WINDOW.min(i + 1);
+            assert_eq!(tags(&cache, 1, count), numbers(i + 1 - count..i + 1));
+        }
+        let pages: Vec<_> = cache.groups.iter().map(|group| group.pages.len()).collect();
+        let most = (WINDOW + SLACK) / PAGE + 2;
+        assert!(pages[0] == 75 && pages[1] <= most && pages[2] <= most, "{pages:?}");
+        assert!(cache.bytes() <= cache.shape.bytes(300, 1), "the plan is an upper bound");
+    }
+
+    #[test]
+    fn truncation_goes_back_as_far_as_windows_allow() {
+        let mut a = Cache::new(shape(KvType::F32));
+        (0..200).for_each(|i| append(&mut a, i as f32));
         let b = a.clone();
-        a.truncate(PAGE - 1);
-        (0..3).for_each(|i| append(&mut a, 50.0 + i as f32));
-        let expected: Vec<f32> = (0..PAGE - 1).map(|i| i as f32).chain([50.0, 51.0, 52.0]).collect();
-        assert_eq!(tags(&a), expected);
-        assert_eq!(tags(&b).len(), 2 * PAGE);
+        a.truncate(200 - SLACK);
+        assert_eq!(a.positions(), 200 - SLACK);
+        (0..3).for_each(|i| append(&mut a, 500.0 + i as f32));
+        let end = 200 - SLACK;
+        assert_eq!(tags(&a, 1, WINDOW), [&numbers(end - 3..end)[..], &[500.0, 501.0, 502.0]].concat());
+        assert_eq!(tags(&b, 0, 1), [199.0], "the fork is as it was");
+        a.truncate(100);
+        assert_eq!(a.positions(), 0, "the window's past is gone: everything must be fed again");
+        (0..5).for_each(|i| append(&mut a, i as f32));
+        assert_eq!(tags(&a, 1, 5), numbers(0..5));
+    }
+
+    #[test]
+    fn what_is_saved_is_restored() {
+        for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
+            let mut a = Cache::new(shape(kv));
+            (0..50).for_each(|i| append(&mut a, i as f32));
+            let bytes = a.save();
+            let mut b = Cache::restore(a.shape.clone(), &bytes).unwrap();
+            append(&mut a, 77.0);
+            append(&mut b, 77.0);
+            for layer in [0, 1, 3] {
+                assert_eq!(tags(&a, layer, WINDOW), tags(&b, layer, WINDOW));
+            }
+            assert_eq!(a.row(2, 49), b.row(2, 49));
+            for end in (0..bytes.len()).step_by(97) {
+                assert!(Cache::restore(a.shape.clone(), &bytes[..end]).is_none());
+            }
+            let mut other = bytes.clone();
+            other[0] = 255;
+            assert!(Cache::restore(a.shape.clone(), &other).is_none());
+        }
     }
 }

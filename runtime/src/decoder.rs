@@ -1,12 +1,12 @@
 //! The forward pass of a decoder: new tokens of any number of sequences in one pass over the weights, each attending
 //! to its own past.
 
-use crate::cache::{KvCache, Memory};
-use crate::layer::{Context, Scratch, sized};
-use crate::model::Row;
-use crate::ops::{Heads, Machine, attend};
-use crate::plan::StackPlan;
-use crate::session::Sequence;
+use crate::layer::{Attention, Context, Scratch, set_positions, sized};
+use crate::model::{Logits, Row};
+use crate::ops::{Machine, ShortConv, attend};
+use crate::plan::DecoderParts;
+use crate::session::{Sequence, Source};
+use crate::spec::DecoderSpec;
 
 /// The rows of one step: which sequence and position each belongs to.
 struct Rows<'a, 'r> {
@@ -17,47 +17,65 @@ struct Rows<'a, 'r> {
 }
 
 impl Context for Rows<'_, '_> {
-    fn attend_self(&mut self, machine: Machine<'_>, heads: Heads, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
-        let dim = heads.count * heads.dim;
+    fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
+        let Attention { heads, span, .. } = *attention;
         let (layer, at) = (self.layer, self.at);
+        let width = heads.kv * heads.dim;
         for (i, &(sequence, position)) in at.iter().enumerate() {
-            let cache: &mut KvCache = &mut self.rows[sequence].state.cache;
-            cache.write(layer, position, &k[i * dim..][..dim], &v[i * dim..][..dim]);
+            let cache = &mut self.rows[sequence].state.cache;
+            cache.write(layer, position, [&k[i * width..][..width], &v[i * width..][..width]]);
         }
-        let rows = &*self.rows;
-        machine.pool.rows(out, dim, &|range, out| {
-            for (i, out) in range.zip(out.chunks_exact_mut(dim)) {
-                let (sequence, position) = at[i];
-                let blocks = rows[sequence].state.cache.blocks(layer, position + 1);
-                attend(machine.kernels, heads, &q[i * dim..][..dim], blocks, out);
+        let (rows, group) = (&*self.rows, heads.group() * heads.dim);
+        machine.pool.rows(out, group, &|items, out| {
+            for (item, out) in items.zip(out.chunks_exact_mut(group)) {
+                let (sequence, position) = at[item / heads.kv];
+                let cache = &rows[sequence].state.cache;
+                let blocks = cache.blocks(layer, item % heads.kv, span.of(position, cache.positions()));
+                attend(machine.kernels, heads, &q[item * group..][..group], blocks, out);
             }
         });
     }
 
-    fn attend_memory(&mut self, machine: Machine<'_>, heads: Heads, q: &[f32], out: &mut [f32]) {
-        let dim = heads.count * heads.dim;
+    fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
+        let heads = attention.heads;
         let (layer, at, rows) = (self.layer, self.at, &*self.rows);
-        machine.pool.rows(out, dim, &|range, out| {
-            for (i, out) in range.zip(out.chunks_exact_mut(dim)) {
-                let Sequence { memory, source, .. } = &*rows[at[i].0].state;
-                let memory: &Memory = memory;
-                let block = memory.block(layer, source.clone());
-                attend(machine.kernels, heads, &q[i * dim..][..dim], std::iter::once(block), out);
+        machine.pool.rows(out, heads.dim, &|items, out| {
+            for (item, out) in items.zip(out.chunks_exact_mut(heads.dim)) {
+                let Source { memory, rows } = &rows[at[item / heads.kv].0].state.source;
+                let block = memory.block(layer, rows.clone(), item % heads.kv, heads.dim);
+                attend(machine.kernels, heads, &q[item * heads.dim..][..heads.dim], std::iter::once(block), out);
             }
         });
+    }
+
+    fn convolve(&mut self, machine: Machine<'_>, conv: &ShortConv, bcx: &mut [f32], out: &mut [f32]) {
+        let (layer, dim) = (self.layer, out.len() / self.at.len());
+        for (bcx, &(sequence, position)) in bcx.chunks_exact_mut(3 * dim).zip(self.at) {
+            let (b, cx) = bcx.split_at_mut(dim);
+            (machine.kernels.multiply)(b, &mut cx[dim..]);
+            self.rows[sequence].state.cache.write(layer, position, [&cx[dim..]]);
+        }
+        let reach = conv.kernel.len() / dim - 1;
+        for ((bcx, out), &(sequence, position)) in bcx.chunks_exact(3 * dim).zip(out.chunks_exact_mut(dim)).zip(self.at)
+        {
+            let cache = &self.rows[sequence].state.cache;
+            let past = (position.saturating_sub(reach)..position + 1).map(|position| cache.row(layer, position));
+            conv.convolve(machine, past, &bcx[dim..2 * dim], out);
+        }
     }
 }
 
-/// Appends each row's tokens (checked by the caller) to its sequence, and leaves the stream after the last layer in
-/// `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are.
-pub(crate) fn decode(
+/// Appends each row's tokens (checked by the caller) to its sequence, and leaves what comes before the output projection
+/// in `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are.
+pub(crate) fn hidden(
     machine: Machine<'_>,
-    plan: &StackPlan,
+    parts: &DecoderParts,
     dim: usize,
     rows: &mut [Row<'_, Sequence>],
     at: &mut Vec<(usize, usize)>,
     scratch: &mut Scratch,
 ) -> usize {
+    let stack = &parts.stack;
     at.clear();
     for (sequence, row) in rows.iter_mut().enumerate() {
         let first = row.state.cache.positions();
@@ -67,12 +85,13 @@ pub(crate) fn decode(
     let x = sized(&mut scratch.x, at.len() * dim);
     let tokens = rows.iter().flat_map(|row| row.tokens);
     for ((&token, &(_, position)), x) in tokens.zip(at.iter()).zip(x.chunks_exact_mut(dim)) {
-        plan.embedding.embed(&plan.matrix, token, position, x);
+        stack.embedding.embed(&stack.matrix, token, position, x);
     }
+    set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
     let mut context = Rows { rows, at, layer: 0 };
-    for (index, layer) in plan.layers.iter().enumerate() {
+    for (index, layer) in stack.layers.iter().enumerate() {
         context.layer = index;
-        layer.forward(machine, scratch, at.len(), dim, &mut context);
+        layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
     }
     // Only the tokens whose logits are wanted go on.
     let (mut end, mut wanted) = (0, 0);
@@ -82,8 +101,35 @@ pub(crate) fn decode(
         scratch.x.copy_within((end - count) * dim..end * dim, wanted * dim);
         wanted += count;
     }
-    if let Some(norm) = &plan.final_norm {
+    if let Some(norm) = &stack.final_norm {
         scratch.normalize_stream(machine, norm, wanted * dim);
     }
     wanted
+}
+
+/// As [`hidden`], and the logits of those rows.
+pub(crate) fn decode(
+    machine: Machine<'_>,
+    parts: &DecoderParts,
+    spec: &DecoderSpec,
+    rows: &mut [Row<'_, Sequence>],
+    at: &mut Vec<(usize, usize)>,
+    scratch: &mut Scratch,
+    logits: &mut Logits,
+) {
+    let dim = spec.stack.dim;
+    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, at, scratch) };
+    let logits = logits.reset(wanted, spec.stack.vocab);
+    if wanted == 0 {
+        return;
+    }
+    let Scratch { x, activations, .. } = scratch;
+    let input = activations.prepare(machine, &x[..wanted * dim], dim, &[&parts.output]);
+    parts.output.forward(machine, input, logits);
+    if spec.logit_scale != 1.0 {
+        (machine.kernels.scale)(spec.logit_scale, logits);
+    }
+    if let Some(cap) = spec.logit_softcap {
+        (machine.kernels.softcap)(cap, logits);
+    }
 }

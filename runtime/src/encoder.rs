@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::Token;
-use crate::layer::{Context, Scratch, sized};
-use crate::ops::{Block, Heads, Machine, attend};
+use crate::layer::{Attention, Context, Scratch, set_positions, sized};
+use crate::ops::{Block, Machine, ShortConv, attend};
 use crate::plan::StackPlan;
 
 /// Self-attention within each source of a batch whose rows lie one after the other.
@@ -14,20 +14,35 @@ struct Sources<'a> {
 }
 
 impl Context for Sources<'_> {
-    fn attend_self(&mut self, machine: Machine<'_>, heads: Heads, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
-        let dim = heads.count * heads.dim;
-        machine.pool.rows(out, dim, &|rows, out| {
-            for (row, out) in rows.zip(out.chunks_exact_mut(dim)) {
-                let source = self.of_row[row].clone();
-                let range = source.start * dim..source.end * dim;
-                let block = Block { keys: &k[range.clone()], values: &v[range], stride: dim, positions: source.len() };
-                attend(machine.kernels, heads, &q[row * dim..][..dim], std::iter::once(block), out);
+    fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
+        let Attention { heads, span, .. } = *attention;
+        let (group, stride) = (heads.group() * heads.dim, heads.kv * heads.dim);
+        machine.pool.rows(out, group, &|items, out| {
+            for (item, out) in items.zip(out.chunks_exact_mut(group)) {
+                let (row, head) = (item / heads.kv, item % heads.kv);
+                let source = &self.of_row[row];
+                let seen = span.of(row - source.start, source.len());
+                let rows = source.start + seen.start..source.start + seen.end;
+                let block = Block::of_head(k, v, stride, rows, head, heads.dim);
+                attend(machine.kernels, heads, &q[item * group..][..group], std::iter::once(block), out);
             }
         });
     }
 
-    fn attend_memory(&mut self, _: Machine<'_>, _: Heads, _: &[f32], _: &mut [f32]) {
-        unreachable!("an encoder has no memory to attend to; `plan::check` refuses such layers")
+    fn attend_memory(&mut self, _: Machine<'_>, _: &Attention, _: &[f32], _: &mut [f32]) {
+        unreachable!("an encoder has no memory to attend to; `EncoderDecoderSpec::check` refuses such layers")
+    }
+
+    fn convolve(&mut self, machine: Machine<'_>, conv: &ShortConv, bcx: &mut [f32], out: &mut [f32]) {
+        let dim = out.len() / self.of_row.len();
+        for bcx in bcx.chunks_exact_mut(3 * dim) {
+            let (b, cx) = bcx.split_at_mut(dim);
+            (machine.kernels.multiply)(b, &mut cx[dim..]);
+        }
+        let x = |row: usize| &bcx[(3 * row + 2) * dim..][..dim];
+        for (row, out) in out.chunks_exact_mut(dim).enumerate() {
+            conv.convolve(machine, (self.of_row[row].start..=row).map(x), &bcx[(3 * row + 1) * dim..][..dim], out);
+        }
     }
 }
 
@@ -53,9 +68,10 @@ pub(crate) fn encode(
     for ((position, &token), x) in tokens.zip(x.chunks_exact_mut(dim)) {
         plan.embedding.embed(&plan.matrix, token, position, x);
     }
+    set_positions(&plan.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
     let mut context = Sources { of_row: &of_row };
     for layer in &plan.layers {
-        layer.forward(machine, scratch, rows, dim, &mut context);
+        layer.forward(machine, &plan.ropes, scratch, rows, dim, &mut context);
     }
     if let Some(norm) = &plan.final_norm {
         scratch.normalize_stream(machine, norm, rows * dim);

@@ -1,114 +1,216 @@
 //! The one layer that encoders and decoders share, driven by its [`LayerSpec`].
 
-use std::sync::Arc;
+use std::mem::swap;
 
 use crate::Result;
-use crate::ops::{Activations, Heads, LayerNorm, Linear, Machine, Matrix};
-use crate::spec::{Activation, LayerSpec, NormPlacement, Part, Projection, Role, Stack, TensorNames};
-use crate::weights::Weights;
+use crate::ops::{Activations, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv};
+use crate::plan::Loader;
+use crate::spec::{
+    Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement,
+    Part, Projection, QueryGrowth, Role, Span, Stack,
+};
 
-/// An attention block's projections.
+/// An attention block's parameters.
 #[derive(Debug)]
 pub(crate) struct Attention {
     pub(crate) query: Linear,
     pub(crate) key: Linear,
     pub(crate) value: Linear,
     output: Linear,
-    heads: Heads,
+    pub(crate) heads: Heads,
+    pub(crate) span: Span,
+    /// Index into the rotations of a step.
+    rope: Option<usize>,
+    head_norm: Option<(HeadNorm, [Norm; 2])>,
+    growth: Option<QueryGrowth>,
+    sub_norm: Option<Norm>,
+}
+
+/// What mixes positions, resolved.
+#[derive(Debug)]
+pub(crate) enum Mixer {
+    Attention(Attention),
+    ShortConv(ShortConv),
+}
+
+/// A feed-forward block's parameters.
+#[derive(Debug)]
+struct Ffn {
+    gate: Option<Linear>,
+    up: Linear,
+    activation: Activation,
+    sub_norm: Option<Norm>,
+    down: Linear,
+}
+
+/// The norms of a sublayer.
+#[derive(Debug)]
+pub(crate) enum Norms {
+    Pre(Norm),
+    Post(Norm),
+    Both(Norm, Norm),
 }
 
 /// A layer's parameters, resolved.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    placement: NormPlacement,
-    attention: Attention,
-    attention_norm: LayerNorm,
-    pub(crate) cross: Option<(Attention, LayerNorm)>,
-    up: Linear,
-    activation: Activation,
-    down: Linear,
-    ffn_norm: LayerNorm,
-}
-
-/// Finds parameters in weights by the role they play.
-#[derive(Clone, Copy)]
-pub(crate) struct Loader<'a> {
-    pub(crate) weights: &'a Weights,
-    pub(crate) names: &'a dyn TensorNames,
-}
-
-impl Loader<'_> {
-    /// The first of the role's names (plus `suffix`) that exists, or its first name for the error message.
-    pub(crate) fn name(&self, role: Role, suffix: &str) -> String {
-        let mut names = self.names.names(role);
-        let found = names.iter().position(|name| self.weights.get(&format!("{name}{suffix}")).is_some());
-        names.swap_remove(found.unwrap_or(0))
-    }
-
-    pub(crate) fn linear(&self, role: Role, rows: usize, cols: usize) -> Result<Linear> {
-        Linear::load(self.weights, &self.name(role, ".weight"), rows, cols)
-    }
-
-    pub(crate) fn norm(&self, role: Role, dim: usize, norm: crate::spec::Norm) -> Result<LayerNorm> {
-        LayerNorm::load(self.weights, &self.name(role, ".weight"), dim, norm)
-    }
-
-    pub(crate) fn matrix(&self, role: Role, rows: usize, cols: usize) -> Result<Arc<Matrix>> {
-        Ok(Arc::new(Matrix::load(self.weights, &self.name(role, ""), rows, cols)?))
-    }
+    mixer: Mixer,
+    mixer_norms: Norms,
+    pub(crate) cross: Option<(Attention, Norms)>,
+    ffn: Ffn,
+    ffn_norms: Norms,
+    residual_scale: f32,
 }
 
 impl Layer {
-    pub(crate) fn load(loader: Loader<'_>, stack: Stack, index: usize, dim: usize, spec: &LayerSpec) -> Result<Self> {
+    pub(crate) fn load(
+        loader: Loader<'_>,
+        ropes: &mut Vec<Rope>,
+        stack: Stack,
+        index: usize,
+        dim: usize,
+        spec: &LayerSpec,
+    ) -> Result<Self> {
         let role = |part| Role::Layer(stack, index, part);
-        let attention = |part: fn(Projection) -> Part, spec: crate::spec::AttentionSpec| {
-            let inner = spec.heads * spec.head_dim;
-            Ok(Attention {
-                query: loader.linear(role(part(Projection::Query)), inner, dim)?,
-                key: loader.linear(role(part(Projection::Key)), inner, dim)?,
-                value: loader.linear(role(part(Projection::Value)), inner, dim)?,
-                output: loader.linear(role(part(Projection::Output)), dim, inner)?,
-                heads: spec.into(),
+        let norm = |part| loader.norm(role(part), dim, spec.norm);
+        let norms = |before, after: Option<Part>| {
+            Ok(match (spec.placement, after) {
+                (NormPlacement::Pre, _) => Norms::Pre(norm(before)?),
+                (NormPlacement::Both, Some(after)) => Norms::Both(norm(before)?, norm(after)?),
+                (NormPlacement::Post | NormPlacement::Both, _) => Norms::Post(norm(before)?),
             })
         };
-        let norm = |part| loader.norm(role(part), dim, spec.norm);
+        let mixer = match &spec.mixer {
+            MixerSpec::Attention(attention) => Mixer::Attention(Attention::load(
+                loader,
+                ropes,
+                &|part| role(part),
+                Part::SelfAttention,
+                dim,
+                attention,
+            )?),
+            &MixerSpec::ShortConv { kernel, bias } => {
+                let stored = loader.values(role(Part::ConvKernel), ".weight", dim * kernel)?;
+                Mixer::ShortConv(ShortConv {
+                    input: loader.linear(role(Part::ConvIn), 3 * dim, dim, bias)?,
+                    // [dim, kernel] as stored; a position's row must lie together.
+                    kernel: (0..kernel * dim).map(|i| stored[i % dim * kernel + i / dim]).collect(),
+                    bias: bias.then(|| loader.values(role(Part::ConvKernel), ".bias", dim)).transpose()?,
+                    output: loader.linear(role(Part::ConvOut), dim, dim, bias)?,
+                })
+            }
+        };
+        let cross = match &spec.cross {
+            Some(cross) => {
+                let attention = Attention::load(loader, ropes, &|part| role(part), Part::CrossAttention, dim, cross)?;
+                Some((attention, norms(Part::CrossAttentionNorm, None)?))
+            }
+            None => None,
+        };
         Ok(Self {
-            placement: spec.placement,
-            attention: attention(Part::SelfAttention, spec.attention)?,
-            attention_norm: norm(Part::SelfAttentionNorm)?,
-            cross: match spec.cross {
-                Some(cross) => Some((attention(Part::CrossAttention, cross)?, norm(Part::CrossAttentionNorm)?)),
-                None => None,
-            },
-            up: loader.linear(role(Part::FfnUp), spec.ffn.hidden, dim)?,
-            activation: spec.ffn.activation,
-            down: loader.linear(role(Part::FfnDown), dim, spec.ffn.hidden)?,
-            ffn_norm: norm(Part::FfnNorm)?,
+            mixer,
+            mixer_norms: norms(Part::MixerNorm, Some(Part::MixerPostNorm))?,
+            cross,
+            ffn: Ffn::load(loader, &|part| role(part), dim, &spec.ffn)?,
+            ffn_norms: norms(Part::FfnNorm, Some(Part::FfnPostNorm))?,
+            residual_scale: spec.residual_scale,
         })
     }
 }
 
-/// Where a layer's queries find their keys and values: what differs between encoder and decoder.
+impl Attention {
+    fn load(
+        loader: Loader<'_>,
+        ropes: &mut Vec<Rope>,
+        role: &dyn Fn(Part) -> Role,
+        part: fn(Projection) -> Part,
+        dim: usize,
+        spec: &AttentionSpec,
+    ) -> Result<Self> {
+        let (inner, keys) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let linear = |projection, rows, cols| {
+            let bias = match spec.bias {
+                AttentionBias::None => false,
+                AttentionBias::QueryKeyValue => projection != Projection::Output,
+                AttentionBias::QueryValueOutput => projection != Projection::Key,
+                AttentionBias::All => true,
+            };
+            loader.linear(role(part(projection)), rows, cols, bias)
+        };
+        let rope = spec.rope.as_ref().map(|rope| {
+            ropes.iter().position(|known| known.spec() == rope).unwrap_or_else(|| {
+                ropes.push(Rope::new(rope));
+                ropes.len() - 1
+            })
+        });
+        let head_norm = match spec.head_norm {
+            Some((place, norm)) => {
+                let load = |of| loader.norm(role(Part::HeadNorm(of)), spec.head_dim, norm);
+                Some((place, [load(Projection::Query)?, load(Projection::Key)?]))
+            }
+            None => None,
+        };
+        let sub_norm = spec.sub_norm.map(|norm| loader.norm(role(Part::AttentionSubNorm), inner, norm));
+        Ok(Self {
+            query: linear(Projection::Query, inner, dim)?,
+            key: linear(Projection::Key, keys, dim)?,
+            value: linear(Projection::Value, keys, dim)?,
+            output: linear(Projection::Output, dim, inner)?,
+            heads: spec.into(),
+            span: spec.span,
+            rope,
+            head_norm,
+            growth: spec.growth,
+            sub_norm: sub_norm.transpose()?,
+        })
+    }
+}
+
+impl Ffn {
+    fn load(loader: Loader<'_>, role: &dyn Fn(Part) -> Role, dim: usize, spec: &FfnSpec) -> Result<Self> {
+        let &FfnSpec { kind, hidden, activation, bias, sub_norm } = spec;
+        let gate = match kind {
+            FfnKind::Gated => Some(loader.linear(role(Part::FfnGate), hidden, dim, bias)?),
+            FfnKind::Plain => None,
+        };
+        let sub_norm = sub_norm.map(|norm| loader.norm(role(Part::FfnSubNorm), hidden, norm)).transpose()?;
+        let up = loader.linear(role(Part::FfnUp), hidden, dim, bias)?;
+        Ok(Self { gate, up, activation, sub_norm, down: loader.linear(role(Part::FfnDown), dim, hidden, bias)? })
+    }
+}
+
+/// Where a layer finds its past: what differs between encoder and decoder.
 pub(crate) trait Context {
-    /// Self-attention of all rows: stores `k` and `v` (`[rows, dim]`) as it sees fit and writes the attended values of
-    /// `q` to `out`.
-    fn attend_self(&mut self, machine: Machine<'_>, heads: Heads, qkv: [&[f32]; 3], out: &mut [f32]);
+    /// Self-attention of all rows: stores `k` and `v` (`[rows, kv_heads * head_dim]`) as it sees fit and writes the
+    /// attended values of `q` (`[rows, heads * head_dim]`) to `out`.
+    fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, qkv: [&[f32]; 3], out: &mut [f32]);
 
     /// Attention of all rows' `q` to the encoder's output.
-    fn attend_memory(&mut self, machine: Machine<'_>, heads: Heads, q: &[f32], out: &mut [f32]);
+    fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]);
+
+    /// A short convolution over each row's past, which it stores: `bcx` is `[rows, 3 dim]`, its x becomes b * x.
+    fn convolve(&mut self, machine: Machine<'_>, conv: &ShortConv, bcx: &mut [f32], out: &mut [f32]);
 }
 
 /// Buffers of a forward pass; they grow to the largest batch seen and stay.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    /// The residual stream.
     pub(crate) x: Vec<f32>,
     normed: Vec<f32>,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
     attended: Vec<f32>,
+    /// For what is normalised in place.
+    spare: Vec<f32>,
     hidden: Vec<f32>,
+    gate: Vec<f32>,
     pub(crate) activations: Activations,
+    /// Of the rows of this step.
+    positions: Vec<usize>,
+    /// Of the rows of this step, for each kind of rotation.
+    rotations: Vec<Rotations>,
 }
 
 /// The first `len` values of `buffer`, which grows if it must; contents unspecified.
@@ -119,75 +221,177 @@ pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
+/// Tells the layers at which `positions` the rows of a step are, and prepares the rotations of all `ropes`.
+pub(crate) fn set_positions(ropes: &[Rope], scratch: &mut Scratch, positions: impl Iterator<Item = usize>) {
+    let Scratch { positions: known, rotations, .. } = scratch;
+    known.clear();
+    known.extend(positions);
+    rotations.resize_with(ropes.len(), Rotations::default);
+    for (rope, rotations) in ropes.iter().zip(rotations) {
+        rope.rotations(known.iter().copied(), rotations);
+    }
+}
+
+/// Normalises the first `len` values of `x`, by way of `spare`.
+fn normalize(machine: Machine<'_>, norm: &Norm, x: &mut Vec<f32>, spare: &mut Vec<f32>, len: usize) {
+    norm.forward(machine, &x[..len], sized(spare, len));
+    swap(x, spare);
+}
+
 impl Layer {
     /// Runs the layer over `scratch.x` (`[rows, dim]`, the residual stream), in place.
     pub(crate) fn forward(
         &self,
         machine: Machine<'_>,
+        ropes: &[Rope],
         scratch: &mut Scratch,
         rows: usize,
         dim: usize,
         context: &mut dyn Context,
     ) {
-        let Scratch { x, normed, q, k, v, attended, hidden, activations } = scratch;
-        let x = sized(x, rows * dim);
-        let normed = sized(normed, rows * dim);
+        sized(&mut scratch.x, rows * dim);
+        sized(&mut scratch.normed, rows * dim);
+        match &self.mixer {
+            Mixer::Attention(attention) => {
+                self.self_attention(machine, ropes, attention, scratch, rows, dim, context);
+            }
+            Mixer::ShortConv(conv) => self.short_conv(machine, conv, scratch, rows, dim, context),
+        }
+        if let Some((attention, norms)) = &self.cross {
+            let inner = rows * attention.query.weight.rows();
+            let Scratch { x, normed, q, attended, activations, .. } = scratch;
+            let (q, attended) = (sized(q, inner), sized(attended, inner));
+            let input = norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
+            let input = activations.prepare(machine, input, dim, &[&attention.query]);
+            attention.query.forward(machine, input, q);
+            context.attend_memory(machine, attention, q, attended);
+            let input = activations.prepare(machine, attended, inner / rows, &[&attention.output]);
+            attention.output.forward(machine, input, &mut normed[..rows * dim]);
+            self.merge(machine, norms, scratch, rows * dim);
+        }
+        self.feed_forward(machine, scratch, rows, dim);
+    }
 
-        let attention = &self.attention;
-        let inner = rows * attention.query.weight.rows();
-        let (q, k, v) = (sized(q, inner), sized(k, inner), sized(v, inner));
-        let attended = sized(attended, inner);
-        let projections = [&attention.query, &attention.key, &attention.value];
+    #[allow(clippy::too_many_arguments, reason = "what a layer runs on, and where")]
+    fn self_attention(
+        &self,
+        machine: Machine<'_>,
+        ropes: &[Rope],
+        attention: &Attention,
+        scratch: &mut Scratch,
+        rows: usize,
+        dim: usize,
+        context: &mut dyn Context,
+    ) {
+        let Scratch { x, normed, q, k, v, attended, spare, activations, positions, rotations, .. } = scratch;
+        let (inner, keys) = (rows * attention.query.weight.rows(), rows * attention.key.weight.rows());
         {
-            let input = self.input(machine, &self.attention_norm, x, normed);
+            let projections = [&attention.query, &attention.key, &attention.value];
+            let outs = [sized(q, inner), sized(k, keys), sized(v, keys)];
+            let input = self.mixer_norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
             let input = activations.prepare(machine, input, dim, &projections);
-            for (projection, out) in projections.iter().zip([&mut *q, &mut *k, &mut *v]) {
+            for (projection, out) in projections.iter().zip(outs) {
                 projection.forward(machine, input, out);
             }
         }
-        context.attend_self(machine, attention.heads, [q, k, v], attended);
-        let input = activations.prepare(machine, attended, inner / rows, &[&attention.output]);
-        attention.output.forward(machine, input, normed);
-        self.merge(machine, &self.attention_norm, x, normed);
-
-        if let Some((attention, norm)) = &self.cross {
-            let inner = rows * attention.query.weight.rows();
-            let (q, attended) = (&mut q[..inner], &mut attended[..inner]);
-            let input = self.input(machine, norm, x, normed);
-            let input = activations.prepare(machine, input, dim, &[&attention.query]);
-            attention.query.forward(machine, input, q);
-            context.attend_memory(machine, attention.heads, q, attended);
-            let input = activations.prepare(machine, attended, inner / rows, &[&attention.output]);
-            attention.output.forward(machine, input, normed);
-            self.merge(machine, norm, x, normed);
+        let head_dim = attention.heads.dim;
+        let mut norm_heads = |place: HeadNorm, q: &mut Vec<f32>, k: &mut Vec<f32>| {
+            if let Some((_, [query, key])) = attention.head_norm.as_ref().filter(|(at, _)| *at == place) {
+                normalize(machine, query, q, spare, inner);
+                normalize(machine, key, k, spare, keys);
+            }
+        };
+        norm_heads(HeadNorm::BeforeRope, q, k);
+        if let Some(rope) = attention.rope {
+            ropes[rope].rotate(machine, &rotations[rope], &mut q[..inner], head_dim);
+            ropes[rope].rotate(machine, &rotations[rope], &mut k[..keys], head_dim);
         }
-
-        let hidden = sized(hidden, rows * self.up.weight.rows());
-        let input = self.input(machine, &self.ffn_norm, x, normed);
-        let input = activations.prepare(machine, input, dim, &[&self.up]);
-        self.up.forward(machine, input, hidden);
-        (machine.kernels.activate)(self.activation, hidden);
-        let input = activations.prepare(machine, hidden, hidden.len() / rows, &[&self.down]);
-        self.down.forward(machine, input, normed);
-        self.merge(machine, &self.ffn_norm, x, normed);
-    }
-
-    /// A sublayer's input: the stream itself, or its norm.
-    fn input<'a>(&self, machine: Machine<'_>, norm: &LayerNorm, x: &'a [f32], normed: &'a mut [f32]) -> &'a [f32] {
-        match self.placement {
-            NormPlacement::Post => x,
-            NormPlacement::Pre => {
-                norm.forward(machine, x, normed);
-                normed
+        norm_heads(HeadNorm::AfterRope, q, k);
+        if let Some(growth) = attention.growth {
+            for (q, &position) in q[..inner].chunks_exact_mut(inner / rows).zip(&*positions) {
+                let factor = growth.at(position);
+                q.iter_mut().for_each(|value| *value *= factor);
             }
         }
+
+        context.attend_self(machine, attention, [&q[..inner], &k[..keys], &v[..keys]], sized(attended, inner));
+        if let Some(norm) = &attention.sub_norm {
+            normalize(machine, norm, attended, spare, inner);
+        }
+        let input = activations.prepare(machine, &attended[..inner], inner / rows, &[&attention.output]);
+        attention.output.forward(machine, input, &mut normed[..rows * dim]);
+        self.merge(machine, &self.mixer_norms, scratch, rows * dim);
     }
 
-    /// Adds a sublayer's `output` to the stream `x`, normalising the sum where the spec says so.
-    fn merge(&self, machine: Machine<'_>, norm: &LayerNorm, x: &mut [f32], output: &mut [f32]) {
-        match self.placement {
-            NormPlacement::Pre => (machine.kernels.add)(output, x),
-            NormPlacement::Post => {
+    fn short_conv(
+        &self,
+        machine: Machine<'_>,
+        conv: &ShortConv,
+        scratch: &mut Scratch,
+        rows: usize,
+        dim: usize,
+        context: &mut dyn Context,
+    ) {
+        let Scratch { x, normed, hidden, attended, activations, .. } = scratch;
+        let bcx = sized(hidden, rows * 3 * dim);
+        let input = self.mixer_norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
+        let input = activations.prepare(machine, input, dim, &[&conv.input]);
+        conv.input.forward(machine, input, bcx);
+        let out = sized(attended, rows * dim);
+        context.convolve(machine, conv, bcx, out);
+        let input = activations.prepare(machine, out, dim, &[&conv.output]);
+        conv.output.forward(machine, input, &mut normed[..rows * dim]);
+        self.merge(machine, &self.mixer_norms, scratch, rows * dim);
+    }
+
+    fn feed_forward(&self, machine: Machine<'_>, scratch: &mut Scratch, rows: usize, dim: usize) {
+        let Scratch { x, normed, hidden, gate, spare, activations, .. } = scratch;
+        let Ffn { gate: gate_map, up, activation, sub_norm, down } = &self.ffn;
+        let len = rows * up.weight.rows();
+        let input = self.ffn_norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
+        match gate_map {
+            Some(gate_map) => {
+                let (hidden, gate) = (sized(hidden, len), sized(gate, len));
+                let input = activations.prepare(machine, input, dim, &[gate_map, up]);
+                up.forward(machine, input, hidden);
+                gate_map.forward(machine, input, gate);
+                let width = len / rows;
+                machine.pool.rows(hidden, width, &|range, hidden| {
+                    let gate = &gate[range.start * width..range.end * width];
+                    for (gate, hidden) in gate.chunks_exact(width).zip(hidden.chunks_exact_mut(width)) {
+                        (machine.kernels.gated)(*activation, gate, hidden);
+                    }
+                });
+            }
+            None => {
+                let hidden = sized(hidden, len);
+                let input = activations.prepare(machine, input, dim, &[up]);
+                up.forward(machine, input, hidden);
+                (machine.kernels.activate)(*activation, hidden);
+            }
+        }
+        if let Some(norm) = sub_norm {
+            normalize(machine, norm, hidden, spare, len);
+        }
+        let input = activations.prepare(machine, &hidden[..len], len / rows, &[down]);
+        down.forward(machine, input, &mut normed[..rows * dim]);
+        self.merge(machine, &self.ffn_norms, scratch, rows * dim);
+    }
+
+    /// Adds a sublayer's output (`scratch.normed`) to the stream (`scratch.x`), normalised as `norms` say; `len` values
+    /// each.
+    fn merge(&self, machine: Machine<'_>, norms: &Norms, scratch: &mut Scratch, len: usize) {
+        let Scratch { x, normed, spare, .. } = scratch;
+        if let Norms::Both(_, after) = norms {
+            normalize(machine, after, normed, spare, len);
+        }
+        let (x, output) = (&mut x[..len], &mut normed[..len]);
+        if self.residual_scale != 1.0 {
+            (machine.kernels.scale)(self.residual_scale, output);
+        }
+        match norms {
+            Norms::Pre(_) | Norms::Both(..) => (machine.kernels.add)(output, x),
+            Norms::Post(norm) => {
                 (machine.kernels.add)(x, output);
                 norm.forward(machine, output, x);
             }
@@ -195,11 +399,22 @@ impl Layer {
     }
 }
 
+impl Norms {
+    /// A sublayer's input: the stream itself, or its norm.
+    fn input<'a>(&self, machine: Machine<'_>, x: &'a [f32], normed: &'a mut [f32]) -> &'a [f32] {
+        match self {
+            Self::Post(_) => x,
+            Self::Pre(norm) | Self::Both(norm, _) => {
+                norm.forward(machine, x, normed);
+                normed
+            }
+        }
+    }
+}
+
 impl Scratch {
     /// Normalises the first `len` values of the residual stream.
-    pub(crate) fn normalize_stream(&mut self, machine: Machine<'_>, norm: &LayerNorm, len: usize) {
-        let normed = sized(&mut self.normed, len);
-        norm.forward(machine, &self.x[..len], normed);
-        std::mem::swap(&mut self.x, &mut self.normed);
+    pub(crate) fn normalize_stream(&mut self, machine: Machine<'_>, norm: &Norm, len: usize) {
+        normalize(machine, norm, &mut self.x, &mut self.normed, len);
     }
 }

@@ -1,32 +1,140 @@
 //! A spec resolved against weights: immutable, shared by any number of sessions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Result;
+use crate::cache::{CacheShape, KvType};
 use crate::kernels::Kernels;
-use crate::layer::{Layer, Loader};
-use crate::ops::{Embedding, LayerNorm, Linear, Matrix};
-use crate::spec::{EncoderDecoderSpec, Part, Projection, Role, Stack, StackSpec, TensorNames};
+use crate::layer::Layer;
+use crate::ops::{Embedding, Linear, Matrix, Norm, Rope};
+use crate::spec::{
+    DecoderSpec, EncoderDecoderSpec, Norm as NormSpec, OutputMatrix, Part, Projection, Role, Stack, StackSpec,
+    TensorNames,
+};
 use crate::weights::Weights;
+
+/// Finds parameters in weights by the role they play.
+#[derive(Clone, Copy)]
+pub(crate) struct Loader<'a> {
+    pub(crate) weights: &'a Weights,
+    pub(crate) names: &'a dyn TensorNames,
+}
+
+impl Loader<'_> {
+    /// The first of the role's names (plus `suffix`) that exists, or its first name for the error message.
+    pub(crate) fn name(&self, role: Role, suffix: &str) -> String {
+        let names = self.names.names(role);
+        let found = names.iter().position(|name| self.weights.get(&format!("{name}{suffix}")).is_some());
+        names.into_iter().nth(found.unwrap_or(0)).unwrap_or_default()
+    }
+
+    pub(crate) fn linear(&self, role: Role, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
+        Linear::load(self.weights, &self.name(role, ".weight"), rows, cols, bias)
+    }
+
+    pub(crate) fn norm(&self, role: Role, dim: usize, norm: NormSpec) -> Result<Norm> {
+        Norm::load(self.weights, &self.name(role, ".weight"), dim, norm)
+    }
+
+    pub(crate) fn matrix(&self, role: Role, rows: usize, cols: usize) -> Result<Arc<Matrix>> {
+        Ok(Arc::new(Matrix::load(self.weights, &self.name(role, ""), rows, cols)?))
+    }
+
+    /// A tensor of `len` values, whatever its shape.
+    pub(crate) fn values(&self, role: Role, suffix: &str, len: usize) -> Result<Vec<f32>> {
+        let name = self.name(role, suffix) + suffix;
+        let tensor = self.weights.get(&name).ok_or_else(|| self.weights.bad(&name, "is missing"))?;
+        if tensor.shape().iter().product::<usize>() != len {
+            let problem = format!("has shape {:?}, the model needs {len} values", tensor.shape());
+            return Err(self.weights.bad(&name, problem));
+        }
+        Ok(tensor.to_f32())
+    }
+}
 
 /// A stack of layers, resolved.
 pub(crate) struct StackPlan {
     pub(crate) embedding: Embedding,
     pub(crate) matrix: Arc<Matrix>,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) final_norm: Option<LayerNorm>,
+    pub(crate) ropes: Vec<Rope>,
+    pub(crate) final_norm: Option<Norm>,
 }
 
 impl StackPlan {
-    fn load(loader: Loader<'_>, stack: Stack, spec: &StackSpec) -> Result<Self> {
+    fn load(loader: Loader<'_>, stack: Stack, spec: &StackSpec, shared: Option<Arc<Matrix>>) -> Result<Self> {
+        let mut ropes = Vec::new();
         let layers = spec.layers.iter().enumerate();
+        let layers = layers.map(|(i, layer)| Layer::load(loader, &mut ropes, stack, i, spec.dim, layer));
+        let layers = layers.collect::<Result<_>>()?;
         let norm = spec.final_norm.map(|norm| loader.norm(Role::FinalNorm(stack), spec.dim, norm));
-        Ok(Self {
-            embedding: Embedding::new(spec),
-            matrix: loader.matrix(Role::Embedding(stack), spec.vocab, spec.dim)?,
-            layers: layers.map(|(i, layer)| Layer::load(loader, stack, i, spec.dim, layer)).collect::<Result<_>>()?,
-            final_norm: norm.transpose()?,
-        })
+        let matrix = match shared {
+            Some(matrix) => matrix,
+            None => loader.matrix(Role::Embedding(stack), spec.vocab, spec.dim)?,
+        };
+        Ok(Self { embedding: Embedding::new(spec), matrix, layers, ropes, final_norm: norm.transpose()? })
+    }
+}
+
+/// A decoder's parameters, resolved.
+pub(crate) struct DecoderParts {
+    pub(crate) stack: StackPlan,
+    pub(crate) output: Linear,
+}
+
+impl DecoderParts {
+    fn load(loader: Loader<'_>, spec: &DecoderSpec, shared: Option<Arc<Matrix>>) -> Result<Self> {
+        let stack = StackPlan::load(loader, Stack::Decoder, &spec.stack, shared)?;
+        let (vocab, dim) = (spec.stack.vocab, spec.stack.dim);
+        let mut output = match spec.output {
+            OutputMatrix::Tied => Linear::new(stack.matrix.clone(), None),
+            OutputMatrix::Own => loader.linear(Role::Output, vocab, dim, false)?,
+        };
+        if spec.output_bias {
+            output.bias = Some(loader.values(Role::OutputBias, "", vocab)?);
+        }
+        Ok(Self { stack, output })
+    }
+}
+
+/// A decoder-only model, ready to run.
+pub struct DecoderPlan {
+    spec: DecoderSpec,
+    kernels: Kernels,
+    pub(crate) parts: DecoderParts,
+}
+
+impl std::fmt::Debug for DecoderPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DecoderPlan").field("spec", &self.spec).field("isa", &self.kernels.isa).finish()
+    }
+}
+
+impl DecoderPlan {
+    /// Resolves `spec` against `weights`, whose tensors are named by `names`.
+    ///
+    /// # Errors
+    /// A spec that contradicts itself, or a tensor that is missing or has another shape.
+    pub fn new(spec: DecoderSpec, weights: &Weights, names: &dyn TensorNames, kernels: Kernels) -> Result<Self> {
+        spec.check()?;
+        let parts = DecoderParts::load(Loader { weights, names }, &spec, None)?;
+        Ok(Self { spec, kernels, parts })
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// The kernels it runs on.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    /// The shape of its conversations' caches.
+    pub(crate) fn cache_shape(&self, kv: KvType) -> Result<CacheShape> {
+        CacheShape::new(&self.spec.stack, kv, CacheShape::LONG_PAGE)
     }
 }
 
@@ -35,8 +143,7 @@ pub struct EncoderDecoderPlan {
     spec: EncoderDecoderSpec,
     kernels: Kernels,
     pub(crate) encoder: StackPlan,
-    pub(crate) decoder: StackPlan,
-    pub(crate) output: Linear,
+    pub(crate) decoder: DecoderParts,
 }
 
 impl std::fmt::Debug for EncoderDecoderPlan {
@@ -53,20 +160,11 @@ impl EncoderDecoderPlan {
     pub fn new(spec: EncoderDecoderSpec, weights: &Weights, names: &dyn TensorNames, kernels: Kernels) -> Result<Self> {
         spec.check()?;
         let loader = Loader { weights, names };
-        let encoder = StackPlan::load(loader, Stack::Encoder, &spec.encoder)?;
-        let mut decoder = StackPlan::load(loader, Stack::Decoder, &spec.decoder)?;
-        let same = |stack| loader.name(Role::Embedding(stack), "");
-        if same(Stack::Encoder) == same(Stack::Decoder) {
-            decoder.matrix = encoder.matrix.clone();
-        }
-        let bias_name = loader.name(Role::OutputBias, "");
-        let bias = weights.get(&bias_name).ok_or_else(|| weights.bad(&bias_name, "is missing"))?;
-        if bias.shape().iter().product::<usize>() != spec.decoder.vocab {
-            let (shape, vocab) = (bias.shape(), spec.decoder.vocab);
-            return Err(weights.bad(&bias_name, format!("has shape {shape:?}, the model needs {vocab} values")));
-        }
-        let output = Linear { weight: decoder.matrix.clone(), bias: Some(bias.to_f32()), scale: None };
-        Ok(Self { spec, kernels, encoder, decoder, output })
+        let encoder = StackPlan::load(loader, Stack::Encoder, &spec.encoder, None)?;
+        let name = |stack| loader.name(Role::Embedding(stack), "");
+        let shared = (name(Stack::Encoder) == name(Stack::Decoder)).then(|| encoder.matrix.clone());
+        let decoder = DecoderParts::load(loader, &spec.decoder, shared)?;
+        Ok(Self { spec, kernels, encoder, decoder })
     }
 
     /// What it was made from.
@@ -80,37 +178,76 @@ impl EncoderDecoderPlan {
     }
 }
 
-/// The tensors of `weights` that a model of this spec reads: name, and whether it is a matrix that may be quantised.
-/// Those that are missing are left out: [`EncoderDecoderPlan::new`] is what complains.
+/// The tensors of `weights` that an encoder-decoder of this spec reads: name, and whether it is a matrix that may be
+/// quantised. Those that are missing are left out: [`EncoderDecoderPlan::new`] is what complains.
 pub fn parameters(spec: &EncoderDecoderSpec, weights: &Weights, names: &dyn TensorNames) -> Vec<(String, bool)> {
-    let loader = Loader { weights, names };
-    let mut found = std::collections::BTreeMap::new();
-    let mut add = |role: Role, suffixes: &[(&str, bool)]| {
+    let mut found = Parameters { loader: Loader { weights, names }, found: BTreeMap::new() };
+    found.stack(Stack::Encoder, &spec.encoder);
+    found.decoder(&spec.decoder);
+    found.found.into_iter().collect()
+}
+
+/// As [`parameters`], of a decoder-only model.
+pub fn decoder_parameters(spec: &DecoderSpec, weights: &Weights, names: &dyn TensorNames) -> Vec<(String, bool)> {
+    let mut found = Parameters { loader: Loader { weights, names }, found: BTreeMap::new() };
+    found.decoder(spec);
+    found.found.into_iter().collect()
+}
+
+/// Collects the names of parameters that exist.
+struct Parameters<'a> {
+    loader: Loader<'a>,
+    found: BTreeMap<String, bool>,
+}
+
+impl Parameters<'_> {
+    /// Adds what exists of a role's tensors: suffix, and whether it is a matrix.
+    fn add(&mut self, role: Role, suffixes: &[(&str, bool)]) {
         for &(suffix, matrix) in suffixes {
-            let name = loader.name(role, suffix) + suffix;
-            if weights.get(&name).is_some() {
-                found.insert(name, matrix);
-            }
-        }
-    };
-    const LINEAR: &[(&str, bool)] = &[(".weight", true), (".bias", false)];
-    const NORM: &[(&str, bool)] = &[(".weight", false), (".bias", false)];
-    add(Role::OutputBias, &[("", false)]);
-    for (stack, spec) in [(Stack::Encoder, &spec.encoder), (Stack::Decoder, &spec.decoder)] {
-        add(Role::Embedding(stack), &[("", true)]);
-        add(Role::FinalNorm(stack), NORM);
-        for index in 0..spec.layers.len() {
-            for projection in [Projection::Query, Projection::Key, Projection::Value, Projection::Output] {
-                add(Role::Layer(stack, index, Part::SelfAttention(projection)), LINEAR);
-                add(Role::Layer(stack, index, Part::CrossAttention(projection)), LINEAR);
-            }
-            for part in [Part::FfnUp, Part::FfnDown] {
-                add(Role::Layer(stack, index, part), LINEAR);
-            }
-            for part in [Part::SelfAttentionNorm, Part::CrossAttentionNorm, Part::FfnNorm] {
-                add(Role::Layer(stack, index, part), NORM);
+            let name = self.loader.name(role, suffix) + suffix;
+            if self.loader.weights.get(&name).is_some() {
+                self.found.insert(name, matrix);
             }
         }
     }
-    found.into_iter().collect()
+
+    fn stack(&mut self, stack: Stack, spec: &StackSpec) {
+        const LINEAR: &[(&str, bool)] = &[(".weight", true), (".bias", false), (".scale", false)];
+        const SMALL: &[(&str, bool)] = &[(".weight", false), (".bias", false)];
+        self.add(Role::Embedding(stack), &[("", true)]);
+        self.add(Role::FinalNorm(stack), SMALL);
+        for index in 0..spec.layers.len() {
+            let mut add = |part, suffixes| self.add(Role::Layer(stack, index, part), suffixes);
+            for projection in [Projection::Query, Projection::Key, Projection::Value, Projection::Output] {
+                add(Part::SelfAttention(projection), LINEAR);
+                add(Part::CrossAttention(projection), LINEAR);
+                add(Part::HeadNorm(projection), SMALL);
+            }
+            for part in [Part::FfnGate, Part::FfnUp, Part::FfnDown, Part::ConvIn, Part::ConvOut] {
+                add(part, LINEAR);
+            }
+            for part in [
+                Part::MixerNorm,
+                Part::MixerPostNorm,
+                Part::AttentionSubNorm,
+                Part::ConvKernel,
+                Part::CrossAttentionNorm,
+                Part::FfnNorm,
+                Part::FfnPostNorm,
+                Part::FfnSubNorm,
+            ] {
+                add(part, SMALL);
+            }
+        }
+    }
+
+    fn decoder(&mut self, spec: &DecoderSpec) {
+        self.stack(Stack::Decoder, &spec.stack);
+        if spec.output == OutputMatrix::Own {
+            self.add(Role::Output, &[(".weight", true), (".scale", false)]);
+        }
+        if spec.output_bias {
+            self.add(Role::OutputBias, &[("", false)]);
+        }
+    }
 }

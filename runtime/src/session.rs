@@ -3,22 +3,43 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cache::{CacheShape, KvCache, Memory};
+use crate::cache::{Cache, CacheShape, Memory};
 use crate::layer::Scratch;
-use crate::model::{EncoderDecoder, Logits, Model, Row, State};
+use crate::model::{EncoderDecoder, Logits, Model, Row, State, Want};
 use crate::ops::{Activations, Machine};
-use crate::plan::EncoderDecoderPlan;
+use crate::plan::{DecoderPlan, EncoderDecoderPlan};
 use crate::spec::StackSpec;
 use crate::threads::ThreadPool;
 use crate::{Error, Result, Token, decoder, encoder};
 
-/// One sequence of an encoder-decoder model: the encoded source it reads and the tokens it has written.
+pub use crate::cache::KvType;
+
+/// The encoded source of a sequence: some rows of a batch. A decoder-only model has none.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) rows: Range<usize>,
+}
+
+/// One sequence: the source it reads, if any, and what the model keeps of its tokens.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    pub(crate) memory: Arc<Memory>,
-    /// This sequence's rows of `memory`.
-    pub(crate) source: Range<usize>,
-    pub(crate) cache: KvCache,
+    pub(crate) source: Source,
+    pub(crate) cache: Cache,
+}
+
+impl Sequence {
+    /// Lets the decoder see the first `positions` tokens of the source only, at least one: for encoders whose input is
+    /// padded to a fixed size.
+    pub fn keep_source(&mut self, positions: usize) {
+        let rows = &mut self.source.rows;
+        rows.end = rows.end.min(rows.start + positions.max(1));
+    }
+
+    /// Bytes of the memory it holds, shared with its forks or not.
+    pub fn bytes(&self) -> usize {
+        self.cache.bytes()
+    }
 }
 
 impl State for Sequence {
@@ -36,11 +57,95 @@ impl State for Sequence {
     }
 }
 
-/// Runs a plan: owns the scratch memory of one forward pass at a time. Sequences may be used with any session of the
-/// same plan.
+/// Runs a decoder-only plan: owns the scratch memory of one forward pass at a time. Any number of sequences may be used
+/// with it, and a sequence with any session of the same plan.
+pub struct DecoderSession {
+    plan: Arc<DecoderPlan>,
+    pool: Arc<ThreadPool>,
+    shape: Arc<CacheShape>,
+    scratch: Scratch,
+    at: Vec<(usize, usize)>,
+}
+
+impl std::fmt::Debug for DecoderSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DecoderSession").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl DecoderSession {
+    /// A session that computes on the threads of `pool` and stores keys and values as `kv`.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] where the model's heads are not whole blocks of `kv`.
+    pub fn new(plan: Arc<DecoderPlan>, pool: Arc<ThreadPool>, kv: KvType) -> Result<Self> {
+        let shape = Arc::new(plan.cache_shape(kv)?);
+        Ok(Self { plan, pool, shape, scratch: Scratch::default(), at: Vec::new() })
+    }
+
+    /// A new sequence, at position 0.
+    pub fn sequence(&self) -> Sequence {
+        let memory = Arc::new(Memory { dim: 0, layers: Vec::new() });
+        Sequence { source: Source { memory, rows: 0..0 }, cache: Cache::new(self.shape.clone()) }
+    }
+
+    /// What it runs.
+    pub fn plan(&self) -> &Arc<DecoderPlan> {
+        &self.plan
+    }
+
+    /// The stored form of a sequence: everything that is needed to continue it without its tokens.
+    pub fn save(&self, sequence: &Sequence) -> Vec<u8> {
+        sequence.cache.save()
+    }
+
+    /// The sequence that [`DecoderSession::save`] stored, of the same model with the same type of keys and values;
+    /// `None` where the bytes are not that.
+    pub fn restore(&self, bytes: &[u8]) -> Option<Sequence> {
+        let cache = Cache::restore(self.shape.clone(), bytes)?;
+        Some(Sequence { cache, ..self.sequence() })
+    }
+
+    /// Appends `tokens` to `sequence` and returns what comes before the output projection, `[tokens, dim]`: for
+    /// embeddings of texts.
+    ///
+    /// # Errors
+    /// As [`Model::step`].
+    pub fn hidden(&mut self, sequence: &mut Sequence, tokens: &[Token]) -> Result<&[f32]> {
+        let Self { plan, pool, scratch, at, .. } = self;
+        let spec = &plan.spec().stack;
+        check_tokens(spec, tokens, sequence.position())?;
+        let machine = Machine { kernels: plan.kernels(), pool };
+        let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
+        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, at, scratch);
+        Ok(&scratch.x[..wanted * spec.dim])
+    }
+}
+
+impl Model for DecoderSession {
+    type State = Sequence;
+
+    fn vocab(&self) -> usize {
+        self.plan.spec().stack.vocab
+    }
+
+    fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
+        let Self { plan, pool, scratch, at, .. } = self;
+        for row in rows.iter() {
+            check_tokens(&plan.spec().stack, row.tokens, row.state.position())?;
+        }
+        let machine = Machine { kernels: plan.kernels(), pool };
+        decoder::decode(machine, &plan.parts, plan.spec(), rows, at, scratch, logits);
+        Ok(())
+    }
+}
+
+/// Runs an encoder-decoder plan: owns the scratch memory of one forward pass at a time. Sequences may be used with any
+/// session of the same plan.
 pub struct EncoderDecoderSession {
     plan: Arc<EncoderDecoderPlan>,
     pool: Arc<ThreadPool>,
+    shape: Arc<CacheShape>,
     scratch: Scratch,
     at: Vec<(usize, usize)>,
 }
@@ -54,7 +159,9 @@ impl std::fmt::Debug for EncoderDecoderSession {
 impl EncoderDecoderSession {
     /// A session that computes on the threads of `pool`.
     pub fn new(plan: Arc<EncoderDecoderPlan>, pool: Arc<ThreadPool>) -> Self {
-        Self { plan, pool, scratch: Scratch::default(), at: Vec::new() }
+        let shape = CacheShape::new(&plan.spec().decoder.stack, KvType::F32, CacheShape::SHORT_PAGE);
+        let shape = Arc::new(shape.expect("float32 suits every shape"));
+        Self { plan, pool, shape, scratch: Scratch::default(), at: Vec::new() }
     }
 
     /// The same session on the threads of another pool.
@@ -126,27 +233,17 @@ impl Model for EncoderDecoderSession {
     type State = Sequence;
 
     fn vocab(&self) -> usize {
-        self.plan.spec().decoder.vocab
+        self.plan.spec().decoder.stack.vocab
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
-        let Self { plan, pool, scratch, at } = self;
+        let Self { plan, pool, scratch, at, .. } = self;
         let spec = &plan.spec().decoder;
-        if rows.is_empty() {
-            logits.reset(0, spec.vocab);
-            return Ok(());
-        }
         for row in rows.iter() {
-            check_tokens(spec, row.tokens, row.state.position())?;
+            check_tokens(&spec.stack, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), pool };
-        let wanted = decoder::decode(machine, &plan.decoder, spec.dim, rows, at, scratch);
-        let Scratch { x, activations, .. } = scratch;
-        let logits = logits.reset(wanted, spec.vocab);
-        if wanted > 0 {
-            let input = activations.prepare(machine, &x[..wanted * spec.dim], spec.dim, &[&plan.output]);
-            plan.output.forward(machine, input, logits);
-        }
+        decoder::decode(machine, &plan.decoder, spec, rows, at, scratch, logits);
         Ok(())
     }
 }
@@ -154,8 +251,8 @@ impl Model for EncoderDecoderSession {
 impl EncoderDecoder for EncoderDecoderSession {
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
         let plan = self.plan.clone();
-        let dim = plan.spec().decoder.dim;
-        let maps: Vec<_> = plan.decoder.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
+        let dim = plan.spec().decoder.stack.dim;
+        let maps: Vec<_> = plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
         let users: Vec<_> = maps.iter().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
         let rows: usize = sources.iter().map(|source| source.len()).sum();
         let mut layers: Vec<_> = maps.iter().map(|_| (vec![0.0; rows * dim], vec![0.0; rows * dim])).collect();
@@ -172,8 +269,8 @@ impl EncoderDecoder for EncoderDecoderSession {
             first += output.len() / dim;
         })?;
         let memory = Arc::new(Memory { dim, layers });
-        let shape = CacheShape { layers: plan.decoder.layers.len(), dim };
-        let sequence = |source| Sequence { memory: memory.clone(), source, cache: KvCache::new(shape) };
+        let sequence =
+            |rows| Sequence { source: Source { memory: memory.clone(), rows }, cache: Cache::new(self.shape.clone()) };
         Ok(ranges.into_iter().map(sequence).collect())
     }
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use babil_runtime::generate::generate;
-use babil_runtime::spec::GenerationSpec;
+use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use serde::Deserialize;
 
 use super::*;
@@ -93,6 +93,7 @@ fn greedy_and_beam_results_are_those_of_transformers() {
             forced_eos: true,
             beam: 1,
             length_penalty: 1.0,
+            early_stopping: EarlyStopping::No,
             renormalize: true,
         };
         for case in &expected.cases {

@@ -5,11 +5,13 @@
 //! layers, final norms named `layer_norm` as in BART): the bundled translator is such a model.
 
 use babil_runtime::spec::{
-    Activation, AttentionSpec, EncoderDecoderSpec, FfnSpec, GenerationSpec, LayerSpec, Norm, NormPlacement, Pairing,
-    Part, Position, Projection, Role, Stack, StackSpec, TensorNames,
+    Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
+    GenerationSpec, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role,
+    Span, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// What `config.json` says; generation keys may also stand in `generation_config.json`, which wins.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,6 +58,7 @@ pub struct GenerationConfig {
     pub max_length: Option<usize>,
     pub num_beams: Option<usize>,
     pub length_penalty: Option<f32>,
+    pub early_stopping: Option<Value>,
     pub renormalize_logits: Option<bool>,
 }
 
@@ -81,13 +84,16 @@ impl Config {
         }
         let norm = Norm::Layer { eps: 1e-5 };
         let stack = |vocab, layers, heads: usize, hidden, cross| {
-            let attention = AttentionSpec { heads, head_dim: self.d_model.checked_div(heads).unwrap_or(0) };
+            let head_dim = self.d_model.checked_div(heads).unwrap_or(0);
+            let causal = AttentionSpec { bias: AttentionBias::All, ..AttentionSpec::causal(heads, heads, head_dim) };
+            let full = AttentionSpec { span: Span::FULL, ..causal.clone() };
             let layer = LayerSpec {
                 norm,
                 placement: if self.normalize_before { NormPlacement::Pre } else { NormPlacement::Post },
-                attention,
-                cross: if cross { Some(attention) } else { None },
-                ffn: FfnSpec { hidden, activation },
+                mixer: Mixer::Attention(if cross { causal } else { full.clone() }),
+                cross: cross.then_some(full),
+                ffn: FfnSpec { kind: FfnKind::Plain, hidden, activation, bias: true, sub_norm: None },
+                residual_scale: 1.0,
             };
             StackSpec {
                 vocab,
@@ -103,7 +109,13 @@ impl Config {
         let target_vocab = self.decoder_vocab_size.unwrap_or(self.vocab_size);
         let spec = EncoderDecoderSpec {
             encoder: stack(self.vocab_size, self.encoder_layers, encoder, self.encoder_ffn_dim, false),
-            decoder: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
+            decoder: DecoderSpec {
+                stack: stack(target_vocab, self.decoder_layers, decoder, self.decoder_ffn_dim, true),
+                output: OutputMatrix::Tied,
+                output_bias: true,
+                logit_scale: 1.0,
+                logit_softcap: None,
+            },
         };
         spec.check()?;
         Ok(spec)
@@ -129,6 +141,11 @@ impl GenerationConfig {
                 all.ok_or_else(|| Error::Unsupported("bad_words_ids of several tokens".to_owned()))?
             }
         };
+        let early_stopping = match self.early_stopping.as_ref().or(fallback.early_stopping.as_ref()) {
+            None | Some(Value::Bool(false)) => EarlyStopping::No,
+            Some(Value::Bool(true)) => EarlyStopping::Yes,
+            Some(other) => return Err(Error::Unsupported(format!("early_stopping {other} (generation_config.json)"))),
+        };
         Ok(GenerationSpec {
             start: start.ok_or_else(|| missing("decoder_start_token_id"))?,
             eos,
@@ -137,6 +154,7 @@ impl GenerationConfig {
             forced_eos: self.forced_eos_token_id.or(fallback.forced_eos_token_id) == Some(eos),
             beam: self.num_beams.or(fallback.num_beams).unwrap_or(4),
             length_penalty: self.length_penalty.or(fallback.length_penalty).unwrap_or(1.0),
+            early_stopping,
             renormalize: self.renormalize_logits.or(fallback.renormalize_logits).unwrap_or(false),
         })
     }
@@ -169,20 +187,40 @@ impl TensorNames for Names {
                 let own = format!("model.{}.embed_tokens.weight", name(stack));
                 if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
             }
+            Role::Output => Vec::new(),
             Role::OutputBias => vec!["final_logits_bias".to_owned()],
             Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
             Role::Layer(stack, index, part) => {
                 let part = match part {
                     Part::SelfAttention(p) => projection("self_attn", p),
-                    Part::SelfAttentionNorm => "self_attn_layer_norm".to_owned(),
+                    Part::MixerNorm => "self_attn_layer_norm".to_owned(),
                     Part::CrossAttention(p) => projection("encoder_attn", p),
                     Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
                     Part::FfnUp => "fc1".to_owned(),
                     Part::FfnDown => "fc2".to_owned(),
                     Part::FfnNorm => "final_layer_norm".to_owned(),
+                    _ => return Vec::new(),
                 };
                 vec![format!("model.{}.layers.{index}.{part}", name(stack))]
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_stopping_is_read_and_other_criteria_are_refused() {
+        let spec = |own: &str| {
+            let fallback = serde_json::from_str(r#"{"pad_token_id": 1, "eos_token_id": 0}"#).unwrap();
+            serde_json::from_str::<GenerationConfig>(own).unwrap().spec(&fallback)
+        };
+        assert_eq!(spec(r#"{"early_stopping": true}"#).unwrap().early_stopping, EarlyStopping::Yes);
+        assert_eq!(spec(r#"{"early_stopping": false}"#).unwrap().early_stopping, EarlyStopping::No);
+        assert_eq!(spec(r#"{"early_stopping": null}"#).unwrap().early_stopping, EarlyStopping::No);
+        let refused = spec(r#"{"early_stopping": "never"}"#).unwrap_err().to_string();
+        assert_eq!(refused, r#"not supported: early_stopping "never" (generation_config.json)"#);
     }
 }

@@ -1,5 +1,6 @@
 //! What people do with models: translate (now), chat, transcribe and subtitle (to come).
 
+pub mod chat;
 pub mod document;
 pub mod language;
 pub mod segment;

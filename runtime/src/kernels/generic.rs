@@ -138,6 +138,18 @@ pub(super) fn exp(x: f32) -> f32 {
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// max(x, 0)
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x > 0.0 { x } else { 0.0 }
+}
+
+/// max(x, 0)^2
+#[inline(always)]
+fn relu_squared(x: f32) -> f32 {
+    relu(x) * relu(x)
+}
+
 /// x / (1 + e^-x)
 #[inline(always)]
 pub(super) fn silu(x: f32) -> f32 {
@@ -171,9 +183,18 @@ pub(super) fn gelu(x: f32) -> f32 {
     x * if x < 0.0 { tail } else { 1.0 - tail }
 }
 
+/// x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), which is x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)).
+#[inline(always)]
+pub(super) fn gelu_tanh(x: f32) -> f32 {
+    const TWICE: f32 = -1.595_769_1;
+    x / (1.0 + exp(TWICE * (x * x * x).mul_add(0.044_715, x)))
+}
+
 /// See [`super::QuantizeRow`].
 #[inline(always)]
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    /// What the largest magnitude of a block may become.
+    const LARGEST: [f32; 2] = [127.0, 126.0];
     let (x, rest) = x.as_chunks::<BLOCK>();
     assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
     let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
@@ -182,19 +203,42 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
     for (((x, quants), scale), sums) in x.iter().zip(quants).zip(scales).zip(sums) {
         let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
         // Below this the inverse would overflow: such a block counts as zero.
-        let (inverse, largest) = if amax > 1e-36 { (127.0 / amax, amax) } else { (0.0, 0.0) };
+        let inverse = if amax > 1e-36 { 1.0 / amax } else { 0.0 };
+        let factors = LARGEST.map(|largest| largest * inverse);
+        let errors = factors.map(|factor| rounding(x, factor));
+        let second = errors[1] * (LARGEST[0] * LARGEST[0]) < errors[0] * (LARGEST[1] * LARGEST[1]);
+        let factor = if second { factors[1] } else { factors[0] };
         let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
         for ((quants, x), sum) in halves.zip(sums) {
             let mut total = 0;
             for (q, &v) in quants.iter_mut().zip(x) {
-                let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
+                let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
                 *q = nearest as i8;
                 total += nearest;
             }
             *sum = total;
         }
-        *scale = largest / 127.0;
+        *scale = best_scale(x, factor);
     }
+}
+
+/// The sum of the squares of what rounding `x` times `factor` to integers changes.
+#[inline(always)]
+fn rounding(x: &[f32; BLOCK], factor: f32) -> f32 {
+    sum(fold(x, 0.0, |total, v| {
+        let rest = v.mul_add(factor, -(v.mul_add(factor, ROUND) - ROUND));
+        rest.mul_add(rest, total)
+    }))
+}
+
+/// The scale for which `x` is nearest to its quants q (`x` times `factor`, rounded): sum(x q) / sum(q^2), 0 for zeros.
+#[inline(always)]
+fn best_scale(x: &[f32; BLOCK], factor: f32) -> f32 {
+    let quant = |v: f32| v.mul_add(factor, ROUND) - ROUND;
+    let products = sum(fold(x, 0.0, |total, v| v.mul_add(quant(v), total)));
+    // Exact: integers below 2^24.
+    let squares = sum(fold(x, 0.0, |total, v| quant(v).mul_add(quant(v), total)));
+    if squares > 0.0 { products / squares } else { 0.0 }
 }
 
 /// See [`super::GemmFloat`], for float32.
@@ -302,9 +346,11 @@ pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(super) fn activate(activation: Activation, x: &mut [f32]) {
     match activation {
-        Activation::Relu => x.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }),
+        Activation::Relu => x.iter_mut().for_each(|v| *v = relu(*v)),
         Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
+        Activation::ReluSquared => x.iter_mut().for_each(|v| *v = relu_squared(*v)),
         Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
+        Activation::GeluTanh => x.iter_mut().for_each(|v| *v = gelu_tanh(*v)),
     }
 }
 
@@ -334,4 +380,135 @@ pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &m
             *out = p.mul_add(v, *out);
         }
     }
+}
+
+/// [`widen_f16`] of a number.
+#[inline(always)]
+fn widen(half: u16) -> f32 {
+    widen_f16(half.to_le_bytes())
+}
+
+/// See [`super::Kernels::attention_scores_f16`].
+#[inline(always)]
+pub(super) fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]) {
+    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
+    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
+        *score = scale * dots([key], q, widen)[0];
+    }
+}
+
+/// See [`super::Kernels::attention_values_f16`].
+#[inline(always)]
+pub(super) fn attention_values_f16(p: &[f32], values: &[u16], out: &mut [f32]) {
+    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
+    for (&p, values) in p.iter().zip(values.chunks_exact(out.len())) {
+        for (out, &v) in out.iter_mut().zip(values) {
+            *out = p.mul_add(widen(v), *out);
+        }
+    }
+}
+
+/// See [`super::Kernels::attention_scores_q8_0`].
+#[inline(always)]
+pub(super) fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scale: f32, scores: &mut [f32]) {
+    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
+    assert_eq!(keys.len(), scales.len() * BLOCK, "a scale for each block");
+    let blocks = q.len() / BLOCK;
+    for (i, score) in scores.iter_mut().enumerate() {
+        let (keys, scales) = (&keys[i * q.len()..][..q.len()], &scales[i * blocks..][..blocks]);
+        let mut total = 0.0;
+        for ((q, keys), scale) in q.chunks_exact(BLOCK).zip(keys.chunks_exact(BLOCK)).zip(scales) {
+            total = scale.mul_add(dots([keys], q, f32::from)[0], total);
+        }
+        *score = scale * total;
+    }
+}
+
+/// See [`super::Kernels::attention_values_q8_0`].
+#[inline(always)]
+pub(super) fn attention_values_q8_0(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]) {
+    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
+    assert_eq!(values.len(), scales.len() * BLOCK, "a scale for each block");
+    let blocks = out.len() / BLOCK;
+    for (i, &p) in p.iter().enumerate() {
+        let (values, scales) = (&values[i * out.len()..][..out.len()], &scales[i * blocks..][..blocks]);
+        for ((out, values), scale) in out.chunks_exact_mut(BLOCK).zip(values.chunks_exact(BLOCK)).zip(scales) {
+            let factor = p * scale;
+            for (out, &v) in out.iter_mut().zip(values) {
+                *out = factor.mul_add(f32::from(v), *out);
+            }
+        }
+    }
+}
+
+/// See [`super::Kernels::rotate_halves`].
+#[inline(always)]
+pub(super) fn rotate_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = x.split_at_mut(cos.len());
+    assert!(high.len() == cos.len() && sin.len() == cos.len(), "an angle for each pair");
+    for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+/// See [`super::Kernels::rotate_pairs`].
+#[inline(always)]
+pub(super) fn rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let pairs = x.as_chunks_mut::<2>().0;
+    assert!(pairs.len() == cos.len() && sin.len() == cos.len(), "an angle for each pair");
+    for (([a, b], &cos), &sin) in pairs.iter_mut().zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+/// See [`super::Kernels::softcap`].
+#[inline(always)]
+pub(super) fn softcap(cap: f32, x: &mut [f32]) {
+    for v in x {
+        // tanh(z) = 1 - 2 / (1 + e^2z)
+        *v = cap * (1.0 - 2.0 / (1.0 + exp(2.0 * *v / cap)));
+    }
+}
+
+/// See [`super::Kernels::multiply`].
+#[inline(always)]
+pub(super) fn multiply(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "product of rows of different lengths");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y *= x;
+    }
+}
+
+/// See [`super::Kernels::gated`].
+#[inline(always)]
+pub(super) fn gated(activation: Activation, x: &[f32], y: &mut [f32]) {
+    #[inline(always)]
+    fn with(f: impl Fn(f32) -> f32, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len(), "a gate for each value");
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y *= f(x);
+        }
+    }
+    match activation {
+        Activation::Relu => with(relu, x, y),
+        Activation::Silu => with(silu, x, y),
+        Activation::ReluSquared => with(relu_squared, x, y),
+        Activation::Gelu => with(gelu, x, y),
+        Activation::GeluTanh => with(gelu_tanh, x, y),
+    }
+}
+
+/// See [`super::Kernels::multiply_add`].
+#[inline(always)]
+pub(super) fn multiply_add(x: &[f32], y: &[f32], z: &mut [f32]) {
+    assert!(x.len() == z.len() && y.len() == z.len(), "product of rows of different lengths");
+    for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
+        *z = x.mul_add(*y, *z);
+    }
+}
+
+/// See [`super::Kernels::scale`].
+#[inline(always)]
+pub(super) fn scale(factor: f32, x: &mut [f32]) {
+    x.iter_mut().for_each(|v| *v *= factor);
 }

@@ -8,7 +8,7 @@ use crate::spec::{Pairing, Position, StackSpec};
 #[derive(Debug)]
 pub(crate) struct Embedding {
     scale: f32,
-    /// `[max_positions, dim]`
+    /// `[max_positions, dim]`, or empty where positions are not told here.
     positions: Vec<f32>,
     dim: usize,
 }
@@ -21,6 +21,12 @@ impl Embedding {
     /// Writes `scale * matrix[token] + position` to `out` (`[dim]`).
     pub(crate) fn embed(&self, matrix: &Matrix, token: Token, position: usize, out: &mut [f32]) {
         matrix.row(token as usize, out);
+        if self.positions.is_empty() {
+            if self.scale != 1.0 {
+                out.iter_mut().for_each(|x| *x *= self.scale);
+            }
+            return;
+        }
         for (x, p) in out.iter_mut().zip(&self.positions[position * self.dim..]) {
             *x = x.mul_add(self.scale, *p);
         }
@@ -29,7 +35,7 @@ impl Embedding {
 
 /// The position table `[max_positions, dim]`, computed in float64 as the reference implementation does.
 fn positions(spec: &StackSpec) -> Vec<f32> {
-    let Position::Sinusoid { base, pairing, first } = spec.position;
+    let Position::Sinusoid { base, pairing, first } = spec.position else { return Vec::new() };
     let half = spec.dim / 2;
     let mut table = Vec::with_capacity(spec.max_positions * spec.dim);
     for position in first..first + spec.max_positions {

@@ -153,11 +153,17 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// `prefix.weight` `[rows, cols]` and `prefix.bias` `[rows]`.
-    pub(crate) fn load(weights: &Weights, prefix: &str, rows: usize, cols: usize) -> Result<Self> {
+    pub(crate) fn new(weight: Arc<Matrix>, bias: Option<Vec<f32>>) -> Self {
+        Self { weight, bias, scale: None }
+    }
+
+    /// `prefix.weight` `[rows, cols]`, `prefix.bias` `[rows]` where there should be one, and `prefix.scale` where there is
+    /// one.
+    pub(crate) fn load(weights: &Weights, prefix: &str, rows: usize, cols: usize, bias: bool) -> Result<Self> {
         let weight = Matrix::load(weights, &format!("{prefix}.weight"), rows, cols)?;
-        let bias = weights.expect(&format!("{prefix}.bias"), &[rows])?.to_f32();
-        Ok(Self { weight: Arc::new(weight), bias: Some(bias), scale: None })
+        let load = || Ok(weights.expect(&format!("{prefix}.bias"), &[rows])?.to_f32());
+        let scale = weights.get(&format!("{prefix}.scale")).and_then(|scale| scale.to_f32().first().copied());
+        Ok(Self { weight: Arc::new(weight), bias: bias.then(load).transpose()?, scale })
     }
 
     /// Writes the map of `input` (`[m, cols]`) to `out` (`[m, rows]`).

@@ -1,14 +1,19 @@
-//! What a layer is made of: linear maps, norms, attention, embeddings. They call kernels and own no state.
+//! What a layer is made of: linear maps, norms, attention, rotations, convolutions,
+//! embeddings. They call kernels and own no state.
 
 mod attention;
 mod embedding;
 mod linear;
 mod norm;
+mod rope;
+mod short_conv;
 
-pub(crate) use attention::{Block, Heads, attend};
+pub(crate) use attention::{Block, Heads, Values, attend};
 pub(crate) use embedding::Embedding;
 pub(crate) use linear::{Activations, Linear, Matrix};
-pub(crate) use norm::LayerNorm;
+pub(crate) use norm::Norm;
+pub(crate) use rope::{Rope, Rotations};
+pub(crate) use short_conv::ShortConv;
 
 use crate::kernels::Kernels;
 use crate::threads::ThreadPool;

@@ -2,30 +2,56 @@
 
 use super::Machine;
 use crate::Result;
-use crate::spec::Norm;
+use crate::spec::Norm as Spec;
 use crate::weights::Weights;
 
-/// Layer normalisation with weight and bias.
+/// Rows that are worth sharing out to threads.
+const SHARED_ROWS: usize = 16;
+
+/// A norm and its parameters, `[dim]` each.
 #[derive(Debug)]
-pub(crate) struct LayerNorm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    eps: f32,
+pub(crate) enum Norm {
+    Layer { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
+    Rms { weight: Vec<f32>, eps: f32 },
 }
 
-impl LayerNorm {
-    /// `prefix.weight` and `prefix.bias`, `[dim]` each.
-    pub(crate) fn load(weights: &Weights, prefix: &str, dim: usize, norm: Norm) -> Result<Self> {
-        let Norm::Layer { eps } = norm;
+impl Norm {
+    /// `prefix.weight`, and `prefix.bias` where the norm has one.
+    pub(crate) fn load(weights: &Weights, prefix: &str, dim: usize, spec: Spec) -> Result<Self> {
         let load = |name: &str| Ok(weights.expect(&format!("{prefix}.{name}"), &[dim])?.to_f32());
-        Ok(Self { weight: load("weight")?, bias: load("bias")?, eps })
+        Ok(match spec {
+            Spec::Layer { eps } => Self::Layer { weight: load("weight")?, bias: load("bias")?, eps },
+            Spec::Rms { eps, offset } => {
+                let mut weight = load("weight")?;
+                weight.iter_mut().for_each(|weight| *weight += offset);
+                Self::Rms { weight, eps }
+            }
+        })
+    }
+
+    fn dim(&self) -> usize {
+        match self {
+            Self::Layer { weight, .. } | Self::Rms { weight, .. } => weight.len(),
+        }
     }
 
     /// Normalises each row of `x` (`[rows, dim]`) into `out`.
     pub(crate) fn forward(&self, machine: Machine<'_>, x: &[f32], out: &mut [f32]) {
-        let dim = self.weight.len();
-        for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-            (machine.kernels.layer_norm)(x, &self.weight, &self.bias, self.eps, out);
+        let dim = self.dim();
+        let rows = |x: &[f32], out: &mut [f32]| {
+            for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
+                match self {
+                    Self::Layer { weight, bias, eps } => (machine.kernels.layer_norm)(x, weight, bias, *eps, out),
+                    Self::Rms { weight, eps } => (machine.kernels.rms_norm)(x, weight, *eps, out),
+                }
+            }
+        };
+        if x.len() < SHARED_ROWS * dim {
+            rows(x, out);
+        } else {
+            machine
+                .pool
+                .rows(&mut out[..x.len()], dim, &|range, out| rows(&x[range.start * dim..range.end * dim], out));
         }
     }
 }

@@ -2,11 +2,24 @@
 //! [`crate::plan`] resolves it against the weights; the one forward pass of each kind is driven by it.
 //!
 //! New mathematics is one enum variant here, one block in the forward pass, and one parity test.
+//!
+//! - this file: stacks of layers and what they are made of;
+//! - `rope.rs`: rotary positions and the ways to stretch them;
+//! - `roles.rs`: a parameter of a model by the part it plays, and the names that files give it;
+//! - `generation.rs`: how generation starts, ends and ranks;
+//! - `check.rs`: refuses what does not fit together.
+
+mod check;
+mod generation;
+mod roles;
+mod rope;
 
 use serde::Serialize;
 
 pub use crate::kernels::Activation;
-use crate::{Error, Result, Token};
+pub use generation::{EarlyStopping, GenerationSpec};
+pub use roles::{Part, Projection, Role, Stack, TensorNames};
+pub use rope::{Rope, RopeScaling};
 
 /// How rows are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -15,6 +28,13 @@ pub enum Norm {
     Layer {
         /// Added to the variance.
         eps: f32,
+    },
+    /// Root mean square, with weight (Zhang & Sennrich 2019).
+    Rms {
+        /// Added to the mean square.
+        eps: f32,
+        /// Added to the stored weights: 1 in Gemma's safetensors, 0 elsewhere.
+        offset: f32,
     },
 }
 
@@ -25,21 +45,25 @@ pub enum NormPlacement {
     Pre,
     /// norm(x + f(x))
     Post,
+    /// x + norm'(f(norm(x))): Gemma 2 and 3. The second norm has parameters of its own.
+    Both,
 }
 
-/// Where sines and cosines stand in a position vector.
+/// The order in which features are paired: sine with cosine, or the two coordinates that a rotation turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Pairing {
-    /// All sines, then all cosines (Marian in transformers, fairseq).
+    /// The first half with the second half, feature i with i + n/2 (Marian in transformers, GPT-NeoX).
     Halves,
-    /// Sine and cosine of an angle side by side (Vaswani et al. 2017).
+    /// Neighbours, feature 2i with 2i + 1 (Vaswani et al. 2017, GPT-J).
     Interleaved,
 }
 
-/// What tells the model where a token stands.
+/// What is added to embeddings to tell the model where a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Position {
-    /// Added to the embedding: sine and cosine of `p / base^(2i/dim)`.
+    /// Nothing: positions are told elsewhere, see [`AttentionSpec::rope`], or not at all.
+    None,
+    /// Sine and cosine of `p / base^(2i/dim)`.
     Sinusoid {
         /// 10000 in every published model.
         base: f32,
@@ -50,37 +74,173 @@ pub enum Position {
     },
 }
 
-/// Multi-head attention.
+/// The positions that a query at position `p` of its own sequence reads: from `p - behind` to `p + ahead`, as far as
+/// they exist. A query always reads at least one: the one nearest to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct AttentionSpec {
-    /// Query, key and value heads.
-    pub heads: usize,
-    /// Features per head; scores are scaled by `1 / sqrt(head_dim)`.
-    pub head_dim: usize,
+pub struct Span {
+    /// How far back, `usize::MAX` for all.
+    pub behind: usize,
+    /// How far ahead: 0 is causal, `isize::MAX` is everything.
+    pub ahead: isize,
 }
 
-/// The feed-forward sublayer: `down(activation(up(x)))`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct FfnSpec {
-    /// Features between the two projections.
-    pub hidden: usize,
-    /// Applied to them.
-    pub activation: Activation,
+impl Span {
+    /// Everything: encoders.
+    pub const FULL: Self = Self { behind: usize::MAX, ahead: isize::MAX };
+    /// Itself and everything before: decoders.
+    pub const CAUSAL: Self = Self { behind: usize::MAX, ahead: 0 };
+
+    /// A sliding window: the last `positions` positions, itself included.
+    pub const fn window(positions: usize) -> Self {
+        Self { behind: positions.saturating_sub(1), ahead: 0 }
+    }
+
+    /// The positions that `position` reads of a sequence of `len` (at least 1, more than `position`).
+    pub fn of(self, position: usize, len: usize) -> std::ops::Range<usize> {
+        let end = position.saturating_add_signed(self.ahead).min(len - 1) + 1;
+        position.saturating_sub(self.behind).min(end - 1)..end
+    }
 }
 
-/// One layer: self-attention, cross-attention where given, feed-forward. Every projection has a bias.
+/// Which projections of an attention block have a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum AttentionBias {
+    /// None of them: Llama.
+    None,
+    /// Query, key and value: Qwen 2.
+    QueryKeyValue,
+    /// All but the key's: Whisper.
+    QueryValueOutput,
+    /// All: Marian.
+    All,
+}
+
+/// Where the heads of queries and keys are normalised, one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum HeadNorm {
+    /// Before they are rotated: Qwen 3, Gemma 3.
+    BeforeRope,
+    /// After they are rotated: Hunyuan.
+    AfterRope,
+}
+
+/// Queries at position `p` are multiplied by `1 + factor * ln(1 + floor(p / every))`: Ministral 3, after Llama 4.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct QueryGrowth {
+    /// Multiplies the logarithm.
+    pub factor: f32,
+    /// Positions of a step, at least one.
+    pub every: usize,
+}
+
+impl QueryGrowth {
+    /// What queries at `position` are multiplied by.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        let steps = position / self.every;
+        (1.0 + f64::from(self.factor) * ((1 + steps) as f64).ln()) as f32
+    }
+}
+
+/// Multi-head attention.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; query head `h` reads head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Features per head.
+    pub head_dim: usize,
+    /// Scores are multiplied by this; usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// Which projections have a bias.
+    pub bias: AttentionBias,
+    /// Rotary positions.
+    pub rope: Option<Rope>,
+    /// Norms of every head of queries and keys ([`Part::HeadNorm`]).
+    pub head_norm: Option<(HeadNorm, Norm)>,
+    /// Makes queries longer at later positions.
+    pub growth: Option<QueryGrowth>,
+    /// What a query reads.
+    pub span: Span,
+    /// Scores become `cap * tanh(score / cap)`: Gemma 2.
+    pub softcap: Option<f32>,
+    /// A norm before the output projection ([`Part::AttentionSubNorm`]): BitNet.
+    pub sub_norm: Option<Norm>,
+}
+
+impl AttentionSpec {
+    /// `heads` heads of `head_dim` features that read their whole past: no biases, no positions, the usual scale.
+    pub fn causal(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            bias: AttentionBias::None,
+            rope: None,
+            head_norm: None,
+            growth: None,
+            span: Span::CAUSAL,
+            softcap: None,
+            sub_norm: None,
+        }
+    }
+}
+
+/// What mixes the positions of a sequence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Mixer {
+    /// Attention.
+    Attention(AttentionSpec),
+    /// LFM2's gated short convolution: `[b, c, x] = in(h)`; `y = conv(b * x)`, causal, one kernel per feature;
+    /// `out(c * y)`.
+    ShortConv {
+        /// Positions that the convolution reads, the present one included.
+        kernel: usize,
+        /// Whether convolution and projections have biases.
+        bias: bool,
+    },
+}
+
+/// The shape of a feed-forward sublayer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum FfnKind {
+    /// `down(activation(up(x)))`
+    Plain,
+    /// `down(activation(gate(x)) * up(x))` (Shazeer 2020)
+    Gated,
+}
+
+/// The feed-forward sublayer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FfnSpec {
+    /// Its shape.
+    pub kind: FfnKind,
+    /// Features between the projections.
+    pub hidden: usize,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// Whether the projections have biases.
+    pub bias: bool,
+    /// A norm before the last projection ([`Part::FfnSubNorm`]): BitNet.
+    pub sub_norm: Option<Norm>,
+}
+
+/// One layer: a mixer, cross-attention where given, feed-forward.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerSpec {
     /// The norm of each sublayer.
     pub norm: Norm,
     /// Where it is applied.
     pub placement: NormPlacement,
-    /// Self-attention (causal in a decoder).
-    pub attention: AttentionSpec,
+    /// Mixes positions.
+    pub mixer: Mixer,
     /// Attention to the encoder's output.
     pub cross: Option<AttentionSpec>,
     /// Feed-forward.
     pub ffn: FfnSpec,
+    /// What a sublayer adds to the stream is multiplied by this: Granite; 1 elsewhere.
+    pub residual_scale: f32,
 }
 
 /// A stack of layers over embedded tokens: what encoders and decoders share.
@@ -94,7 +254,7 @@ pub struct StackSpec {
     pub embed_scale: f32,
     /// Position information.
     pub position: Position,
-    /// Positions that the model may see.
+    /// Positions that the model was made for.
     pub max_positions: usize,
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
@@ -102,155 +262,35 @@ pub struct StackSpec {
     pub final_norm: Option<Norm>,
 }
 
-/// An encoder and a decoder that attends to its output; the decoder's output projection is its own embedding
-/// (tied) plus a bias.
+/// Where the output projection's matrix comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum OutputMatrix {
+    /// It is the embedding matrix.
+    Tied,
+    /// It is a matrix of its own ([`Role::Output`]).
+    Own,
+}
+
+/// A decoder: a stack and a projection to the vocabulary.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecoderSpec {
+    /// The layers.
+    pub stack: StackSpec,
+    /// The output projection.
+    pub output: OutputMatrix,
+    /// Whether it has a bias ([`Role::OutputBias`]).
+    pub output_bias: bool,
+    /// Logits are multiplied by this: Granite; 1 elsewhere.
+    pub logit_scale: f32,
+    /// Logits become `cap * tanh(logit / cap)`: Gemma 2.
+    pub logit_softcap: Option<f32>,
+}
+
+/// An encoder and a decoder that attends to its output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EncoderDecoderSpec {
     /// Reads the source.
     pub encoder: StackSpec,
     /// Writes the target.
-    pub decoder: StackSpec,
-}
-
-impl EncoderDecoderSpec {
-    /// Refuses specs whose parts do not fit each other, and sizes that no real model has: what follows allocates by
-    /// them.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] says which part.
-    pub fn check(&self) -> Result<()> {
-        const MOST: usize = 1 << 20;
-        const MOST_LAYERS: usize = 1 << 10;
-        const MOST_POSITIONS: usize = 1 << 16;
-        let bad = |what: String| Err(Error::Unsupported(what));
-        for (stack, name) in [(&self.encoder, "encoder"), (&self.decoder, "decoder")] {
-            let (dim, vocab, positions) = (stack.dim, stack.vocab, stack.max_positions);
-            let possible = (2..=MOST).contains(&dim) && dim % 2 == 0 && vocab > 0;
-            if !possible || !(1..=MOST_POSITIONS).contains(&positions) || dim * positions > MOST << 6 {
-                return bad(format!("an {name} of width {dim}, vocabulary {vocab} and {positions} positions"));
-            }
-            if stack.layers.len() > MOST_LAYERS {
-                return bad(format!("{} {name} layers", stack.layers.len()));
-            }
-            for layer in &stack.layers {
-                for attention in [Some(layer.attention), layer.cross].into_iter().flatten() {
-                    if attention.heads == 0 || attention.heads.checked_mul(attention.head_dim) != Some(dim) {
-                        return bad(format!("{} heads in {name} layers of width {dim}", attention.heads));
-                    }
-                }
-                if layer.cross.is_some() != (name == "decoder") {
-                    return bad("attention to the encoder anywhere but in every decoder layer".to_owned());
-                }
-            }
-        }
-        if self.encoder.dim != self.decoder.dim {
-            return bad(format!("an encoder of width {} under a decoder of {}", self.encoder.dim, self.decoder.dim));
-        }
-        Ok(())
-    }
-}
-
-/// How generation starts, ends and ranks: a model's defaults.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GenerationSpec {
-    /// The token that the decoder starts from.
-    pub start: Token,
-    /// The token that ends a sequence.
-    pub eos: Token,
-    /// Tokens that are never generated.
-    pub suppressed: Vec<Token>,
-    /// Most tokens to generate, the end of sentence included.
-    pub max_tokens: usize,
-    /// Whether the last of `max_tokens` is forced to be `eos`.
-    pub forced_eos: bool,
-    /// Beam width.
-    pub beam: usize,
-    /// Scores are divided by `tokens ^ length_penalty`.
-    pub length_penalty: f32,
-    /// Whether probabilities are normalised again after suppression.
-    pub renormalize: bool,
-}
-
-impl GenerationSpec {
-    /// The widest beam.
-    pub const MOST_BEAMS: usize = 128;
-
-    /// Refuses values that a model with `vocab` tokens cannot generate with.
-    ///
-    /// # Errors
-    /// [`Error::BadRequest`] says which value.
-    pub fn check(&self, vocab: usize) -> Result<()> {
-        let bad = |what: String| Err(Error::BadRequest(what));
-        if let Some(token) = [self.start, self.eos].iter().chain(&self.suppressed).find(|&&t| t as usize >= vocab) {
-            return bad(format!("token {token} is outside the vocabulary of {vocab}"));
-        }
-        if !(1..=Self::MOST_BEAMS).contains(&self.beam) {
-            return bad(format!("a beam of {}: it must be 1 to {}", self.beam, Self::MOST_BEAMS));
-        }
-        if self.max_tokens == 0 {
-            return bad("at least one token must be generated".to_owned());
-        }
-        if !self.length_penalty.is_finite() || self.length_penalty.abs() > 10.0 {
-            return bad(format!("a length penalty of {}", self.length_penalty));
-        }
-        Ok(())
-    }
-}
-
-/// Encoder or decoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stack {
-    /// Reads the source.
-    Encoder,
-    /// Writes the target.
-    Decoder,
-}
-
-/// A projection of an attention block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Projection {
-    Query,
-    Key,
-    Value,
-    Output,
-}
-
-/// A part of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// A projection of self-attention.
-    SelfAttention(Projection),
-    /// The norm of self-attention.
-    SelfAttentionNorm,
-    /// A projection of attention to the encoder.
-    CrossAttention(Projection),
-    /// The norm of attention to the encoder.
-    CrossAttentionNorm,
-    /// First projection of the feed-forward.
-    FfnUp,
-    /// Second projection of the feed-forward.
-    FfnDown,
-    /// The norm of the feed-forward.
-    FfnNorm,
-}
-
-/// A parameter of the model, by the role it plays. A family knows the name that its files give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The embedding matrix `[vocab, dim]`; the decoder's is the output projection too.
-    Embedding(Stack),
-    /// The bias of the output projection, `[vocab]` in any shape with as many elements.
-    OutputBias,
-    /// The norm after the last layer: its prefix, see [`TensorNames`].
-    FinalNorm(Stack),
-    /// A part of layer `.1`: its prefix, see [`TensorNames`].
-    Layer(Stack, usize, Part),
-}
-
-/// The names a family's files give to parameters. For norms and projections the name is a prefix: `.weight` and
-/// `.bias` follow.
-pub trait TensorNames {
-    /// Names to look for, in order of preference.
-    fn names(&self, role: Role) -> Vec<String>;
+    pub decoder: DecoderSpec,
 }

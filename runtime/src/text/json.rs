@@ -57,15 +57,26 @@ impl Vocabulary for JsonTokenizer {
     }
 }
 
+/// So many ids are decoded again for each new one at most: nothing that may still change is longer.
+const WINDOW: usize = 64;
+
 impl Detokenize for JsonTokenizer {
     fn push(&self, state: &mut DecodeState, id: Token, out: &mut String) {
         state.ids.push(id);
         let text = self.text(&state.ids);
         // An unfinished character may still change, and so may white space at the end.
-        let certain = text.trim_end_matches('\u{FFFD}').trim_end();
-        if let Some(more) = certain.get(state.decoded..) {
-            out.push_str(more);
-            state.decoded = certain.len();
+        let mut certain = text.trim_end_matches('\u{FFFD}').trim_end();
+        if state.ids.len() >= WINDOW {
+            certain = &text;
+        }
+        let Some(more) = certain.get(state.decoded..) else { return };
+        out.push_str(more);
+        state.decoded = certain.len();
+        if !more.is_empty() && certain.len() == text.len() {
+            // The ids of this piece of text stay as the context of the next one.
+            state.ids.drain(..state.context);
+            state.context = state.ids.len();
+            state.decoded = self.text(&state.ids).len();
         }
     }
 
@@ -114,6 +125,20 @@ mod tests {
             assert_eq!(streamed, text);
         }
         assert_eq!((tokenizer.id(">>fra<<"), tokenizer.languages()), (Some(2), vec!["fra".to_owned()]));
+    }
+
+    #[test]
+    fn a_long_text_comes_piece_by_piece() {
+        let tokenizer = tokenizer();
+        let text = "a b 😀  é".repeat(300) + &" ".repeat(200) + "a";
+        let ids = tokenizer.encode(&text).unwrap();
+        assert_eq!(tokenizer.text(&ids), text);
+        assert_eq!(tokenizer.decode(&ids), text);
+        let mut state = DecodeState::default();
+        for &id in &ids {
+            tokenizer.push(&mut state, id, &mut String::new());
+            assert!(state.ids.len() <= 2 * WINDOW);
+        }
     }
 
     #[test]

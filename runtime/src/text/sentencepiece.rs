@@ -16,7 +16,6 @@
 
 mod normalizer;
 mod proto;
-mod trie;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,8 +23,8 @@ use std::path::Path;
 
 use self::normalizer::{Normalizer, SPACE, char_len};
 use self::proto::{ModelProto, bad};
-use self::trie::Trie;
 use super::stream::{DecodeState, Detokenize};
+use super::trie::Trie;
 use crate::{Error, Result, Token};
 
 /// What an entry of the vocabulary is for.

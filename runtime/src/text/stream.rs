@@ -29,6 +29,8 @@ pub trait Detokenize {
 /// Where the decoding of one text stands. A new one stands at the beginning.
 #[derive(Debug, Clone, Default)]
 pub struct DecodeState {
+    /// Marks are written out; for vocabularies of language models.
+    pub(super) shows_marks: bool,
     /// Bytes that do not make a character yet.
     pub(super) bytes: PartialChar,
     /// Some text has been produced.
@@ -41,9 +43,24 @@ pub struct DecodeState {
     pub(super) trailing: String,
     /// Text to be trimmed has begun.
     pub(super) trimmed_start: bool,
-    /// All ids so far, and the bytes of their text that were handed out; used by tokenizers that decode as a whole.
+    /// The last ids, and the bytes of their text that were handed out; used by tokenizers that decode as a whole.
     pub(super) ids: Vec<Token>,
     pub(super) decoded: usize,
+    /// How many of `ids` are there for their neighbours' sake: all of their text was handed out.
+    pub(super) context: usize,
+}
+
+impl DecodeState {
+    /// A state in the middle of a text: a space that comes first is the text's own.
+    pub fn within_text() -> Self {
+        Self { begun: true, ..Self::default() }
+    }
+
+    /// Has marks such as `<|im_end|>` written out, which are invisible otherwise. Vocabularies of translators have no
+    /// written form of theirs.
+    pub fn showing_marks(self) -> Self {
+        Self { shows_marks: true, ..self }
+    }
 }
 
 /// Decodes one text, id by id.
@@ -56,7 +73,12 @@ pub struct DecodeStream<'a, D: ?Sized> {
 impl<'a, D: Detokenize + ?Sized> DecodeStream<'a, D> {
     /// A stream at the beginning of a text.
     pub fn new(vocabulary: &'a D) -> Self {
-        Self { vocabulary, state: DecodeState::default() }
+        Self::from_state(vocabulary, DecodeState::default())
+    }
+
+    /// A stream that goes on from `state`.
+    pub fn from_state(vocabulary: &'a D, state: DecodeState) -> Self {
+        Self { vocabulary, state }
     }
 
     /// The text that has become certain with `id`; often empty.
@@ -87,6 +109,14 @@ impl PartialChar {
         self.bytes[self.length] = byte;
         self.length += 1;
         self.drain(false, out)
+    }
+
+    /// Adds bytes, and appends to `out` what is now certain.
+    pub(super) fn extend(&mut self, bytes: &[u8], out: &mut String) {
+        match str::from_utf8(bytes) {
+            Ok(text) if self.length == 0 => out.push_str(text),
+            _ => bytes.iter().for_each(|&byte| _ = self.push(byte, out)),
+        }
     }
 
     /// Appends U+FFFD for every byte still held; says whether there was any.

@@ -4,8 +4,8 @@
 //! the replacements it points to. At each position the longest source string wins; it may span
 //! several characters and need not end a grapheme cluster. Text that no rule covers stays as it is.
 
+use super::super::trie::Trie;
 use super::proto::{NormalizerSpec, bad};
-use super::trie::Trie;
 use crate::Result;
 
 /// U+2581, which stands for a space inside pieces.

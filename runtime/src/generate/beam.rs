@@ -1,17 +1,17 @@
 //! The generation loop: beam search (greedy is a beam of one) for a batch of sequences over any [`Model`].
 //!
-//! The search is Hugging Face transformers' `_beam_search` with `early_stopping=False`, sequence by sequence: from the
-//! `2 * beam` best continuations of all beams, those among the first `beam` that end a sequence are kept as finished
-//! with score `sum(log p) / length^penalty` (the end token counts), the best `beam` others run on; a search ends when
-//! `beam` sequences have finished and the best running one, normalised at its present length, is not better than the
-//! worst of them.
+//! The search is Hugging Face transformers' `_beam_search`, sequence by sequence: from the `2 * beam` best continuations
+//! of all beams, those among the first `beam` that end a sequence are kept as finished with score
+//! `sum(log p) / length^penalty` (the end token counts), the best `beam` others run on; [`EarlyStopping`] says when the
+//! search ends.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use crate::kernels::Kernels;
 use crate::model::{Logits, Model, Row, State};
-use crate::spec::GenerationSpec;
+use crate::sampling::largest;
+use crate::spec::{EarlyStopping, GenerationSpec};
 use crate::{Error, Result, Token};
 
 /// One finished sequence.
@@ -140,9 +140,10 @@ impl<S: State> Search<S> {
             candidates.iter().filter(|c| !ends(c) && c.log_prob.is_finite()).take(spec.beam).collect();
         let improvable = match (running.first(), self.finished.last()) {
             (None, _) => false,
-            (Some(best), Some(worst)) if self.finished.len() == spec.beam => {
-                best.log_prob / length.powf(spec.length_penalty) > worst.score
-            }
+            (Some(best), Some(worst)) if self.finished.len() == spec.beam => match spec.early_stopping {
+                EarlyStopping::No => best.log_prob / length.powf(spec.length_penalty) > worst.score,
+                EarlyStopping::Yes => false,
+            },
             _ => true,
         };
         if !improvable {
@@ -234,40 +235,10 @@ impl Picker {
     }
 }
 
-/// The `count` largest values of `row` that are above `bar` and their indices, largest first (equal ones by index), into
-/// `best`.
-fn largest(row: &[f32], count: usize, bar: f32, best: &mut Vec<(f32, Token)>) {
-    /// Values looked at together: most groups hold nothing of interest once `best` has filled.
-    const GROUP: usize = 64;
-    best.clear();
-    let mut threshold = bar;
-    for (group, values) in row.chunks(GROUP).enumerate() {
-        // Lane by lane, so that it vectorises everywhere.
-        let mut lanes = [f32::NEG_INFINITY; 8];
-        for eight in values.chunks(8) {
-            for (lane, &value) in lanes.iter_mut().zip(eight) {
-                *lane = if value > *lane { value } else { *lane };
-            }
-        }
-        if lanes.iter().all(|&max| max <= threshold) {
-            continue;
-        }
-        for (i, &value) in values.iter().enumerate() {
-            if value > threshold {
-                let at = best.partition_point(|&(other, _)| other >= value);
-                best.insert(at, (value, (group * GROUP + i) as Token));
-                best.truncate(count);
-                if best.len() == count {
-                    threshold = best[count - 1].0;
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::fake::{Fake, History};
     use proptest::prelude::*;
 
     const EOS: Token = 0;
@@ -283,63 +254,13 @@ mod tests {
             forced_eos: true,
             beam,
             length_penalty: 1.0,
+            early_stopping: EarlyStopping::No,
             renormalize: true,
         }
     }
 
-    /// A model whose logits are a hash of the whole history: every path has its own distribution.
-    struct Fake {
-        seed: u64,
-        steps: usize,
-        rows: usize,
-    }
-
-    #[derive(Clone)]
-    struct History(Vec<Token>);
-
-    impl State for History {
-        fn fork(&self) -> Self {
-            self.clone()
-        }
-        fn position(&self) -> usize {
-            self.0.len()
-        }
-        fn truncate(&mut self, position: usize) -> usize {
-            self.0.truncate(position);
-            self.0.len()
-        }
-    }
-
-    fn fake_logits(seed: u64, history: &[Token]) -> Vec<f32> {
-        let mut hash = history
-            .iter()
-            .fold(seed, |h, &t| (h ^ u64::from(t + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
-        let mut next = || {
-            hash = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31) ^ 0xD1B5;
-            (hash >> 40) as f32 / (1u32 << 22) as f32
-        };
-        (0..VOCAB).map(|_| next()).collect()
-    }
-
-    impl Model for Fake {
-        type State = History;
-        fn vocab(&self) -> usize {
-            VOCAB
-        }
-        fn step(&mut self, rows: &mut [Row<'_, History>], logits: &mut Logits) -> Result<()> {
-            self.steps += 1;
-            self.rows += rows.len();
-            let out = logits.reset(rows.len(), VOCAB);
-            for (row, out) in rows.iter_mut().zip(out.chunks_exact_mut(VOCAB)) {
-                row.state.0.extend_from_slice(row.tokens);
-                out.copy_from_slice(&fake_logits(self.seed, &row.state.0));
-            }
-            Ok(())
-        }
-    }
-
     fn log_probs(seed: u64, history: &[Token]) -> Vec<f32> {
-        let mut logits = fake_logits(seed, history);
+        let mut logits = Fake::new(seed, VOCAB).logits(history);
         logits[START as usize] = f32::NEG_INFINITY;
         let normalizer = logits.iter().map(|v| v.exp()).sum::<f32>().ln();
         logits.iter().map(|v| v - normalizer).collect()
@@ -368,8 +289,8 @@ mod tests {
     }
 
     fn run(seed: u64, spec: &GenerationSpec) -> Vec<Generated> {
-        let mut model = Fake { seed, steps: 0, rows: 0 };
-        let state = History(vec![]);
+        let mut model = Fake::new(seed, VOCAB);
+        let state = History::new(vec![]);
         generate(&mut model, vec![state], spec, |_| ControlFlow::Continue(())).unwrap().remove(0)
     }
 
@@ -398,8 +319,8 @@ mod tests {
         #[test]
         fn a_batch_equals_each_alone_and_certain_text_is_never_taken_back(seed: u64, beam in 1usize..5) {
             let spec = spec(beam, 7);
-            let mut model = Fake { seed, steps: 0, rows: 0 };
-            let states = (0..3).map(|i| History(vec![i + 2])).collect();
+            let mut model = Fake::new(seed, VOCAB);
+            let states = (0..3).map(|i| History::new(vec![i + 2])).collect();
             let mut certain = vec![Vec::new(); 3];
             let mut finished = [false; 3];
             let results = generate(&mut model, states, &spec, |step| {
@@ -411,8 +332,8 @@ mod tests {
             }).unwrap();
             prop_assert_eq!(finished, [true; 3]);
             for (i, result) in results.iter().enumerate() {
-                let mut alone = Fake { seed, steps: 0, rows: 0 };
-                let state = History(vec![i as Token + 2]);
+                let mut alone = Fake::new(seed, VOCAB);
+                let state = History::new(vec![i as Token + 2]);
                 let expected = generate(&mut alone, vec![state], &spec, |_| ControlFlow::Continue(())).unwrap();
                 prop_assert_eq!(result, &expected[0]);
                 prop_assert_eq!(&certain[i], &result[0].tokens);
@@ -420,23 +341,12 @@ mod tests {
                 prop_assert!(result.len() <= beam);
             }
         }
-
-        #[test]
-        fn largest_equals_sorting(row in prop::collection::vec(-9i8..9, 1..300), count in 1usize..9) {
-            let row: Vec<f32> = row.into_iter().map(f32::from).collect();
-            let mut best = Vec::new();
-            largest(&row, count, f32::NEG_INFINITY, &mut best);
-            let mut expected: Vec<_> = row.iter().copied().zip(0..).collect();
-            expected.sort_by(|a: &(f32, Token), b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            expected.truncate(count);
-            prop_assert_eq!(best, expected);
-        }
     }
 
     #[test]
     fn cancelling_stops_at_once() {
-        let mut model = Fake { seed: 7, steps: 0, rows: 0 };
-        let states = vec![History(vec![]), History(vec![3])];
+        let mut model = Fake::new(7, VOCAB);
+        let states = vec![History::new(vec![]), History::new(vec![3])];
         let result = generate(&mut model, states, &spec(4, 50), |_| ControlFlow::Break(()));
         assert!(matches!(result, Err(Error::Cancelled)));
         assert_eq!((model.steps, model.rows), (1, 2));

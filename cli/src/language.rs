@@ -1,0 +1,357 @@
+//! Arguments that commands for language models share, and what they become.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use babil_models::Backend;
+use babil_models::catalogue::{self, Resolved};
+use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
+use babil_runtime::generate::{Lookup, Overflow};
+use babil_runtime::sampling::{GrammarText, Mirostat, SamplingOptions};
+use babil_runtime::session::KvType;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::args::Context;
+use crate::exit::UsageError;
+use crate::output::human_bytes;
+
+/// Which model, and how it is run.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Model options")]
+pub(crate) struct ModelArgs {
+    /// What computes
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendArg,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Most tokens of a text, prompt included [default: what model and memory allow]
+    #[arg(long, visible_alias = "context", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ctx: Option<u32>,
+    /// How keys and values are stored [default: f16]
+    #[arg(long, value_enum)]
+    kv: Option<KvArg>,
+    /// Refuse a model that needs more memory, such as `800M` or `2G`
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory_limit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum BackendArg {
+    /// The native engine
+    #[default]
+    Cpu,
+    /// candle-transformers models
+    Candle,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KvArg {
+    /// float32
+    F32,
+    /// float16
+    F16,
+    /// 8 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+/// A number of bytes with an optional unit, decimal or (`Ki`, `Mi`, `Gi`) binary.
+fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
+    const UNITS: [(&str, u64); 6] =
+        [("KI", 1 << 10), ("MI", 1 << 20), ("GI", 1 << 30), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.strip_suffix('B').unwrap_or(&upper);
+    let unit = UNITS.iter().find_map(|(name, factor)| Some((upper.strip_suffix(name)?, *factor)));
+    let (number, factor) = unit.unwrap_or((upper, 1));
+    let number: f64 = number.trim().parse().map_err(|_| "not a number of bytes, such as 800M or 2G".to_owned())?;
+    if !number.is_finite() || number < 0.0 {
+        return Err("not a number of bytes, such as 800M or 2G".to_owned());
+    }
+    Ok((number * factor as f64) as u64)
+}
+
+impl ModelArgs {
+    pub(crate) fn options(&self) -> LanguageOptions {
+        LanguageOptions {
+            backend: match self.backend {
+                BackendArg::Cpu => Backend::Cpu,
+                BackendArg::Candle => Backend::Candle,
+            },
+            threads: self.threads.map(usize::from),
+            context: self.ctx.map(|ctx| ctx as usize),
+            kv: self.kv.map(|kv| match kv {
+                KvArg::F32 => KvType::F32,
+                KvArg::F16 => KvType::F16,
+                KvArg::Q8_0 => KvType::Q8_0,
+            }),
+            memory_limit: self.memory_limit,
+            ..LanguageOptions::default()
+        }
+    }
+
+    /// Opens the model called `name`, and says on stderr what the user did not ask for but gets.
+    pub(crate) fn open(&self, name: &str, context: &Context) -> Result<Opened> {
+        let start = Instant::now();
+        let path = model_path(name)?;
+        let model = LanguageModel::open(&path, &self.options())?;
+        Ok(Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) }.noted(self, context))
+    }
+
+    /// Looks at the model called `name` without loading it.
+    pub(crate) fn describe(&self, name: &str) -> Result<Described> {
+        Ok(Described::open(&model_path(name)?, &self.options())?)
+    }
+}
+
+/// The file or folder of the model called `name`.
+pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
+    if Path::new(name).exists() {
+        return Ok(name.into());
+    }
+    match catalogue::resolve(name)? {
+        Resolved::Directory(folder) => Ok(folder),
+        Resolved::Bundled => Err(UsageError::new(format!("`{name}` translates: use `babil translate`")).into()),
+        Resolved::NotPulled { entry } => Err(catalogue::Error::NotPulled { name: entry.name }.into()),
+    }
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    path.metadata().map_or(0, |file| file.len())
+}
+
+/// A model and how it was opened.
+pub(crate) struct Opened {
+    pub(crate) model: LanguageModel,
+    load: Duration,
+    file_bytes: u64,
+}
+
+impl Opened {
+    fn noted(self, args: &ModelArgs, context: &Context) -> Self {
+        if args.ctx.is_none()
+            && let Some(memory) = self.model.memory()
+        {
+            let tokens = self.model.context();
+            tracing::info!("context of {tokens} tokens, {} of keys and values", human_bytes(memory.cache));
+        }
+        let _ = context;
+        self
+    }
+
+    /// What `--stats` and `--json` say of an answer.
+    pub(crate) fn statistics(&self, answer: &Answer) -> Statistics {
+        let Answer { counts, times, .. } = answer;
+        let rate =
+            |tokens: usize, time: Duration| (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64());
+        let computed = counts.prompt - counts.reused;
+        // The first token comes from the prompt's last step.
+        let generation = rate(counts.generated.saturating_sub(1), times.generation);
+        Statistics {
+            load: self.load.as_secs_f64(),
+            prompt_tokens: counts.prompt,
+            prompt_reused: counts.reused,
+            prompt_rate: rate(computed, times.prompt),
+            generated_tokens: counts.generated,
+            generation_rate: generation,
+            first_text: times.first_text.map(|time| time.as_secs_f64()),
+            drafted: counts.drafted,
+            accepted: counts.accepted,
+            gigabytes_per_second: generation.map(|rate| rate * self.file_bytes as f64 / 1e9),
+            anonymous_memory: anonymous_memory(),
+            context: self.model.context(),
+        }
+    }
+}
+
+/// Resident memory of this process that belongs to no file, in bytes, where the system says it.
+fn anonymous_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Numbers about an answer.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Statistics {
+    /// Seconds.
+    load: f64,
+    prompt_tokens: usize,
+    /// Of which the session remembered so many.
+    prompt_reused: usize,
+    /// Tokens per second.
+    prompt_rate: Option<f64>,
+    generated_tokens: usize,
+    /// Tokens per second.
+    generation_rate: Option<f64>,
+    /// Seconds from the request to the first text.
+    first_text: Option<f64>,
+    drafted: usize,
+    accepted: usize,
+    /// The file's size times the rate: what reading every weight for every token comes to.
+    gigabytes_per_second: Option<f64>,
+    anonymous_memory: Option<u64>,
+    context: usize,
+}
+
+impl std::fmt::Display for Statistics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1} tokens/s"));
+        write!(f, "load {:.2} s | prompt {} tokens", self.load, self.prompt_tokens)?;
+        if self.prompt_reused > 0 {
+            write!(f, " ({} remembered)", self.prompt_reused)?;
+        }
+        write!(f, ", {} | {} tokens, {}", rate(self.prompt_rate), self.generated_tokens, rate(self.generation_rate))?;
+        if let Some(bandwidth) = self.gigabytes_per_second {
+            write!(f, ", {bandwidth:.1} GB/s")?;
+        }
+        if self.drafted > 0 {
+            write!(f, " | drafts {} of {}", self.accepted, self.drafted)?;
+        }
+        if let Some(first) = self.first_text {
+            write!(f, " | first text after {first:.2} s")?;
+        }
+        if let Some(memory) = self.anonymous_memory {
+            write!(f, " | {} of memory", human_bytes(memory))?;
+        }
+        Ok(())
+    }
+}
+
+/// How text is generated.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Generation options")]
+pub(crate) struct GenerationArgs {
+    /// Most tokens to generate
+    #[arg(short = 'n', long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// Randomness; 0 always takes the most probable token
+    #[arg(short, long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Only the K most probable tokens; 0 is off
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Only the most probable tokens that together make up P; 1 is off
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Only tokens at least P times as probable as the best; 0 is off
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Only tokens about as surprising as expected, up to P; 1 is off
+    #[arg(long, value_name = "P")]
+    typical_p: Option<f32>,
+    /// Divide the logits of tokens that occurred; 1 is off
+    #[arg(long, value_name = "R")]
+    repeat_penalty: Option<f32>,
+    /// Subtract from the logits of tokens that occurred, once for each time
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+    /// Subtract from the logits of tokens that occurred
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// Tokens that these penalties look back
+    #[arg(long, value_name = "N")]
+    repeat_window: Option<usize>,
+    /// Penalty for going on with a repetition (DRY); 0 is off
+    #[arg(long, value_name = "R")]
+    dry: Option<f32>,
+    /// Keep the surprise of tokens near TAU bits (mirostat 2.0), instead of top-k, top-p, min-p and typical-p
+    #[arg(long, value_name = "TAU")]
+    mirostat: Option<f32>,
+    /// How fast mirostat learns
+    #[arg(long, value_name = "ETA", requires = "mirostat")]
+    mirostat_eta: Option<f32>,
+    /// Add to the logit of a token, as ID=VALUE; `-inf` forbids it; may be repeated
+    #[arg(long, value_name = "ID=VALUE", value_parser = parse_bias)]
+    logit_bias: Vec<(u32, f32)>,
+    /// Where random numbers begin [default: another one each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Text that ends the generation; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Generate on where the model would end
+    #[arg(long)]
+    ignore_eos: bool,
+    /// When the context is full, forget the older half after the first N tokens, and go on
+    #[arg(long, value_name = "N")]
+    shift: Option<usize>,
+    /// Draft tokens from the text so far: the same result, faster where a text repeats itself
+    #[arg(long)]
+    lookup: bool,
+    /// The result must satisfy this JSON schema (a file, or the schema itself)
+    #[arg(long, value_name = "FILE|JSON", group = "constraint")]
+    json_schema: Option<String>,
+    /// The whole result must match this regular expression
+    #[arg(long, value_name = "REGEX", group = "constraint")]
+    regex: Option<String>,
+    /// The result must follow this grammar (a file in llguidance's Lark)
+    #[arg(long, value_name = "FILE", group = "constraint")]
+    grammar: Option<PathBuf>,
+}
+
+fn parse_bias(text: &str) -> std::result::Result<(u32, f32), String> {
+    let parsed = text.split_once('=').and_then(|(id, value)| Some((id.parse().ok()?, value.parse().ok()?)));
+    parsed.ok_or_else(|| "not ID=VALUE, such as 13=-5 or 13=-inf".to_owned())
+}
+
+impl GenerationArgs {
+    pub(crate) fn request(&self) -> Result<Request> {
+        let mut sampling = SamplingOptions::default();
+        fn set<T: Copy>(value: Option<T>, field: &mut T) {
+            *field = value.unwrap_or(*field);
+        }
+        set(self.temperature, &mut sampling.temperature);
+        set(self.top_k, &mut sampling.top_k);
+        set(self.top_p, &mut sampling.top_p);
+        set(self.min_p, &mut sampling.min_p);
+        set(self.typical_p, &mut sampling.typical_p);
+        set(self.repeat_penalty, &mut sampling.penalties.repetition);
+        set(self.frequency_penalty, &mut sampling.penalties.frequency);
+        set(self.presence_penalty, &mut sampling.penalties.presence);
+        set(self.repeat_window, &mut sampling.penalties.window);
+        set(self.dry, &mut sampling.dry.multiplier);
+        if let Some(tau) = self.mirostat {
+            let eta = self.mirostat_eta.unwrap_or(0.1);
+            sampling.mirostat = Some(Mirostat { tau, eta });
+        }
+        sampling.logit_bias = self.logit_bias.clone();
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        sampling.seed = self.seed.unwrap_or_else(clock);
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the grammar {}", path.display()))
+        };
+        let grammar = match (&self.json_schema, &self.regex, &self.grammar) {
+            (Some(schema), ..) if schema.trim_start().starts_with('{') => Some(GrammarText::JsonSchema(schema.clone())),
+            (Some(file), ..) => Some(GrammarText::JsonSchema(read(Path::new(file))?)),
+            (_, Some(regex), _) => Some(GrammarText::Regex(regex.clone())),
+            (_, _, Some(file)) => Some(GrammarText::Lark(read(file)?)),
+            _ => None,
+        };
+        Ok(Request {
+            sampling,
+            max_tokens: self.max_tokens.map_or(usize::MAX, |max| max as usize),
+            stop: self.stop.clone(),
+            overflow: self.shift.map_or(Overflow::Error, |keep| Overflow::Shift { keep }),
+            lookup: self.lookup.then(Lookup::default),
+            ignore_end: self.ignore_eos,
+            grammar,
+            ..Request::default()
+        })
+    }
+}
+
+/// An answer as `--json` prints it.
+pub(crate) fn answer_json(opened: &Opened, text: &str, thought: Option<&str>, answer: &Answer, seed: u64) -> Value {
+    json!({
+        "model": opened.model.path(),
+        "text": text,
+        "thought": thought,
+        "finish": answer.finish,
+        "seed": seed,
+        "statistics": opened.statistics(answer),
+    })
+}

@@ -1,0 +1,333 @@
+//! Language models: a GGUF file or a folder -> a model that continues text.
+//!
+//! ```text
+//! file --Weights--> family --> spec, names --> memory check --> packed weights --> DecoderPlan --+
+//!   +--> tokenizer, chat template                                                                +--> LanguageModel
+//! ```
+//!
+//! A [`LanguageModel`] is immutable and shared. [`LanguageModel::generator`] makes what holds one text: its tokens and
+//! what the model remembers of them.
+
+mod generator;
+mod saved;
+mod score;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use babil_runtime::kernels::Kernels;
+use babil_runtime::memory::MemoryNeeds;
+use babil_runtime::plan::{DecoderPlan, decoder_parameters};
+use babil_runtime::quant::BlockType;
+use babil_runtime::session::{DecoderSession, KvType};
+use babil_runtime::spec::DecoderSpec;
+use babil_runtime::text::{ChatTemplate, ThinkingSwitch, Tokenizer};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::{Weights, packed_copy};
+use babil_runtime::{Error, Result};
+
+pub use generator::{Answer, Generator, News, Request, TextGenerator, Times};
+pub use score::{Perplexity, embed, perplexity};
+
+use crate::families;
+use crate::open::Backend;
+
+/// How to open and run a language model.
+#[derive(Clone, Debug)]
+pub struct LanguageOptions {
+    /// What computes.
+    pub backend: Backend,
+    /// Threads to compute with; `None` is one per core.
+    pub threads: Option<usize>,
+    /// Most tokens of a text; `None` is what model and memory allow.
+    pub context: Option<usize>,
+    /// How keys and values are stored; `None` is float16.
+    pub kv: Option<KvType>,
+    /// Refuse to load what would need more bytes.
+    pub memory_limit: Option<u64>,
+    /// The type that float matrices are quantised to while loading; `None` leaves them as they are.
+    pub quant: Option<BlockType>,
+    /// Where packed weights are kept.
+    pub packed_folder: PathBuf,
+}
+
+impl Default for LanguageOptions {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Cpu,
+            threads: None,
+            context: None,
+            kv: None,
+            memory_limit: None,
+            quant: None,
+            packed_folder: crate::packed_folder(),
+        }
+    }
+}
+
+/// Tokens of a prompt that are computed together.
+pub const CHUNK: usize = 256;
+
+/// A model file that was looked at but not loaded: what it is and what it would need.
+#[derive(Debug)]
+pub struct Described {
+    /// The file.
+    pub path: PathBuf,
+    /// Its tensors and metadata.
+    pub weights: Weights,
+    /// The architecture's name in the file.
+    pub architecture: String,
+    /// The family's description.
+    pub language: families::Language,
+    /// How keys and values are stored.
+    pub kv: KvType,
+    /// Most tokens of a text.
+    pub context: usize,
+    /// What it needs.
+    pub memory: MemoryNeeds,
+}
+
+impl Described {
+    /// Looks at `path`: a GGUF file, or a folder with `config.json`.
+    ///
+    /// # Errors
+    /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
+    pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
+        let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
+        let spec = &language.spec;
+        let most = spec.stack.max_positions;
+        let kv = options.kv.unwrap_or_else(|| default_kv(spec));
+        let needs = |context| MemoryNeeds::of(spec, &weights, &*language.names, context, CHUNK, kv);
+        let context = match options.context {
+            Some(context) if context == 0 || context > most => {
+                let problem = format!("a context of {context} tokens: the model was made for 1 to {most}");
+                return Err(Error::BadRequest(problem));
+            }
+            Some(context) => context,
+            None => {
+                let limit = options.memory_limit.unwrap_or(u64::MAX).min(available_memory().unwrap_or(u64::MAX));
+                fitting_context(most, limit, &needs)?
+            }
+        };
+        let memory = needs(context)?;
+        if options.context.is_none() {
+            language = families::open(path, Some(context))?.language;
+        }
+        Ok(Self { path: path.to_owned(), weights, architecture, kv, context, memory, language })
+    }
+}
+
+/// The longest context, at most `most`, whose memory takes no more than half of `limit` beside the weights.
+fn fitting_context(most: usize, limit: u64, needs: &dyn Fn(usize) -> Result<MemoryNeeds>) -> Result<usize> {
+    /// Shorter ones are of little use; whoever has so little memory asks for them.
+    const LEAST: usize = 512;
+    let mut context = most;
+    while context > LEAST && needs(context)?.cache > limit / 2 {
+        context /= 2;
+    }
+    Ok(context)
+}
+
+/// float16, unless heads are too odd for anything but float32.
+fn default_kv(_: &DecoderSpec) -> KvType {
+    KvType::F16
+}
+
+/// Bytes of memory that programs can still take, as Linux estimates it.
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// What computes a language model.
+enum Engine {
+    Native(Arc<DecoderPlan>),
+    #[cfg(feature = "candle")]
+    Candle(PathBuf),
+}
+
+/// A language model, ready to run.
+pub struct LanguageModel {
+    engine: Engine,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    thinking: ThinkingSwitch,
+    pool: Arc<ThreadPool>,
+    kv: KvType,
+    context: usize,
+    memory: Option<MemoryNeeds>,
+    path: PathBuf,
+    architecture: String,
+}
+
+impl std::fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LanguageModel").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl LanguageModel {
+    /// Opens the model at `path`: a GGUF file, or a folder with `config.json`.
+    ///
+    /// # Errors
+    /// A file that is damaged or that this version cannot run, or one that needs more memory than it may have.
+    pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(cores).clamp(1, crate::open::MOST_THREADS);
+        let pool = Arc::new(ThreadPool::new(threads));
+        #[cfg(feature = "candle")]
+        if options.backend == Backend::Candle {
+            return Self::open_candle(path, options, pool);
+        }
+        #[cfg(not(feature = "candle"))]
+        if options.backend == Backend::Candle {
+            return Err(Error::Unsupported("the candle backend: this build is without it (feature `candle`)".into()));
+        }
+        let described = Described::open(path, options)?;
+        if let Some(limit) = options.memory_limit {
+            check_memory(&described, limit)?;
+        }
+        let Described { path, weights, architecture, language, kv, context, memory } = described;
+        let tokenizer = families::tokenizer(&path, &weights)?;
+        let (template, thinking) = template(families::template(&path, &weights)?, &path)?;
+        let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
+        let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
+        let plan = DecoderPlan::new(language.spec, &packed, &*language.names, Kernels::from_env()?)?;
+        Ok(Self {
+            engine: Engine::Native(Arc::new(plan)),
+            tokenizer: Arc::new(tokenizer),
+            template,
+            thinking,
+            pool,
+            kv,
+            context,
+            memory: Some(memory),
+            path,
+            architecture,
+        })
+    }
+
+    #[cfg(feature = "candle")]
+    fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let metadata = weights
+            .gguf_metadata()
+            .ok_or_else(|| Error::Unsupported(format!("{}: the candle backend runs GGUF files", path.display())))?;
+        let architecture: &str = metadata.expect("general.architecture")?;
+        let architecture = architecture.to_owned();
+        let most = metadata.find(&format!("{architecture}.context_length"))?.unwrap_or(4096usize);
+        let tokenizer = families::tokenizer(path, &weights)?;
+        let (template, thinking) = template(families::template(path, &weights)?, path)?;
+        Ok(Self {
+            engine: Engine::Candle(path.to_owned()),
+            tokenizer: Arc::new(tokenizer),
+            template,
+            thinking,
+            pool,
+            kv: KvType::F32,
+            context: options.context.unwrap_or(4096).min(most),
+            memory: None,
+            path: path.to_owned(),
+            architecture,
+        })
+    }
+
+    /// What holds one text, at its beginning.
+    ///
+    /// # Errors
+    /// The backend's own.
+    pub fn generator(&self) -> Result<Box<dyn TextGenerator>> {
+        Ok(match &self.engine {
+            Engine::Native(_) => Box::new(self.native_generator()?),
+            #[cfg(feature = "candle")]
+            Engine::Candle(path) => {
+                let model = crate::candle::CandleLanguage::open(path)?;
+                let state = model.sequence();
+                Box::new(Generator::new(model, state, self.tokenizer.clone(), self.context))
+            }
+        })
+    }
+
+    /// As [`LanguageModel::generator`], of the native engine.
+    fn native_generator(&self) -> Result<Generator<DecoderSession>> {
+        let session = self.session()?;
+        let sequence = session.sequence();
+        Ok(Generator::new(session, sequence, self.tokenizer.clone(), self.context))
+    }
+
+    /// A session of the native engine.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] of another backend.
+    pub fn session(&self) -> Result<DecoderSession> {
+        match &self.engine {
+            Engine::Native(plan) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
+            #[cfg(feature = "candle")]
+            Engine::Candle(_) => Err(Error::Unsupported("this on the candle backend".to_owned())),
+        }
+    }
+
+    /// Text to tokens and back.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// What makes a prompt of a conversation, where the model has it.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// How the model is told to think or not.
+    pub fn thinking(&self) -> ThinkingSwitch {
+        self.thinking
+    }
+
+    /// Most tokens of a text.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Bytes it needs, by part; `None` where the backend does not say.
+    pub fn memory(&self) -> Option<&MemoryNeeds> {
+        self.memory.as_ref()
+    }
+
+    /// Its file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of its architecture.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+}
+
+/// A compiled template and what it understands of thinking.
+fn template(source: Option<String>, path: &Path) -> Result<(Option<ChatTemplate>, ThinkingSwitch)> {
+    let Some(source) = source else { return Ok((None, ThinkingSwitch::None)) };
+    let switch = ThinkingSwitch::of_template(&source);
+    Ok((Some(ChatTemplate::new(&source, &path.display().to_string())?), switch))
+}
+
+/// Refuses a model that needs more than `limit` bytes.
+fn check_memory(described: &Described, limit: u64) -> Result<()> {
+    let MemoryNeeds { weights, cache, .. } = described.memory;
+    let total = described.memory.total();
+    if total <= limit {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    Err(Error::BadRequest(format!(
+        "{} needs {} MB ({} of weights, {} for {} tokens of context), more than the limit of {} MB: \
+         try a shorter context, 8-bit keys and values, or a smaller type of weights",
+        described.path.display(),
+        megabytes(total),
+        megabytes(weights),
+        megabytes(cache),
+        described.context,
+        megabytes(limit),
+    )))
+}

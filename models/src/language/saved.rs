@@ -1,0 +1,95 @@
+//! Sessions on disk: a header, the tokens, and the model's state.
+//!
+//! `babil session 1\n`, then a u64 length and a line of JSON ([`Header`]), u32 tokens, the state's bytes. Little-endian.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::Path;
+
+use babil_runtime::{Error, Result, Token};
+use serde::{Deserialize, Serialize};
+
+const MAGIC: &[u8] = b"babil session 1\n";
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    /// Of the model's description.
+    model: u64,
+    tokens: usize,
+    /// Tokens that the state has seen.
+    position: usize,
+    state_bytes: usize,
+    notes: String,
+    /// Of tokens and state.
+    check: u64,
+}
+
+/// What a file holds.
+pub(super) struct Saved {
+    pub(super) tokens: Vec<Token>,
+    /// Tokens that the state has seen.
+    pub(super) position: usize,
+    pub(super) state: Vec<u8>,
+    /// The caller's own.
+    pub(super) notes: String,
+}
+
+impl Saved {
+    pub(super) fn new(tokens: &[Token], position: usize, state: Vec<u8>, notes: &str) -> Self {
+        Self { tokens: tokens.to_vec(), position, state, notes: notes.to_owned() }
+    }
+}
+
+fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.iter().for_each(|part| part.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Writes a session to `path`: to a temporary file beside it that is renamed, so that a full disk leaves what was there.
+pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
+    let tokens: Vec<u8> = saved.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+    let header = Header {
+        model: hash(&[model.as_bytes()]),
+        tokens: saved.tokens.len(),
+        position: saved.position,
+        state_bytes: saved.state.len(),
+        notes: saved.notes.clone(),
+        check: hash(&[&tokens, &saved.state]),
+    };
+    let header = serde_json::to_vec(&header).expect("numbers and text");
+    let written = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        for part in [MAGIC, &(header.len() as u64).to_le_bytes(), &header, &tokens, &saved.state] {
+            file.write_all(part)?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    written().map_err(|error| Error::io("write the session", path, error))
+}
+
+/// Reads a session of the model that `model` describes.
+pub(super) fn read(path: &Path, model: &str) -> Result<Saved> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io("read the session", path, error))?;
+    let bad = |problem: &str| Error::bad_file(path.display().to_string(), problem);
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| bad("is not a session of this version of babil"))?;
+    let parsed = || {
+        let (length, rest) = rest.split_first_chunk::<8>()?;
+        let (header, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let header: Header = serde_json::from_slice(header).ok()?;
+        let (tokens, state) = rest.split_at_checked(header.tokens.checked_mul(4)?)?;
+        let whole = state.len() == header.state_bytes
+            && hash(&[tokens, state]) == header.check
+            && header.position <= header.tokens;
+        whole.then_some((header, tokens, state))
+    };
+    let (header, tokens, state) = parsed().ok_or_else(|| bad("is a damaged session"))?;
+    if header.model != hash(&[model.as_bytes()]) {
+        return Err(bad("is a session of another model"));
+    }
+    let tokens = tokens.as_chunks::<4>().0.iter().map(|bytes| Token::from_le_bytes(*bytes)).collect();
+    Ok(Saved { tokens, position: header.position, state: state.to_vec(), notes: header.notes })
+}

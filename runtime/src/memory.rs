@@ -1,0 +1,89 @@
+//! How much memory a decoder-only model will need, by part, from its description and the headers of its weights alone:
+//! before anything is loaded.
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::cache::{CacheShape, KvType};
+use crate::plan::decoder_parameters;
+use crate::quant::packed_len;
+use crate::spec::{DecoderSpec, FfnKind, Mixer, TensorNames};
+use crate::weights::{Encoding, Weights};
+
+/// What a model needs, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryNeeds {
+    /// Weights as they are computed on: mapped from a file, and dropped by the system when memory is short.
+    pub weights: u64,
+    /// The packed copy of the weights on disk, where they have to be packed first.
+    pub packed_copy: u64,
+    /// Norms, biases and other small tensors, decoded.
+    pub small_tensors: u64,
+    /// Keys, values and other state of one conversation of the full context.
+    pub cache: u64,
+    /// Buffers of a forward pass.
+    pub scratch: u64,
+    /// Logits of a step.
+    pub logits: u64,
+}
+
+impl MemoryNeeds {
+    /// The needs of a model for conversations of `context` tokens whose prompts come in chunks of `chunk`.
+    ///
+    /// # Errors
+    /// Heads that are not whole blocks of `kv`.
+    pub fn of(
+        spec: &DecoderSpec,
+        weights: &Weights,
+        names: &dyn TensorNames,
+        context: usize,
+        chunk: usize,
+        kv: KvType,
+    ) -> Result<Self> {
+        let (mut mapped, mut packed, mut small) = (0, 0, 0);
+        for (name, matrix) in decoder_parameters(spec, weights, names) {
+            let Some(tensor) = weights.get(&name) else { continue };
+            match (matrix, tensor.encoding(), tensor.shape()) {
+                (true, Encoding::Blocks(block), &[rows, cols]) => {
+                    let bytes = packed_len(block, rows, cols).unwrap_or(tensor.bytes().len());
+                    mapped += bytes;
+                    packed += bytes;
+                }
+                (true, ..) => mapped += tensor.bytes().len(),
+                (false, _, shape) => small += 4 * shape.iter().product::<usize>(),
+            }
+        }
+        // Of one row: the stream and its norms, then what is widest in a mixer and in a feed-forward.
+        let dim = spec.stack.dim;
+        let mixer = |mixer: &Mixer| match mixer {
+            Mixer::Attention(a) => (3 * a.heads + 2 * a.kv_heads) * a.head_dim,
+            Mixer::ShortConv { .. } => 4 * dim,
+        };
+        let mixers = spec.stack.layers.iter().map(|layer| mixer(&layer.mixer)).max().unwrap_or(0);
+        let ffn = |hidden: usize, kind: FfnKind| if kind == FfnKind::Gated { 2 * hidden } else { hidden };
+        let ffns = spec.stack.layers.iter().map(|layer| ffn(layer.ffn.hidden, layer.ffn.kind)).max().unwrap_or(0);
+        let widest = spec.stack.layers.iter().map(|layer| layer.ffn.hidden.max(dim)).max().unwrap_or(dim);
+        // Quantised activations: a byte each, and scale and sums for every 32.
+        let row = 4 * (3 * dim + mixers + ffns) + widest * 3 / 2;
+        let rows = chunk.min(context).max(1);
+        Ok(Self {
+            weights: mapped as u64,
+            packed_copy: packed as u64,
+            small_tensors: small as u64,
+            cache: CacheShape::new(&spec.stack, kv, CacheShape::LONG_PAGE)?.bytes(context, rows) as u64,
+            // Scores of one head, on each of a few threads, come on top.
+            scratch: (rows * row + 4 * 8 * context) as u64,
+            logits: 4 * spec.stack.vocab as u64,
+        })
+    }
+
+    /// Memory that is the program's own, and cannot be dropped by the system.
+    pub fn anonymous(&self) -> u64 {
+        self.small_tensors + self.cache + self.scratch + self.logits
+    }
+
+    /// Everything: what must be there for the model to run at its full speed.
+    pub fn total(&self) -> u64 {
+        self.weights + self.anonymous()
+    }
+}
