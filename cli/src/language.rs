@@ -8,6 +8,8 @@ use babil_models::Backend;
 use babil_models::catalogue::{self, Resolved};
 use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
 use babil_runtime::generate::{Lookup, Overflow};
+use babil_runtime::quant::BlockType;
+use babil_runtime::quant::quantize::is_supported;
 use babil_runtime::sampling::{GrammarText, Mirostat, SamplingOptions};
 use babil_runtime::session::KvType;
 use clap::{Args, ValueEnum};
@@ -33,6 +35,9 @@ pub(crate) struct ModelArgs {
     /// How keys and values are stored [default: f16]
     #[arg(long, value_enum)]
     kv: Option<KvArg>,
+    /// Quantise float weights to this type while loading, such as q8_0 or q4_k
+    #[arg(long, value_name = "TYPE", value_parser = parse_quant)]
+    quant: Option<BlockType>,
     /// Refuse a model that needs more memory, such as `800M` or `2G`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory_limit: Option<u64>,
@@ -56,6 +61,14 @@ enum KvArg {
     /// 8 bits
     #[value(name = "q8_0")]
     Q8_0,
+}
+
+fn parse_quant(name: &str) -> std::result::Result<BlockType, String> {
+    let known = || BlockType::ALL.into_iter().filter(|&block| is_supported(block));
+    known().find(|block| block.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let names: Vec<_> = known().map(BlockType::name).collect();
+        format!("none of {}", names.join(", "))
+    })
 }
 
 /// A number of bytes with an optional unit, decimal or (`Ki`, `Mi`, `Gi`) binary.
@@ -88,6 +101,7 @@ impl ModelArgs {
                 KvArg::Q8_0 => KvType::Q8_0,
             }),
             memory_limit: self.memory_limit,
+            quant: self.quant,
             ..LanguageOptions::default()
         }
     }

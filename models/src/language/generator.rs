@@ -213,7 +213,7 @@ impl<M: StoredState + Send> TextGenerator for Generator<M> {
         })?;
         let mut times = Times { prompt: start.elapsed(), ..Times::default() };
         let mut text = String::new();
-        while let Some(piece) = stream.next() {
+        for piece in stream.by_ref() {
             let piece = piece?;
             times.first_text.get_or_insert_with(|| start.elapsed());
             text += &piece;

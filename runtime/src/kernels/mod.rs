@@ -102,6 +102,10 @@ pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
 pub type AttentionScores = fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
 /// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
 pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
+/// As [`AttentionScores`] for 8-bit keys, one after the other, with a scale for every 32 (`key_scales`).
+pub type AttentionScoresQ8 = fn(q: &[f32], keys: &[i8], key_scales: &[f32], scale: f32, scores: &mut [f32]);
+/// As [`AttentionValues`] for 8-bit values, one after the other, with a scale for every 32.
+pub type AttentionValuesQ8 = fn(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]);
 /// Turns each pair of features of one head by its angle: (a, b) becomes (a cos - b sin, b cos + a sin).
 pub type Rotate = fn(x: &mut [f32], cos: &[f32], sin: &[f32]);
 
@@ -142,10 +146,10 @@ pub struct Kernels {
     pub attention_scores_f16: fn(&[f32], &[u16], f32, &mut [f32]),
     /// As [`AttentionValues`] for finite float16 values, one after the other. (p, values, out)
     pub attention_values_f16: fn(&[f32], &[u16], &mut [f32]),
-    /// As [`AttentionScores`] for 8-bit keys with a scale for every 32. (q, keys, their scales, scale, scores)
-    pub attention_scores_q8_0: fn(&[f32], &[i8], &[f32], f32, &mut [f32]),
-    /// As [`AttentionValues`] for 8-bit values with a scale for every 32. (p, values, their scales, out)
-    pub attention_values_q8_0: fn(&[f32], &[i8], &[f32], &mut [f32]),
+    /// See [`AttentionScoresQ8`].
+    pub attention_scores_q8_0: AttentionScoresQ8,
+    /// See [`AttentionValuesQ8`].
+    pub attention_values_q8_0: AttentionValuesQ8,
     /// See [`Rotate`]: feature i and feature i + n/2 are a pair.
     pub rotate_halves: Rotate,
     /// See [`Rotate`]: features 2i and 2i + 1 are a pair.

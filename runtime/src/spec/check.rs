@@ -102,10 +102,10 @@ impl AttentionSpec {
             if dims == 0 || dims % 2 != 0 || dims > head_dim || !rope.theta.is_finite() || rope.theta <= 0.0 {
                 return bad(format!("{dims} rotated features, base {}, in heads of {head_dim}", rope.theta));
             }
-            if let RopeScaling::PerPair { factors, .. } = &rope.scaling {
-                if factors.len() != dims / 2 {
-                    return bad(format!("{} factors for {} rotated pairs of features", factors.len(), dims / 2));
-                }
+            if let RopeScaling::PerPair { factors, .. } = &rope.scaling
+                && factors.len() != dims / 2
+            {
+                return bad(format!("{} factors for {} rotated pairs of features", factors.len(), dims / 2));
             }
         }
         Ok(())

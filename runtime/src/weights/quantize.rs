@@ -95,7 +95,7 @@ fn on_every_core<T: Send>(mut items: Vec<T>, f: impl Fn(Vec<T>) + Sync) {
 
 /// A packed copy of `weights` (see [`quantized`]), mapped from `folder`, where it is written on first use. Where the
 /// folder cannot be written, a warning is logged and `weights` are returned as they are: they can be computed with, but more
-/// slowly. A copy that is damaged, or was made from another file or by another build, is made again.
+/// slowly. Where nothing has to be packed there is no copy. A copy that is damaged, or was made from another file or by another build, is made again.
 ///
 /// # Errors
 /// Reading back what was written.
@@ -105,6 +105,10 @@ pub fn packed_copy(
     floats: Option<BlockType>,
     folder: &Path,
 ) -> Result<Weights> {
+    let tensors = quantized(weights, parameters, floats);
+    if tensors.iter().all(|new| weights.get(&new.name).is_some_and(|old| old.encoding() == new.encoding)) {
+        return Ok(weights.clone());
+    }
     let origin = origin(weights, floats);
     let mut hasher = DefaultHasher::new();
     origin.hash(&mut hasher);
@@ -113,7 +117,6 @@ pub fn packed_copy(
         return Ok(copy);
     }
     let metadata = BTreeMap::from([(ORIGIN_KEY.to_owned(), origin.clone())]);
-    let tensors = quantized(weights, parameters, floats);
     match write_copy(&path, &tensors, &metadata) {
         Ok(()) => open_copy(&path, &origin),
         Err(error) => {
