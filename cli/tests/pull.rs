@@ -378,7 +378,7 @@ fn what_the_hub_does_not_have() {
     let setup = Setup::with(files);
     insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
     exit 4
-    babil: `owner/repo` has no source.spm, model.safetensors or pytorch_model.bin: it is not a model of the marian family that babil can load
+    babil: `owner/repo` has no GGUF file, and no source.spm, model.safetensors or pytorch_model.bin: it is no model that babil can load
     ");
 }
 
@@ -461,6 +461,166 @@ fn two_pulls_at_once_share_the_work() {
     setup.assert_pulled();
     let whole = setup.hub.fetches().into_iter().filter(|(_, range)| range.is_none());
     assert_eq!(whole.filter(|(file, _)| file == WEIGHTS).count(), 1);
+}
+
+/// A repository of GGUF files: three types of a model, one of them in parts, and what is no model.
+fn gguf_files() -> Vec<File> {
+    let tiny = include_bytes!("../../runtime/tests/gguf/tiny.gguf");
+    let file = |name: &str| {
+        // What follows the tensors means nothing, and makes contents differ.
+        let content = [tiny.as_slice(), name.as_bytes()].concat();
+        File { name: name.to_owned(), content, large: true }
+    };
+    let names = [
+        "tiny-Q4_K_M.gguf",
+        "tiny-q8_0.gguf",
+        "Q6_K/tiny-Q6_K-00001-of-00002.gguf",
+        "Q6_K/tiny-Q6_K-00002-of-00002.gguf",
+        "mmproj-tiny-Q8_0.gguf",
+        "tiny-Q8_0-imatrix.gguf",
+    ];
+    let mut files: Vec<_> = names.map(file).into();
+    let card = "---\nlicense: other\nlicense_name: tiny-1.0\n---\n";
+    files.push(File { name: "README.md".to_owned(), content: card.into(), large: false });
+    files
+}
+
+#[test]
+fn a_gguf_file_is_chosen_by_its_type() {
+    let setup = Setup::with(gguf_files());
+    let path_of = |name: &str| format!("[HOME]/hub/models--owner--repo/snapshots/{COMMIT}/{name}");
+    for (name, files) in [
+        ("owner/repo", &["tiny-Q4_K_M.gguf"][..]),
+        ("owner/repo:Q8_0", &["tiny-q8_0.gguf"]),
+        ("owner/repo/tiny-q8_0.gguf", &["tiny-q8_0.gguf"]),
+        ("owner/repo:q6_k", &["Q6_K/tiny-Q6_K-00001-of-00002.gguf", "Q6_K/tiny-Q6_K-00002-of-00002.gguf"]),
+    ] {
+        let pulled = setup.babil(&["pull", name]).succeeded();
+        assert_eq!(pulled.stdout.trim(), path_of(files[0]));
+        for file in files {
+            let expected = gguf_files().into_iter().find(|f| f.name == *file).unwrap().content;
+            assert_eq!(fs::read(setup.snapshot().join(file)).unwrap(), expected);
+        }
+        let again = setup.babil(&["pull", name, "--offline"]).succeeded();
+        assert_eq!(again.stdout, pulled.stdout, "the cache is chosen from in the same way");
+    }
+    assert_eq!(setup.hub.fetches().len(), 5, "four files and the card");
+
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q5_K_M"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo/other.gguf"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo:Q5_K_M", "Hello"]).message(), @"");
+}
+
+#[test]
+fn several_files_are_not_chosen_between() {
+    let mut files = gguf_files();
+    files.retain(|file| file.name == "tiny-q8_0.gguf");
+    for (name, content) in [("other-q8_0.gguf", "1"), ("other-f16.gguf", "2")] {
+        files.push(File { name: name.to_owned(), content: content.into(), large: true });
+    }
+    let setup = Setup::with(files);
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q8_0"]).message(), @"");
+
+    let types = ["a-q4.gguf", "a-f16.gguf"];
+    let files = types.map(|name| File { name: name.to_owned(), content: name.into(), large: true });
+    let setup = Setup::with(files.into());
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"");
+    for name in types {
+        setup.babil(&["pull", &format!("owner/repo/{name}")]).succeeded();
+    }
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo", "Hello"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["list", "--local", "--kind", "language"]).succeeded().stdout, @"");
+}
+
+#[test]
+fn gguf_models_are_listed_shown_verified_and_removed() {
+    let setup = Setup::with(gguf_files());
+    setup.babil(&["pull", "owner/repo", "owner/repo:Q8_0", "owner/repo:Q6_K"]).succeeded();
+    insta::assert_snapshot!(setup.babil(&["list", "--local"]).succeeded().stdout, @"");
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo:Q8_0"]).succeeded().stdout, @"");
+    let file = setup.snapshot().join("tiny-q8_0.gguf").display().to_string();
+    insta::assert_snapshot!(setup.babil(&["show", &file]).succeeded().stdout, @"");
+    insta::assert_snapshot!(setup.babil(&["show", &file, "--metadata"]).succeeded().stdout, @"");
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo", "--tensors"]).succeeded().stdout, @"");
+    insta::assert_snapshot!(setup.babil(&["show", &file, "--template"]).message(), @"");
+    let json = setup.babil(&["show", &file, "--json"]).succeeded().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["metadata"]["type.uint64"], u64::MAX);
+    assert_eq!(json["metadata"]["tokenizer.ggml.tokens"][3], "b");
+    assert_eq!(json["summary"]["types"]["q8_0"]["tensors"], 1);
+
+    fs::write(setup.snapshot().join("tiny-q8_0.gguf"), "damaged").unwrap();
+    let verified = setup.babil(&["verify", "owner/repo:Q8_0"]);
+    insta::assert_snapshot!(verified.message(), @"");
+    assert_eq!(verified.stdout.matches("good").count(), 4);
+
+    // A packed copy of a file goes with it, and no other.
+    let packed = setup.home.path().join(".cache/babil/packed");
+    fs::create_dir_all(&packed).unwrap();
+    for (copy, of) in [("1.safetensors", "tiny-q8_0.gguf"), ("2.safetensors", "tiny-Q4_K_M.gguf")] {
+        let origin = format!("{} [Some((1, None))] 00 as it is", setup.snapshot().join(of).display());
+        let header = serde_json::json!({ "__metadata__": { "babil.origin": origin } }).to_string();
+        fs::write(packed.join(copy), [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    }
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo:Q8_0"]).succeeded().message(), @"");
+    assert_eq!(names(&packed), ["2.safetensors"]);
+    assert_eq!(names(&setup.snapshot()), ["Q6_K", "README.md", "tiny-Q4_K_M.gguf"]);
+    assert_eq!(names(&setup.repository().join("blobs")).len(), 4);
+    setup.babil(&["verify", "owner/repo"]).succeeded();
+    for command in ["rm", "verify", "show"] {
+        let gone = setup.babil(&[command, "owner/repo:Q8_0"]);
+        assert!(format!("{}{}", gone.stdout, gone.stderr).contains("`babil pull owner/repo:Q8_0`"), "{command}");
+    }
+    setup.babil(&["rm", "owner/repo"]).succeeded();
+    assert!(!setup.repository().exists());
+    assert!(names(&packed).is_empty());
+}
+
+#[test]
+fn gguf_downloads_resume_and_are_checked() {
+    let file = "tiny-Q4_K_M.gguf";
+    let setup = Setup::with(gguf_files());
+    setup.hub.faults(file, [Fault::DropAfter(1000), Fault::Corrupt]);
+    let failed = setup.babil(&["pull", "owner/repo"]);
+    assert_eq!(failed.code, Some(6));
+    assert!(failed.stderr.contains("tiny-Q4_K_M.gguf: wrong checksum"), "{}", failed.stderr);
+    assert_eq!(setup.babil(&["run", "owner/repo", "Hello"]).code, Some(3), "nothing was pulled");
+    let ranges = setup.hub.fetches().into_iter().filter(|(name, _)| name == file).map(|(_, range)| range);
+    assert_eq!(ranges.collect::<Vec<_>>(), [None, Some("bytes=1000-".to_owned())]);
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+}
+
+#[test]
+fn gated_models_name_the_page_with_their_terms() {
+    let setup = Setup::with(gguf_files());
+    setup.hub.gate("secret");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q8_0"]).message(), @"");
+    let mut with_token = setup.command(&["pull", "owner/repo:Q8_0"]);
+    with_token.env("HF_TOKEN", "secret");
+    setup.finish(with_token).succeeded();
+}
+
+#[test]
+fn run_pulls_only_when_asked_to() {
+    let setup = Setup::with(gguf_files());
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo:Q8_0", "Hello"]).message(), @"");
+    assert!(setup.hub.requests().is_empty());
+    insta::assert_snapshot!(setup.babil(&["run", "--pull", "--offline", "owner/repo:Q8_0", "Hello"]).message(), @"");
+    assert!(setup.hub.requests().is_empty());
+    // The model itself is none that can run.
+    insta::assert_snapshot!(setup.babil(&["run", "--pull", "owner/repo:Q8_0", "Hello"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["run", "smollm2-135m:Q4_0", "Hello"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["translate", "--model", "owner/repo:Q8_0", "Hello"]).message(), @"");
+}
+
+#[test]
+fn language_models_of_the_catalogue() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["show", "smollm2-135m"]).succeeded().stdout, @"");
+    insta::assert_snapshot!(setup.babil(&["show", "smollm2-135m", "--template"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["show", "en-fr", "--template"]).message(), @"");
+    insta::assert_snapshot!(setup.babil(&["list", "--kind", "language"]).succeeded().stdout, @"");
 }
 
 #[test]
