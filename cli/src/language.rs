@@ -120,8 +120,8 @@ impl ModelArgs {
     }
 
     /// Looks at the model called `name` without loading it.
-    pub(crate) fn describe(&self, name: &str) -> Result<Described> {
-        Ok(Described::open(&model_path(name)?, &self.options())?)
+    pub(crate) fn describe(&self, name: &str, context: &Context) -> Result<Described> {
+        Ok(Described::open(&self.path(name, context)?, &self.options())?)
     }
 }
 

@@ -92,7 +92,7 @@ pub fn open_translator(options: &OpenOptions) -> std::result::Result<Box<dyn Sen
             catalogue::Resolved::Bundled => bundled()?,
             catalogue::Resolved::Directory(folder) => ModelFiles::Folder(folder),
             catalogue::Resolved::Gguf(path) => {
-                let problem = format!("{} for translation: it is a language model (`babil run`)", path.display());
+                let problem = format!("translating with {}, a language model (`babil run` runs it)", path.display());
                 return Err(Error::Unsupported(problem).into());
             }
             catalogue::Resolved::NotPulled { entry } => {

@@ -138,9 +138,9 @@ impl Gguf {
             }
             Self::Type(wanted) => (wanted.clone(), of_type(wanted)),
             Self::Default(preferred) => {
-                let types: Vec<&str> = preferred.iter().map(String::as_str).chain(DEFAULT_TYPES).collect();
-                let fitting = types.iter().map(|wanted| of_type(wanted)).find(|fitting| !fitting.is_empty());
-                (String::new(), fitting.unwrap_or_else(|| models.iter().collect()))
+                let types = preferred.iter().map(String::as_str).chain(DEFAULT_TYPES);
+                let found = types.map(|wanted| (wanted.to_owned(), of_type(wanted))).find(|(_, fit)| !fit.is_empty());
+                found.unwrap_or_else(|| (String::new(), models.iter().collect()))
             }
         };
         match fitting[..] {
