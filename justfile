@@ -24,6 +24,10 @@ doc:
 test *ARGS:
     cargo test {{ARGS}}
 
+# Tokenizers of all vocabularies of DIR (llama.cpp's `models`), and COUNT texts beside the `tokenizers` crate.
+vocabularies DIR COUNT="1000":
+    BABIL_VOCAB_DIR="$(realpath "{{DIR}}")" BABIL_VOCAB_TEXTS={{COUNT}} cargo test -p babil-runtime --test tokenizer -- --nocapture
+
 # Licences, unwanted crates and sources of dependencies (needs cargo-deny).
 deny:
     cargo deny check licenses bans sources
@@ -35,6 +39,12 @@ lean:
 # The example of how to embed babil.
 example *ARGS:
     cargo run --release -p babil-models --example translate {{ARGS}}
+
+# Random input for a reader, until something breaks: `just fuzz gguf` (nightly Rust and cargo-fuzz).
+fuzz NAME *ARGS:
+    mkdir -p fuzz/corpus/{{NAME}}
+    cp -n runtime/tests/{{NAME}}/*.{{NAME}} fuzz/corpus/{{NAME}}/
+    cargo +nightly fuzz run {{NAME}} -- -max_len=65536 -rss_limit_mb=1024 {{ARGS}}
 
 # Everything that CI does, on this machine.
 ci:
@@ -62,11 +72,21 @@ bleu *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/bleu.py {{ARGS}}
 
-# The fixtures of models/parity and runtime/tests/sentencepiece, from transformers and SentencePiece themselves.
+# The fixtures of models/parity and of runtime/tests, from transformers, tokenizers, SentencePiece and gguf-py themselves.
 fixtures: _venv
-    .venv/bin/pip install --quiet -r models/parity/requirements.txt sentencepiece==0.2.3
-    cd models/parity && ../../.venv/bin/python make_fixtures.py
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 jinja2==3.1.6
+    cd models/parity && ../../.venv/bin/python make_fixtures.py && ../../.venv/bin/python make_lm_fixtures.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
+    cd runtime/tests/tokenizer && ../../../.venv/bin/python make_fixtures.py
+    cd runtime/tests/gguf && ../../../.venv/bin/python make_fixture.py
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates
+    .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates/language
+
+# Chat templates of a folder against transformers' rendering of them; in it, `expected.json` is made anew.
+templates DIR: _venv
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt jinja2==3.1.6
+    .venv/bin/python runtime/tests/templates/make_vectors.py "{{DIR}}"
+    BABIL_TEMPLATE_DIR="{{DIR}}" cargo test -p babil-runtime --test templates
 
 # Trains the bundled translator, or continues; see models/bundled/en-fr/recipe.
 train *ARGS: _venv

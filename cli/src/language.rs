@@ -157,7 +157,10 @@ impl Opened {
             let tokens = self.model.context();
             tracing::info!("context of {tokens} tokens, {} of keys and values", human_bytes(memory.cache));
         }
-        let _ = context;
+        if self.model.backend() == Backend::Candle && matches!(args.backend, BackendArg::Cpu) {
+            let architecture = self.model.architecture();
+            context.output.note(format!("`{architecture}` is not native: running on candle, which is slower"));
+        }
         self
     }
 

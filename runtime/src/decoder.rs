@@ -1,7 +1,7 @@
 //! The forward pass of a decoder: new tokens of any number of sequences in one pass over the weights, each attending
 //! to its own past.
 
-use crate::layer::{Attention, Context, Scratch, rotations, sized};
+use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
 use crate::ops::{Machine, ShortConv, attend};
 use crate::plan::DecoderParts;
@@ -87,7 +87,7 @@ pub(crate) fn hidden(
     for ((&token, &(_, position)), x) in tokens.zip(at.iter()).zip(x.chunks_exact_mut(dim)) {
         stack.embedding.embed(&stack.matrix, token, position, x);
     }
-    rotations(&stack.ropes, &mut scratch.rotations, at.iter().map(|&(_, position)| position));
+    set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
     let mut context = Rows { rows, at, layer: 0 };
     for (index, layer) in stack.layers.iter().enumerate() {
         context.layer = index;

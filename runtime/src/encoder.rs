@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::Token;
-use crate::layer::{Attention, Context, Scratch, rotations, sized};
+use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::ops::{Block, Machine, ShortConv, attend};
 use crate::plan::StackPlan;
 
@@ -68,7 +68,7 @@ pub(crate) fn encode(
     for ((position, &token), x) in tokens.zip(x.chunks_exact_mut(dim)) {
         plan.embedding.embed(&plan.matrix, token, position, x);
     }
-    rotations(&plan.ropes, &mut scratch.rotations, of_row.iter().enumerate().map(|(row, source)| row - source.start));
+    set_positions(&plan.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
     let mut context = Sources { of_row: &of_row };
     for layer in &plan.layers {
         layer.forward(machine, &plan.ropes, scratch, rows, dim, &mut context);

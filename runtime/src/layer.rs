@@ -7,7 +7,7 @@ use crate::ops::{Activations, Heads, Linear, Machine, Norm, Rope, Rotations, Sho
 use crate::plan::Loader;
 use crate::spec::{
     Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement,
-    Part, Projection, Role, Span, Stack,
+    Part, Projection, QueryGrowth, Role, Span, Stack,
 };
 
 /// An attention block's parameters.
@@ -22,6 +22,7 @@ pub(crate) struct Attention {
     /// Index into the rotations of a step.
     rope: Option<usize>,
     head_norm: Option<(HeadNorm, [Norm; 2])>,
+    growth: Option<QueryGrowth>,
     sub_norm: Option<Norm>,
 }
 
@@ -159,6 +160,7 @@ impl Attention {
             span: spec.span,
             rope,
             head_norm,
+            growth: spec.growth,
             sub_norm: sub_norm.transpose()?,
         })
     }
@@ -205,8 +207,10 @@ pub(crate) struct Scratch {
     hidden: Vec<f32>,
     gate: Vec<f32>,
     pub(crate) activations: Activations,
+    /// Of the rows of this step.
+    positions: Vec<usize>,
     /// Of the rows of this step, for each kind of rotation.
-    pub(crate) rotations: Vec<Rotations>,
+    rotations: Vec<Rotations>,
 }
 
 /// The first `len` values of `buffer`, which grows if it must; contents unspecified.
@@ -217,15 +221,14 @@ pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
-/// Prepares the rotations of all `ropes` for rows at `positions`.
-pub(crate) fn rotations(
-    ropes: &[Rope],
-    rotations: &mut Vec<Rotations>,
-    positions: impl Iterator<Item = usize> + Clone,
-) {
+/// Tells the layers at which `positions` the rows of a step are, and prepares the rotations of all `ropes`.
+pub(crate) fn set_positions(ropes: &[Rope], scratch: &mut Scratch, positions: impl Iterator<Item = usize>) {
+    let Scratch { positions: known, rotations, .. } = scratch;
+    known.clear();
+    known.extend(positions);
     rotations.resize_with(ropes.len(), Rotations::default);
     for (rope, rotations) in ropes.iter().zip(rotations) {
-        rope.rotations(positions.clone(), rotations);
+        rope.rotations(known.iter().copied(), rotations);
     }
 }
 
@@ -280,7 +283,7 @@ impl Layer {
         dim: usize,
         context: &mut dyn Context,
     ) {
-        let Scratch { x, normed, q, k, v, attended, spare, activations, rotations, .. } = scratch;
+        let Scratch { x, normed, q, k, v, attended, spare, activations, positions, rotations, .. } = scratch;
         let (inner, keys) = (rows * attention.query.weight.rows(), rows * attention.key.weight.rows());
         {
             let projections = [&attention.query, &attention.key, &attention.value];
@@ -304,6 +307,12 @@ impl Layer {
             ropes[rope].rotate(machine, &rotations[rope], &mut k[..keys], head_dim);
         }
         norm_heads(HeadNorm::AfterRope, q, k);
+        if let Some(growth) = attention.growth {
+            for (q, &position) in q[..inner].chunks_exact_mut(inner / rows).zip(&*positions) {
+                let factor = growth.at(position);
+                q.iter_mut().for_each(|value| *value *= factor);
+            }
+        }
 
         context.attend_self(machine, attention, [&q[..inner], &k[..keys], &v[..keys]], sized(attended, inner));
         if let Some(norm) = &attention.sub_norm {

@@ -4,11 +4,36 @@
 //! tokenizers make of them (`NAME.gguf.out`), as llama.cpp's `models` folder has them; all are checked. Without it, only
 //! the small ones in `tests/tokenizer` are.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use babil_runtime::text::{DecodeState, Detokenize, Marks, Tokenizer};
+use babil_runtime::text::{DecodeState, DecodeStream, Detokenize, Marks, PieceKind, Tokenizer};
 use babil_runtime::weights::Weights;
+use babil_runtime::weights::gguf::Array;
 use babil_runtime::{Error, Result, Token};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tokenizer");
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(FIXTURES).join(name)
+}
+
+fn read_json(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+fn open_json(name: &str) -> Tokenizer {
+    Tokenizer::from_json(&std::fs::read(fixture(name)).unwrap(), name, 1000).unwrap()
+}
+
+/// The names of the small vocabularies that have a file of this kind.
+fn names(extension: &str) -> Vec<String> {
+    let Value::Object(names) = read_json("ids.json") else { panic!() };
+    names.into_iter().map(|(name, _)| name).filter(|name| fixture(&format!("{name}.{extension}")).exists()).collect()
+}
 
 fn open(path: &Path) -> Result<Tokenizer> {
     Tokenizer::from_gguf(Weights::open(path)?.gguf_metadata().expect("a GGUF file"))
@@ -61,4 +86,355 @@ fn other_peoples_vectors() {
     let files = vocabularies(Path::new(&folder));
     assert!(!files.is_empty(), "no NAME.gguf with NAME.gguf.out in {}", Path::new(&folder).display());
     files.iter().for_each(|path| check(path));
+}
+
+/// Every small vocabulary, from each of its files.
+fn small() -> Vec<(String, Tokenizer)> {
+    let ggufs = names("gguf").into_iter().map(|name| {
+        let tokenizer = open(&fixture(&format!("{name}.gguf"))).unwrap();
+        (name, tokenizer)
+    });
+    let jsons = names("json").into_iter().map(|name| {
+        let tokenizer = open_json(&format!("{name}.json"));
+        (name, tokenizer)
+    });
+    ggufs.chain(jsons).collect()
+}
+
+/// The ids of each text; none where two tokenizers mean to differ.
+type Ids = Vec<Option<Vec<Token>>>;
+
+#[test]
+fn ids_are_those_of_other_tokenizers() {
+    let texts: Vec<String> = serde_json::from_value(read_json("texts.json")).unwrap();
+    // By vocabulary, and by what becomes of marks.
+    let ids: BTreeMap<String, BTreeMap<String, Ids>> = serde_json::from_value(read_json("ids.json")).unwrap();
+    for (name, tokenizer) in small() {
+        for (key, marks) in [("text", Marks::AsText), ("marked", Marks::Parse)] {
+            let Some(expected) = ids[&name].get(key) else { continue };
+            for (text, expected) in texts.iter().zip(expected) {
+                let Some(expected) = expected else { continue };
+                let ids = tokenizer.encode(text, marks).unwrap();
+                assert_eq!(&ids, expected, "{name}: {text:?}");
+                let mut stream = DecodeStream::from_state(&tokenizer, DecodeState::default().showing_marks());
+                let streamed: String = ids.iter().map(|&id| stream.push(id)).collect();
+                // These vocabularies know one kind of space.
+                let spaces = matches!(name.as_str(), "gemma4" | "llama" | "prepend");
+                let expected = if spaces { text.replace('▁', " ") } else { text.clone() };
+                // Some put a space before what follows an added word, which is then part of the text.
+                let same = !text.contains("<tool>") || !matches!(name.as_str(), "llama" | "prepend");
+                if marks == Marks::AsText && same {
+                    assert_eq!(streamed + &stream.finish(), expected, "{name}");
+                }
+            }
+        }
+    }
+}
+
+/// Texts of all kinds, most of them hostile.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => prop::sample::select(vec![
+            " ", "  ", "\n", "\r\n", "\t", "'s", "'LL", "'", "the", " river", "HTTP", "été", "é", "Ж", "中文", "のです", "세계",
+            "नमस्ते", "\u{301}", "\u{200d}", "\u{3000}", "1", "23", "4567", "٣", "½", ".", "...", "!?", "/", "<|im_end|>",
+            "<tool>", "<|", "▁", "😀", "👩‍👩‍👧", "\0", "ſ", "ǅ", "aaaaaaaa",
+        ]).prop_map(str::to_owned),
+        2 => "[ -~]{0,6}",
+        1 => any::<String>(),
+        1 => any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+/// How many texts are compared: `BABIL_VOCAB_TEXTS`.
+fn cases(default: u32) -> u32 {
+    std::env::var("BABIL_VOCAB_TEXTS").map_or(default, |count| count.parse().unwrap())
+}
+
+fn compare(label: &str, ours: &Tokenizer, theirs: &mut tokenizers::Tokenizer, cases: u32) {
+    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    for marks in [Marks::AsText, Marks::Parse] {
+        theirs.set_encode_special_tokens(marks == Marks::AsText);
+        let compared = runner.run(&text(), |text| {
+            let expected = theirs.encode_fast(text.as_str(), false).unwrap();
+            prop_assert_eq!(ours.encode(&text, marks).unwrap(), expected.get_ids());
+            Ok(())
+        });
+        if let Err(problem) = compared {
+            panic!("{label}, {marks:?}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn ids_are_those_of_the_tokenizers_crate() {
+    for name in names("json") {
+        let json = std::fs::read(fixture(&format!("{name}.json"))).unwrap();
+        let mut theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        compare(&name, &open_json(&format!("{name}.json")), &mut theirs, cases(100));
+        if name != "prepend" {
+            compare(&name, &open(&fixture(&format!("{name}.gguf"))).unwrap(), &mut theirs, cases(100));
+        }
+    }
+}
+
+/// The `tokenizer.json` of a GGUF vocabulary: its tokens and merges in the pipeline of a small one.
+fn json_of(path: &Path, pipeline: &str) -> Vec<u8> {
+    let weights = Weights::open(path).unwrap();
+    let metadata = weights.gguf_metadata().unwrap();
+    let array = |key: &str| metadata.expect::<Array<'_>>(&format!("tokenizer.ggml.{key}")).unwrap();
+    let strings = |key: &str| array(key).strings().unwrap().map(|text| String::from_utf8(text.to_vec()).unwrap());
+    let mut json = read_json(pipeline);
+    let (mut vocab, mut added) = (serde_json::Map::new(), Vec::new());
+    for ((id, text), kind) in strings("tokens").enumerate().zip(array("token_type").i32s().unwrap()) {
+        // Normal ones and bytes.
+        if matches!(kind, 1 | 6) {
+            vocab.insert(text, json!(id));
+        } else {
+            added.push(
+                json!({"id": id, "content": text, "special": kind != 4, "normalized": false, "single_word": false,
+                "lstrip": false, "rstrip": false}),
+            );
+        }
+    }
+    json["model"]["vocab"] = Value::Object(vocab);
+    json["model"]["merges"] = strings("merges").collect();
+    json["added_tokens"] = Value::Array(added);
+    serde_json::to_vec(&json).unwrap()
+}
+
+#[test]
+fn large_vocabularies_are_those_of_the_tokenizers_crate() {
+    let Some(folder) = std::env::var_os("BABIL_VOCAB_DIR") else {
+        return eprintln!("BABIL_VOCAB_DIR is not set: no large vocabularies to compare");
+    };
+    for path in vocabularies(Path::new(&folder)) {
+        let weights = Weights::open(&path).unwrap();
+        let find = |key: &str| weights.gguf_metadata().unwrap().find::<&str>(&format!("tokenizer.ggml.{key}")).unwrap();
+        let pipeline = match find("pre").or(find("model")) {
+            Some("starcoder" | "refact" | "command-r") => "smollm.json".to_owned(),
+            Some(pre) if fixture(&format!("{pre}.json")).exists() => format!("{pre}.json"),
+            _ => continue,
+        };
+        let json = json_of(&path, &pipeline);
+        let mut theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        let label = path.display().to_string();
+        compare(&label, &open(&path).unwrap(), &mut theirs, cases(100));
+        compare(&label, &Tokenizer::from_json(&json, &label, 1 << 20).unwrap(), &mut theirs, cases(100));
+        eprintln!("{label}: as the tokenizers crate, by {pipeline}");
+    }
+}
+
+/// Decoding by the definition: all bytes, and every one that belongs to no character replaced.
+fn decode_naively(tokenizer: &Tokenizer, ids: &[Token]) -> String {
+    let visible =
+        |&id: &Token| matches!(tokenizer.kind(id), Some(PieceKind::Normal | PieceKind::Byte | PieceKind::UserDefined));
+    let bytes: Vec<u8> =
+        ids.iter().copied().filter(visible).flat_map(|id| tokenizer.token_bytes(id).unwrap().to_vec()).collect();
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
+#[test]
+fn streams_never_split_a_character() {
+    for (name, tokenizer) in small() {
+        let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+        // One beyond the vocabulary, too: it adds nothing.
+        let ids = prop::collection::vec(0..=tokenizer.len() as Token, 0..40);
+        let checked = TestRunner::new(config).run(&ids, |ids| {
+            let mut stream = DecodeStream::from_state(&tokenizer, DecodeState::within_text());
+            let mut streamed: String = ids.iter().map(|&id| stream.push(id)).collect();
+            streamed += &stream.finish();
+            prop_assert_eq!(&streamed, &decode_naively(&tokenizer, &ids));
+            // At the beginning, at most a space is missing.
+            let decoded = tokenizer.decode(&ids);
+            prop_assert!(decoded == streamed || streamed.strip_prefix(' ') == Some(&decoded));
+            Ok(())
+        });
+        if let Err(problem) = checked {
+            panic!("{name}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn long_words_are_joined_in_time() {
+    // Each would take hours if the time grew with the square of the length.
+    for (_, tokenizer) in small() {
+        for unit in ["a", "ab", "\n", " ", "中", "<", "é"] {
+            let text = unit.repeat(100_000);
+            let ids = tokenizer.encode(&text, Marks::Parse).unwrap();
+            assert_eq!(tokenizer.decode(&ids), text);
+        }
+    }
+}
+
+#[test]
+fn a_prompt_begins_once() {
+    let llama = open(&fixture("llama.gguf")).unwrap();
+    let bos = llama.special().bos.unwrap();
+    assert_eq!(llama.prompt("", Marks::Parse).unwrap(), [bos]);
+    let ids = llama.prompt("a b", Marks::Parse).unwrap();
+    assert_eq!((ids[0], &ids[1..]), (bos, &llama.encode("a b", Marks::Parse).unwrap()[..]));
+    // As a template writes it; the same text from a user is text.
+    assert_eq!(llama.prompt("<s>a b", Marks::Parse).unwrap(), ids);
+    assert_ne!(llama.encode("<s>", Marks::AsText).unwrap(), [bos]);
+
+    let gpt2 = open(&fixture("gpt-2.gguf")).unwrap();
+    assert_eq!(gpt2.prompt("a", Marks::Parse).unwrap(), gpt2.encode("a", Marks::Parse).unwrap());
+    let error = gpt2.prompt("", Marks::Parse).unwrap_err().to_string();
+    assert_eq!(error, "the prompt is empty, and the model has no token for the beginning of a text");
+}
+
+#[test]
+fn ends_and_marks_are_known() {
+    let mut tokenizer = open(&fixture("qwen2.gguf")).unwrap();
+    let id = |text: &str| tokenizer.token(text).unwrap();
+    let (end, turn, tool) = (id("<|endoftext|>"), id("<|im_end|>"), id("<tool>"));
+    assert_eq!((tokenizer.special().eos, tokenizer.special().eot), (Some(end), Some(turn)));
+    assert_eq!(tokenizer.special().eog, [end, turn]);
+    assert!(tokenizer.is_end(turn) && !tokenizer.is_end(tool));
+    assert_eq!((tokenizer.kind(turn), tokenizer.kind(tool)), (Some(PieceKind::Control), Some(PieceKind::UserDefined)));
+    assert_eq!(tokenizer.decode(&[id("a"), turn, tool]), "a<tool>");
+    assert_eq!((tokenizer.token_bytes(id(" ")), tokenizer.token_bytes(1000)), (Some(&b" "[..]), None));
+    let a = id("a");
+    tokenizer.set_ends(Some(a), &[tool, 1000]);
+    assert_eq!((tokenizer.special().bos, &tokenizer.special().eog[..]), (Some(a), &[end, turn, tool][..]));
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let problem = |change: &dyn Fn(&mut Value)| {
+        let mut json = read_json("qwen2.json");
+        change(&mut json);
+        Tokenizer::from_json(json.to_string().as_bytes(), "tokenizer.json", 483).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(
+        [
+            problem(&|json| json["model"]["type"] = json!("WordPiece")),
+            problem(&|json| json["model"] = json!({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.5]]})),
+            problem(&|json| json["normalizer"] = json!({"type": "Lowercase"})),
+            problem(&|json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!(r"\w+|\s")),
+            problem(&|json| json["pre_tokenizer"] = json!({"type": "Whitespace"})),
+            problem(&|json| json["decoder"] = json!({"type": "WordPiece"})),
+            problem(&|json| json["model"]["merges"][0] = json!(["a", "<no>"])),
+            problem(&|json| json["model"]["merges"][0] = json!("ab")),
+            problem(&|json| json["model"]["vocab"]["too far"] = json!(483)),
+            problem(&|json| json["model"]["vocab"]["again"] = json!(7)),
+            problem(&|json| json["added_tokens"][0]["single_word"] = json!(true)),
+            problem(&|json| json["model"] = Value::Null),
+        ]
+        .join("\n")
+    );
+}
+
+/// A value of metadata.
+#[derive(Clone, Copy)]
+enum Meta<'a> {
+    Text(&'a str),
+    Texts(&'a [&'a str]),
+    Types(&'a [i32]),
+    Scores(&'a [f32]),
+}
+
+/// What a GGUF file with these keys `tokenizer.ggml.*` and no tensors is as a tokenizer.
+fn gguf(keys: &[(&str, Meta<'_>)]) -> Result<Tokenizer> {
+    fn string(file: &mut Vec<u8>, text: &str) {
+        file.extend((text.len() as u64).to_le_bytes());
+        file.extend(text.as_bytes());
+    }
+    fn array(file: &mut Vec<u8>, kind: u32, len: usize) {
+        file.extend(9u32.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend((len as u64).to_le_bytes());
+    }
+    let mut file = b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend((keys.len() as u64).to_le_bytes());
+    for (key, value) in keys {
+        string(&mut file, &format!("tokenizer.ggml.{key}"));
+        match value {
+            Meta::Text(text) => {
+                file.extend(8u32.to_le_bytes());
+                string(&mut file, text);
+            }
+            Meta::Texts(texts) => {
+                array(&mut file, 8, texts.len());
+                texts.iter().for_each(|text| string(&mut file, text));
+            }
+            Meta::Types(types) => {
+                array(&mut file, 5, types.len());
+                file.extend(types.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            Meta::Scores(scores) => {
+                array(&mut file, 6, scores.len());
+                file.extend(scores.iter().flat_map(|value| value.to_le_bytes()));
+            }
+        }
+    }
+    Tokenizer::from_gguf(Weights::from_vec(file, "file.gguf")?.gguf_metadata().unwrap())
+}
+
+#[test]
+fn damaged_vocabularies_are_refused() {
+    use Meta::{Scores, Text, Texts, Types};
+    let problem = |keys: &[(&str, Meta<'_>)]| gguf(keys).unwrap_err().to_string();
+    let (gpt2, pre, llama) = (("model", Text("gpt2")), ("pre", Text("gpt-2")), ("model", Text("llama")));
+    let ab = ("tokens", Texts(&["a", "b"]));
+    insta::assert_snapshot!(
+        [
+            problem(&[]),
+            problem(&[("model", Text("bert"))]),
+            problem(&[gpt2]),
+            problem(&[gpt2, ("pre", Text("new-one"))]),
+            problem(&[gpt2, pre]),
+            problem(&[gpt2, pre, ("tokens", Types(&[1]))]),
+            problem(&[gpt2, pre, ab]),
+            problem(&[gpt2, pre, ab, ("token_type", Types(&[1]))]),
+            problem(&[gpt2, pre, ab, ("token_type", Types(&[1, 7]))]),
+            problem(&[gpt2, pre, ("tokens", Texts(&["a", "a"]))]),
+            problem(&[gpt2, pre, ab, ("merges", Texts(&["ab"]))]),
+            problem(&[gpt2, pre, ab, ("merges", Texts(&["a b"]))]),
+            problem(&[gpt2, pre, ab, ("merges", Texts(&["a c"]))]),
+            problem(&[gpt2, pre, ab, ("merges", Texts(&[""]))]),
+            problem(&[llama, ("tokens", Texts(&["a", "<0x-1>"])), ("token_type", Types(&[1, 6]))]),
+            problem(&[llama, ab]),
+            problem(&[llama, ab, ("scores", Scores(&[0.0]))]),
+            problem(&[llama, ab, ("scores", Scores(&[0.0, f32::NAN]))]),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn small_and_odd_vocabularies_work() {
+    use Meta::{Scores, Text, Texts, Types};
+    // Characters without token and bytes without token: the unknown token, once for each.
+    let llama = gguf(&[
+        ("model", Text("llama")),
+        ("tokens", Texts(&["<unk>", "<s>", "</s>", "▁", "a", "▁a", "", "aa"])),
+        ("scores", Scores(&[0.0, 0.0, 0.0, -3.0, -2.0, -1.0, 0.0, -0.5])),
+        ("token_type", Types(&[2, 3, 3, 1, 1, 1, 1, 1])),
+    ]);
+    let llama = llama.unwrap();
+    assert_eq!(llama.encode("aé", Marks::AsText).unwrap(), [5, 0]);
+    // The higher score is joined first, the left one of equals.
+    assert_eq!(llama.encode("aaaa", Marks::AsText).unwrap(), [3, 7, 7]);
+    assert_eq!(llama.encode("</s>a", Marks::Parse).unwrap(), [2, 5]);
+    assert_eq!(llama.special().eog, [2]);
+    assert_eq!(llama.decode(&[1, 5, 3, 4, 6, 99]), "a a");
+    let gpt2 = gguf(&[
+        ("model", Text("gpt2")),
+        ("pre", Text("gpt-2")),
+        ("tokens", Texts(&["a", "Ġ", "Ġa", "</s>"])),
+        ("merges", Texts(&["Ġ a"])),
+    ]);
+    let gpt2 = gpt2.unwrap();
+    // What has no token is left out.
+    assert_eq!(gpt2.encode("a a\n", Marks::AsText).unwrap(), [0, 2]);
+    // Known by its name, whatever its type.
+    assert_eq!((gpt2.kind(3), &gpt2.special().eog[..]), (Some(PieceKind::Control), &[3][..]));
 }

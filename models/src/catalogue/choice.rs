@@ -178,7 +178,7 @@ pub(crate) fn gguf_models(names: &[String]) -> Vec<Vec<&str>> {
     for name in names.iter().map(String::as_str).filter(|name| is_gguf(name)) {
         match part(name) {
             None => models.push(vec![name]),
-            Some((stem, 1, count)) => {
+            Some((stem, 1, count @ 1..)) => {
                 let find = |number| {
                     let of_this = |other: &&String| part(other) == Some((stem, number, count));
                     names.iter().find(of_this).map(String::as_str)
@@ -318,6 +318,7 @@ mod tests {
             assert_eq!(choose(&wanted, &parts[1..]).split(' ').next(), Some("no"), "{wanted:?}: a part is missing");
         }
         assert!(choose(&Gguf::File(parts[0].to_owned()), &parts).starts_with("no "), "begins in the middle");
+        assert!(choose(&Gguf::Default(None), &["a-00001-of-00000.gguf"]).starts_with("no "), "no parts at all");
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use babil_runtime::spec::{DecoderSpec, TensorNames};
 use babil_runtime::text::Tokenizer;
 use babil_runtime::weights::Weights;
-use babil_runtime::{Error, Result};
+use babil_runtime::{Error, Result, Token};
+use serde::Deserialize;
 
-use super::gguf::Keys;
-use super::{gguf, llama, qwen2};
+use super::{GgufNames, HubNames, decoder_from_config, decoder_from_gguf, split_joined};
+use crate::files::ModelFiles;
 
 /// A decoder-only model as its family describes it.
 pub struct Language {
@@ -35,56 +36,118 @@ pub struct Opened {
     pub language: Language,
 }
 
-/// A family's reading of a GGUF file: metadata, and weights whose fused matrices it may split.
-type FromGguf = fn(&Keys<'_>, &mut Weights) -> Result<DecoderSpec>;
-
-/// The families, by `general.architecture`.
-const GGUF: &[(&str, FromGguf)] = &[("llama", llama::from_gguf), ("qwen2", qwen2::from_gguf)];
-
-/// Opens the weights at `path` (a GGUF file) and describes them.
+/// Opens the weights at `path` (a GGUF file, or a folder with `config.json`) and describes them. `context` is how many
+/// positions texts may have, where that is known: some models turn their positions otherwise when there are many.
 ///
 /// # Errors
-/// A file that is damaged, or an architecture that is not native: the message lists those that are.
-pub fn open(path: &Path) -> Result<Opened> {
-    let mut weights = Weights::open(weights_file(path))?;
-    // A family may split fused matrices; metadata stay as they are.
-    let opened = weights.clone();
-    let Some(metadata) = opened.gguf_metadata() else {
-        return Err(Error::Unsupported(format!("{}: language models other than GGUF files", path.display())));
+/// A file that is damaged, or a family that is not native: the message lists those that are.
+pub fn open(path: &Path, context: Option<usize>) -> Result<Opened> {
+    let context = context.unwrap_or(usize::MAX);
+    let (mut weights, architecture, language) = if path.is_dir() {
+        let files = ModelFiles::Folder(path.to_owned());
+        let file = files.label("config.json");
+        let config: serde_json::Value = files.json("config.json")?.ok_or_else(|| {
+            Error::bad_file(&file, "does not exist: a language model is a GGUF file, or a folder with this file")
+        })?;
+        let spec = decoder_from_config(&file, &config, context)?;
+        let architecture = config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let names = Box::new(HubNames::new(&spec));
+        (files.weights()?, architecture.to_owned(), Language { spec, names })
+    } else {
+        let weights = Weights::open(path)?;
+        let spec = decoder_from_gguf(&weights, context)?;
+        let metadata = weights.gguf_metadata();
+        let architecture = metadata.map(|metadata| metadata.expect::<&str>("general.architecture")).transpose()?;
+        let architecture = architecture.unwrap_or_default().to_owned();
+        (weights, architecture, Language { spec, names: Box::new(GgufNames) })
     };
-    let architecture: &str = metadata.expect("general.architecture")?;
-    let Some((_, from_gguf)) = GGUF.iter().find(|(name, _)| *name == architecture) else {
-        let known: Vec<_> = GGUF.iter().map(|(name, _)| *name).collect();
-        let problem = format!("the architecture `{architecture}` is not native here: {} are", known.join(", "));
-        return Err(Error::bad_file(path.display().to_string(), problem));
-    };
-    let keys = Keys { metadata, architecture };
-    let spec = from_gguf(&keys, &mut weights)?;
-    let language = Language { spec, names: Box::new(gguf::Names) };
-    Ok(Opened { weights, architecture: architecture.to_owned(), language })
+    split_joined(&mut weights, &language.spec)?;
+    Ok(Opened { weights, architecture, language })
 }
 
 /// The file with the weights of the model at `path`.
 pub fn weights_file(path: &Path) -> PathBuf {
-    path.to_owned()
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
 }
 
-/// The tokenizer of the model at `path`.
+/// The tokenizer of the model at `path`: the GGUF file's own, or a folder's `tokenizer.json`.
 ///
 /// # Errors
 /// A vocabulary that is missing, damaged or of an unknown kind.
 pub fn tokenizer(path: &Path, weights: &Weights) -> Result<Tokenizer> {
-    match weights.gguf_metadata() {
-        Some(metadata) => Tokenizer::from_gguf(metadata),
-        None => Err(Error::Unsupported(format!("{}: the tokenizer of a folder", path.display()))),
+    if let Some(metadata) = weights.gguf_metadata() {
+        return Tokenizer::from_gguf(metadata);
     }
+    const JSON: &str = "tokenizer.json";
+    let files = folder(path);
+    let rows = ["model.embed_tokens.weight", "embed_tokens.weight"].iter().find_map(|name| weights.get(name));
+    let rows = rows.and_then(|matrix| matrix.shape().first().copied());
+    let mut tokenizer =
+        Tokenizer::from_json(&files.expect(JSON)?, &files.label(JSON), rows.unwrap_or(u32::MAX as usize))?;
+    for name in ["generation_config.json", "config.json"] {
+        let ends: Ends = files.json(name)?.unwrap_or_default();
+        let eos = match ends.eos_token_id {
+            Some(OneOrMore::One(id)) => vec![id],
+            Some(OneOrMore::More(ids)) => ids,
+            None => Vec::new(),
+        };
+        tokenizer.set_ends(ends.bos_token_id, &eos);
+    }
+    Ok(tokenizer)
 }
 
-/// The chat template of the model at `path`, where it has one.
+/// The files of the model at `path`: the folder itself, or the one that a file is in.
+fn folder(path: &Path) -> ModelFiles {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+    ModelFiles::Folder(folder.to_owned())
+}
+
+/// The tokens that begin and end a text, as configuration files tell them.
+#[derive(Default, Deserialize)]
+struct Ends {
+    bos_token_id: Option<Token>,
+    eos_token_id: Option<OneOrMore<Token>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+/// The chat template of the model at `path`, where it has one: the GGUF file's own, or a folder's `chat_template.jinja` or
+/// the key `chat_template` of its `tokenizer_config.json`.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn template(_path: &Path, weights: &Weights) -> Result<Option<String>> {
-    let Some(metadata) = weights.gguf_metadata() else { return Ok(None) };
-    Ok(metadata.find::<&str>("tokenizer.chat_template")?.map(str::to_owned))
+pub fn template(path: &Path, weights: &Weights) -> Result<Option<String>> {
+    if let Some(metadata) = weights.gguf_metadata() {
+        return Ok(metadata.find::<&str>("tokenizer.chat_template")?.map(str::to_owned));
+    }
+    const JINJA: &str = "chat_template.jinja";
+    let files = folder(path);
+    if let Some(bytes) = files.read(JINJA)? {
+        let text = String::from_utf8(bytes.into_owned());
+        return text.map(Some).map_err(|_| Error::bad_file(files.label(JINJA), "is not UTF-8"));
+    }
+    #[derive(Default, Deserialize)]
+    struct Config {
+        chat_template: Option<OneOrMore<Template>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Template {
+        Text(String),
+        Named { name: String, template: String },
+    }
+    let config: Config = files.json("tokenizer_config.json")?.unwrap_or_default();
+    Ok(match config.chat_template {
+        None => None,
+        Some(OneOrMore::One(Template::Text(text) | Template::Named { template: text, .. })) => Some(text),
+        Some(OneOrMore::More(all)) => all.into_iter().find_map(|template| match template {
+            Template::Named { name, template } if name == "default" => Some(template),
+            _ => None,
+        }),
+    })
 }

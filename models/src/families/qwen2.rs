@@ -1,17 +1,23 @@
-//! Qwen 2 and 2.5: Llama with biases in queries, keys and values.
+//! Qwen 2 and 2.5: biases of queries, keys and values.
 
 use babil_runtime::Result;
-use babil_runtime::spec::{AttentionBias, DecoderSpec, Mixer, Pairing};
-use babil_runtime::weights::Weights;
+use babil_runtime::spec::{AttentionBias, DecoderSpec, Pairing};
 
-use super::gguf::{Keys, llama_like};
+use super::Family;
+use super::config::Config;
+use super::dense::{Defaults, Dense, set_windows};
+use super::keys::Keys;
 
-pub(super) fn from_gguf(keys: &Keys<'_>, weights: &mut Weights) -> Result<DecoderSpec> {
-    let mut spec = llama_like(keys, weights, Pairing::Halves)?;
-    for layer in &mut spec.stack.layers {
-        if let Mixer::Attention(attention) = &mut layer.mixer {
-            attention.bias = AttentionBias::QueryKeyValue;
-        }
-    }
+pub(super) const FAMILY: Family = Family { model_types: &["qwen2"], architectures: &["qwen2"], from_config, from_gguf };
+
+fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
+    let dense = Dense { bias: AttentionBias::QueryKeyValue, ..Dense::from_config(config, &Defaults::LLAMA)? };
+    let mut spec = dense.spec();
+    let windows = config.windows(spec.stack.layers.len(), None)?;
+    set_windows(&mut spec, &windows);
     Ok(spec)
+}
+
+fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
+    Ok(Dense::from_gguf(keys, Pairing::Halves)?.spec())
 }

@@ -8,6 +8,8 @@
 //! A [`LanguageModel`] is immutable and shared. [`LanguageModel::generator`] makes what holds one text: its tokens and
 //! what the model remembers of them.
 
+#[cfg(feature = "candle")]
+mod candle;
 mod generator;
 mod saved;
 mod score;
@@ -93,7 +95,7 @@ impl Described {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
-        let families::Opened { weights, architecture, language } = families::open(path)?;
+        let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
         let kv = options.kv.unwrap_or_else(|| default_kv(spec));
@@ -110,6 +112,9 @@ impl Described {
             }
         };
         let memory = needs(context)?;
+        if options.context.is_none() {
+            language = families::open(path, Some(context))?.language;
+        }
         Ok(Self { path: path.to_owned(), weights, architecture, kv, context, memory, language })
     }
 }
@@ -137,6 +142,15 @@ pub fn available_memory() -> Option<u64> {
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
+
+/// Whether the model at `path` is not native, and candle has it.
+#[cfg(not(feature = "candle"))]
+fn takes_over(_: &Path) -> bool {
+    false
+}
+
+#[cfg(feature = "candle")]
+use candle::takes_over;
 
 /// What computes a language model.
 enum Engine {
@@ -174,13 +188,8 @@ impl LanguageModel {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(cores).clamp(1, crate::open::MOST_THREADS);
         let pool = Arc::new(ThreadPool::new(threads));
-        #[cfg(feature = "candle")]
-        if options.backend == Backend::Candle {
+        if options.backend == Backend::Candle || takes_over(path) {
             return Self::open_candle(path, options, pool);
-        }
-        #[cfg(not(feature = "candle"))]
-        if options.backend == Backend::Candle {
-            return Err(Error::Unsupported("the candle backend: this build is without it (feature `candle`)".into()));
         }
         let described = Described::open(path, options)?;
         if let Some(limit) = options.memory_limit {
@@ -206,29 +215,9 @@ impl LanguageModel {
         })
     }
 
-    #[cfg(feature = "candle")]
-    fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
-        let weights = Weights::open(path)?;
-        let metadata = weights
-            .gguf_metadata()
-            .ok_or_else(|| Error::Unsupported(format!("{}: the candle backend runs GGUF files", path.display())))?;
-        let architecture: &str = metadata.expect("general.architecture")?;
-        let architecture = architecture.to_owned();
-        let most = metadata.find(&format!("{architecture}.context_length"))?.unwrap_or(4096usize);
-        let tokenizer = families::tokenizer(path, &weights)?;
-        let (template, thinking) = template(families::template(path, &weights)?, path)?;
-        Ok(Self {
-            engine: Engine::Candle(path.to_owned()),
-            tokenizer: Arc::new(tokenizer),
-            template,
-            thinking,
-            pool,
-            kv: KvType::F32,
-            context: options.context.unwrap_or(4096).min(most),
-            memory: None,
-            path: path.to_owned(),
-            architecture,
-        })
+    #[cfg(not(feature = "candle"))]
+    fn open_candle(_: &Path, _: &LanguageOptions, _: Arc<ThreadPool>) -> Result<Self> {
+        Err(Error::Unsupported("the candle backend: this build is without it (feature `candle`)".into()))
     }
 
     /// What holds one text, at its beginning.
@@ -239,11 +228,7 @@ impl LanguageModel {
         Ok(match &self.engine {
             Engine::Native(_) => Box::new(self.native_generator()?),
             #[cfg(feature = "candle")]
-            Engine::Candle(path) => {
-                let model = crate::candle::CandleLanguage::open(path)?;
-                let state = model.sequence();
-                Box::new(Generator::new(model, state, self.tokenizer.clone(), self.context))
-            }
+            Engine::Candle(path) => candle::generator(path, self.tokenizer.clone(), self.context)?,
         })
     }
 
@@ -263,6 +248,15 @@ impl LanguageModel {
             Engine::Native(plan) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
             #[cfg(feature = "candle")]
             Engine::Candle(_) => Err(Error::Unsupported("this on the candle backend".to_owned())),
+        }
+    }
+
+    /// What computes it: candle also where that was not asked for, because the architecture is not native.
+    pub fn backend(&self) -> Backend {
+        match self.engine {
+            Engine::Native(_) => Backend::Cpu,
+            #[cfg(feature = "candle")]
+            Engine::Candle(_) => Backend::Candle,
         }
     }
 

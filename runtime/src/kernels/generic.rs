@@ -193,6 +193,8 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
 /// See [`super::QuantizeRow`].
 #[inline(always)]
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    /// What the largest magnitude of a block may become.
+    const LARGEST: [f32; 2] = [127.0, 126.0];
     let (x, rest) = x.as_chunks::<BLOCK>();
     assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
     let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
@@ -201,19 +203,42 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
     for (((x, quants), scale), sums) in x.iter().zip(quants).zip(scales).zip(sums) {
         let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
         // Below this the inverse would overflow: such a block counts as zero.
-        let (inverse, largest) = if amax > 1e-36 { (127.0 / amax, amax) } else { (0.0, 0.0) };
+        let inverse = if amax > 1e-36 { 1.0 / amax } else { 0.0 };
+        let factors = LARGEST.map(|largest| largest * inverse);
+        let errors = factors.map(|factor| rounding(x, factor));
+        let second = errors[1] * (LARGEST[0] * LARGEST[0]) < errors[0] * (LARGEST[1] * LARGEST[1]);
+        let factor = if second { factors[1] } else { factors[0] };
         let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
         for ((quants, x), sum) in halves.zip(sums) {
             let mut total = 0;
             for (q, &v) in quants.iter_mut().zip(x) {
-                let nearest = rounded(v.mul_add(inverse, ROUND)).clamp(-127, 127);
+                let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
                 *q = nearest as i8;
                 total += nearest;
             }
             *sum = total;
         }
-        *scale = largest / 127.0;
+        *scale = best_scale(x, factor);
     }
+}
+
+/// The sum of the squares of what rounding `x` times `factor` to integers changes.
+#[inline(always)]
+fn rounding(x: &[f32; BLOCK], factor: f32) -> f32 {
+    sum(fold(x, 0.0, |total, v| {
+        let rest = v.mul_add(factor, -(v.mul_add(factor, ROUND) - ROUND));
+        rest.mul_add(rest, total)
+    }))
+}
+
+/// The scale for which `x` is nearest to its quants q (`x` times `factor`, rounded): sum(x q) / sum(q^2), 0 for zeros.
+#[inline(always)]
+fn best_scale(x: &[f32; BLOCK], factor: f32) -> f32 {
+    let quant = |v: f32| v.mul_add(factor, ROUND) - ROUND;
+    let products = sum(fold(x, 0.0, |total, v| v.mul_add(quant(v), total)));
+    // Exact: integers below 2^24.
+    let squares = sum(fold(x, 0.0, |total, v| quant(v).mul_add(quant(v), total)));
+    if squares > 0.0 { products / squares } else { 0.0 }
 }
 
 /// See [`super::GemmFloat`], for float32.
@@ -357,28 +382,10 @@ pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &m
     }
 }
 
-/// A finite float16 as float32, without a branch: exponent and mantissa shifted into place, times 2^112.
+/// [`widen_f16`] of a number.
 #[inline(always)]
 fn widen(half: u16) -> f32 {
-    const POWER: f32 = f32::from_bits((127 + 112) << 23);
-    let magnitude = f32::from_bits(u32::from(half & 0x7FFF) << 13) * POWER;
-    f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
-}
-
-/// The dot product of `x` and what `value` makes of its indices, summed as [`dots`] does.
-#[inline(always)]
-fn dot_with(x: &[f32], value: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    for (i, x) in chunks.iter().enumerate() {
-        for l in 0..LANES {
-            lanes[l] = value(i * LANES + l).mul_add(x[l], lanes[l]);
-        }
-    }
-    for (l, &x) in tail.iter().enumerate() {
-        lanes[l] = value(chunks.len() * LANES + l).mul_add(x, lanes[l]);
-    }
-    sum(lanes)
+    widen_f16(half.to_le_bytes())
 }
 
 /// See [`super::Kernels::attention_scores_f16`].
@@ -386,7 +393,7 @@ fn dot_with(x: &[f32], value: impl Fn(usize) -> f32) -> f32 {
 pub(super) fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]) {
     assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
     for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
-        *score = scale * dot_with(q, |i| widen(key[i]));
+        *score = scale * dots([key], q, widen)[0];
     }
 }
 
@@ -411,7 +418,7 @@ pub(super) fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scal
         let (keys, scales) = (&keys[i * q.len()..][..q.len()], &scales[i * blocks..][..blocks]);
         let mut total = 0.0;
         for ((q, keys), scale) in q.chunks_exact(BLOCK).zip(keys.chunks_exact(BLOCK)).zip(scales) {
-            total = scale.mul_add(dot_with(q, |i| f32::from(keys[i])), total);
+            total = scale.mul_add(dots([keys], q, f32::from)[0], total);
         }
         *score = scale * total;
     }

@@ -94,6 +94,9 @@ impl AttentionSpec {
         if !grouped || !possible || !self.scale.is_finite() {
             return bad(format!("{heads} heads ({kv_heads} of keys) of {head_dim} in {name} layers of width {dim}"));
         }
+        if let Some(growth) = self.growth.filter(|growth| growth.every == 0 || !growth.factor.is_finite()) {
+            return bad(format!("queries that grow by {} every {} positions", growth.factor, growth.every));
+        }
         if let Some(rope) = &self.rope {
             let dims = rope.dims;
             if dims == 0 || dims % 2 != 0 || dims > head_dim || !rope.theta.is_finite() || rope.theta <= 0.0 {

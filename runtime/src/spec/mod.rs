@@ -124,6 +124,23 @@ pub enum HeadNorm {
     AfterRope,
 }
 
+/// Queries at position `p` are multiplied by `1 + factor * ln(1 + floor(p / every))`: Ministral 3, after Llama 4.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct QueryGrowth {
+    /// Multiplies the logarithm.
+    pub factor: f32,
+    /// Positions of a step, at least one.
+    pub every: usize,
+}
+
+impl QueryGrowth {
+    /// What queries at `position` are multiplied by.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        let steps = position / self.every;
+        (1.0 + f64::from(self.factor) * ((1 + steps) as f64).ln()) as f32
+    }
+}
+
 /// Multi-head attention.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AttentionSpec {
@@ -141,6 +158,8 @@ pub struct AttentionSpec {
     pub rope: Option<Rope>,
     /// Norms of every head of queries and keys ([`Part::HeadNorm`]).
     pub head_norm: Option<(HeadNorm, Norm)>,
+    /// Makes queries longer at later positions.
+    pub growth: Option<QueryGrowth>,
     /// What a query reads.
     pub span: Span,
     /// Scores become `cap * tanh(score / cap)`: Gemma 2.
@@ -160,6 +179,7 @@ impl AttentionSpec {
             bias: AttentionBias::None,
             rope: None,
             head_norm: None,
+            growth: None,
             span: Span::CAUSAL,
             softcap: None,
             sub_norm: None,

@@ -63,6 +63,24 @@ pub enum RopeScaling {
     },
 }
 
+impl RopeScaling {
+    /// The magnitude of YaRN in transformers, where a configuration names none; `scales` are `mscale` and
+    /// `mscale_all_dim`.
+    pub fn yarn_magnitude(factor: f32, scales: Option<(f32, f32)>) -> f32 {
+        let magnitude = |scale: f32| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+        match scales {
+            Some((one, all)) if one != 0.0 && all != 0.0 => magnitude(one) / magnitude(all),
+            _ => magnitude(1.0),
+        }
+    }
+
+    /// The magnitude of LongRoPE: `sqrt(1 + ln(longest / original) / ln(original))`.
+    pub fn long_magnitude(longest: usize, original: usize) -> f32 {
+        let (longest, original) = (longest as f64, original as f64);
+        if longest <= original { 1.0 } else { (1.0 + (longest / original).ln() / original.ln()).sqrt() as f32 }
+    }
+}
+
 impl Rope {
     /// The angle by which each pair turns from one position to the next, `[dims / 2]`, and what sine and cosine are
     /// multiplied by.

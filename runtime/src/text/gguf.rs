@@ -112,6 +112,7 @@ impl Tokenizer {
             nfc: false,
             space_before: if space_before { SpaceBefore::AfterMarksAlways } else { SpaceBefore::Never },
             strip_space: space_before,
+            missing: special.unk.filter(|_| scheme.alphabet == Alphabet::Spaces),
             finder: Finder::new(&tokens, strips(metadata, &tokens)?),
             special,
             tokens,
@@ -199,6 +200,8 @@ fn special(metadata: &Metadata, scheme: &Scheme, count: usize) -> Result<Special
         let key = format!("tokenizer.ggml.{name}_token_id");
         match metadata.find::<u32>(&key)? {
             Some(id) if (id as usize) < count => Ok(Some(id)),
+            // How old converters write that there is none.
+            Some(u32::MAX) => Ok(None),
             Some(id) => {
                 tracing::warn!("metadata key `{key}` is {id}, but there are {count} tokens: ignored");
                 Ok(None)

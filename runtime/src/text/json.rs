@@ -128,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_comes_piece_by_piece() {
+        let tokenizer = tokenizer();
+        let text = "a b 😀  é".repeat(300) + &" ".repeat(200) + "a";
+        let ids = tokenizer.encode(&text).unwrap();
+        assert_eq!(tokenizer.text(&ids), text);
+        assert_eq!(tokenizer.decode(&ids), text);
+        let mut state = DecodeState::default();
+        for &id in &ids {
+            tokenizer.push(&mut state, id, &mut String::new());
+            assert!(state.ids.len() <= 2 * WINDOW);
+        }
+    }
+
+    #[test]
     fn what_is_no_tokenizer_or_too_large_is_refused() {
         let error =
             |json: &str| JsonTokenizer::from_bytes(json.as_bytes(), "tokenizer.json", 1).unwrap_err().to_string();

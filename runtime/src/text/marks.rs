@@ -48,7 +48,8 @@ impl Finder {
         self.trie.get(text.as_bytes())
     }
 
-    /// Calls `found` with the parts of `text` in turn. The token that begins first is found, and of those the longest.
+    /// Calls `found` with the parts of `text` in turn. The token that begins first is found, and of those the longest,
+    /// as in the `tokenizers` library. (llama.cpp finds the longest of all first, which differs where two overlap.)
     pub(super) fn split<'a>(&self, tokens: &Tokens, text: &'a str, marks: Marks, mut found: impl FnMut(Part<'a>)) {
         let allowed = |id: Token| marks == Marks::Parse || tokens.kind(id) == Some(PieceKind::UserDefined);
         let (mut start, mut at) = (0, 0);

@@ -1,9 +1,11 @@
 //! Text to token ids and back.
 //!
 //! A tokenizer is built from a file once and shared; encoding and decoding never change it.
-//! [`SentencePiece`] reads SentencePiece's own model files, [`PieceVocabulary`] puts a model's own
-//! numbering on top of them, [`JsonTokenizer`] runs `tokenizer.json`, and [`DecodeStream`] turns ids into text one at a time for all of them.
-//! [`Vocabulary`] is what a task needs of a tokenizer.
+//!
+//! Language models have a [`Tokenizer`], from a GGUF file's metadata or from `tokenizer.json`. Translators have two
+//! vocabularies, behind [`Vocabulary`]: [`SentencePiece`] reads SentencePiece's own model files, [`PieceVocabulary`]
+//! puts a model's own numbering on top of them, and [`JsonTokenizer`] runs any `tokenizer.json`. [`DecodeStream`] turns
+//! ids into text one at a time for all of them.
 
 mod gguf;
 pub mod json;
@@ -17,6 +19,7 @@ pub mod stream;
 pub mod template;
 pub mod thinking;
 pub mod tokenizer;
+mod tokenizer_json;
 mod tokens;
 mod trie;
 pub mod vocabulary;

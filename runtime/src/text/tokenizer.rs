@@ -58,7 +58,7 @@ pub(super) enum SpaceBefore {
 /// A language model's tokenizer. It is built once and shared.
 ///
 /// Encoding never fails for want of a token where the vocabulary has tokens for bytes. Without, what no token covers
-/// becomes the unknown token, and is left out where there is none, as in llama.cpp and the `tokenizers` library.
+/// becomes the unknown token; a byte-level vocabulary leaves it out, as in llama.cpp and the `tokenizers` library.
 #[derive(Debug)]
 pub struct Tokenizer {
     pub(super) tokens: Tokens,
@@ -71,6 +71,8 @@ pub struct Tokenizer {
     pub(super) space_before: SpaceBefore,
     /// A space at the beginning of decoded text is not the text's own.
     pub(super) strip_space: bool,
+    /// What becomes of text that no token covers, where it is not left out.
+    pub(super) missing: Option<Token>,
     pub(super) finder: Finder,
     pub(super) special: SpecialTokens,
 }
@@ -200,7 +202,7 @@ impl Tokenizer {
     fn write_bytes(&self, symbol: &[u8], mut found: impl FnMut(Token)) {
         if symbol.iter().all(|&byte| self.tokens.byte_token(byte).is_some()) {
             symbol.iter().filter_map(|&byte| self.tokens.byte_token(byte)).for_each(found);
-        } else if let Some(unk) = self.special.unk {
+        } else if let Some(unk) = self.missing {
             found(unk);
         }
     }

@@ -60,7 +60,6 @@ static GPT2: Pattern = Pattern {
 static LLAMA3: Pattern = Pattern {
     regexes: &[
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ],
     forms: &[ANY_CASE, LETTERS_WORD, run(NUMBERS, 3), signs(SIGNS, BREAKS_AFTER), Form::Breaks, Form::Spaces],
 };

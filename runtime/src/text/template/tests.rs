@@ -17,7 +17,6 @@ fn errors_name_the_file_the_line_and_what_is_wrong() {
         "{{ nothing.at_all }}",
         "{{ 'a' + 1 }}",
         "{{ nothing | tojson }}",
-        "{{ strftime_now('%5') }}",
         "{% include 'other' %}",
         "{% for message in messages %}\n{% if message.role != 'system' %}\n\
          {{ raise_exception('Needs a \"system\" message, not ' ~ message.role) }}{% endif %}{% endfor %}",

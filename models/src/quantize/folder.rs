@@ -10,6 +10,7 @@ use babil_runtime::quant::BlockType;
 use babil_runtime::weights::{quantized, write_safetensors};
 use babil_runtime::{Error, Result};
 
+use super::write_whole;
 use crate::families::marian;
 use crate::files::ModelFiles;
 use crate::open;
@@ -30,11 +31,11 @@ const COMPANIONS: &[&str] = &[
 ];
 
 /// Writes the model in `from` to the folder `to` (made if it does not exist), its matrices quantised to `block`, and
-/// returns the size of the new weights file in bytes.
+/// returns the size of the new weights file in bytes. Weights that are there are replaced only with `force`.
 ///
 /// # Errors
 /// `from` is not a model this version can run, `to` cannot be written, or it already holds weights.
-pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> {
+pub fn quantize_folder(from: &Path, to: &Path, block: BlockType, force: bool) -> Result<u64> {
     let files = ModelFiles::Folder(from.to_owned());
     let config = open::config(&files)?;
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
@@ -42,8 +43,8 @@ pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> 
     let parameters = parameters(&config.spec()?, &weights, &names);
     fs::create_dir_all(to).map_err(|e| Error::io("create", to, e))?;
     let path = to.join(WEIGHTS);
-    if path.exists() {
-        return Err(Error::BadRequest(format!("{} exists already", path.display())));
+    if !force && path.exists() {
+        return Err(Error::BadRequest(format!("{} exists already; --force overwrites it", path.display())));
     }
     for name in COMPANIONS {
         if let Some(bytes) = files.read(name)? {
@@ -51,17 +52,9 @@ pub fn quantize_folder(from: &Path, to: &Path, block: BlockType) -> Result<u64> 
         }
     }
     // Weights last and whole: a folder with weights is a model.
-    let written = || {
-        let temporary = tempfile::NamedTempFile::new_in(to)?;
+    write_whole(&path, force, |file| {
         let tensors = quantized(&weights, &parameters, Some(block));
-        write_safetensors(&mut BufWriter::new(temporary.as_file()), &tensors, &BTreeMap::new())?;
-        temporary.as_file().sync_all()?;
-        let file = temporary.persist_noclobber(&path)?;
-        let mut permissions = file.metadata()?.permissions();
-        #[cfg(unix)]
-        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-        file.set_permissions(permissions)?;
-        Ok(file.metadata()?.len())
-    };
-    written().map_err(|e| Error::io("write", &path, e))
+        write_safetensors(&mut BufWriter::new(file), &tensors, &BTreeMap::new())
+            .map_err(|e| Error::io("write", &path, e))
+    })
 }

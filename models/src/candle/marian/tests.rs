@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use babil_runtime::generate::generate;
+use babil_runtime::model::Want;
 use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use serde::Deserialize;
 
@@ -63,14 +64,25 @@ fn encoder_and_logits_are_those_of_transformers() {
             let found: Vec<f32> = state.encoded.flatten_all().unwrap().to_vec1().unwrap();
             assert_close(&found, &encoded, expected.tolerance, &format!("{name}: encoder, case {i}"));
             let logits = tensors.get(&format!("logits.{i}")).unwrap().to_f32();
-            // All at once, then one by one.
-            let at_once = step(&mut model, &mut state.fork(), &case.decoder_input).unwrap();
-            assert_close(
-                &at_once,
-                &logits[logits.len() - model.vocab..],
-                expected.tolerance,
-                &format!("{name}: case {i}"),
-            );
+            // All at once, the first without logits, then one by one.
+            for (skipped, want) in [(0, Want::All), (0, Want::Last), (1, Want::All)] {
+                if case.decoder_input.len() <= skipped {
+                    continue;
+                }
+                let (mut state, mut found) = (state.fork(), Logits::default());
+                let (before, tokens) = case.decoder_input.split_at(skipped);
+                if skipped > 0 {
+                    model
+                        .step(&mut [Row { state: &mut state, tokens: before, want: Want::Nothing }], &mut found)
+                        .unwrap();
+                }
+                model.step(&mut [Row { state: &mut state, tokens, want }], &mut found).unwrap();
+                let count = want.rows(tokens.len());
+                for (row, expected_row) in logits.chunks_exact(model.vocab).rev().take(count).enumerate() {
+                    let what = format!("{name}: case {i}, {want:?}");
+                    assert_close(found.row(count - 1 - row), expected_row, expected.tolerance, &what);
+                }
+            }
             for (token, row) in case.decoder_input.iter().zip(logits.chunks_exact(model.vocab)) {
                 let found = step(&mut model, &mut state, &[*token]).unwrap();
                 let what = format!("{name}: case {i} at {}", state.position());

@@ -1,0 +1,149 @@
+//! Names of a language model's tensors. They are the same in all families but for a few synonyms, so that one list of
+//! names per role serves all.
+
+use babil_runtime::Result;
+use babil_runtime::spec::{DecoderSpec, FfnKind, Mixer, NormPlacement, Part, Projection, Role, TensorNames};
+use babil_runtime::weights::Weights;
+
+/// Tensor names in Hugging Face's files.
+#[derive(Clone, Copy, Debug)]
+pub struct HubNames {
+    placement: NormPlacement,
+}
+
+/// Where the layers stand: text models, and those inside of models that also see.
+const PREFIXES: [&str; 3] = ["model.", "model.language_model.", "language_model.model."];
+
+impl HubNames {
+    /// The names for models of `spec`.
+    pub fn new(spec: &DecoderSpec) -> Self {
+        let placement = spec.stack.layers.first().map_or(NormPlacement::Pre, |layer| layer.placement);
+        Self { placement }
+    }
+
+    fn part(self, part: Part) -> &'static [&'static str] {
+        let both = self.placement == NormPlacement::Both;
+        match part {
+            Part::MixerNorm => &["input_layernorm", "operator_norm"],
+            Part::MixerPostNorm => &["post_attention_layernorm"],
+            Part::SelfAttention(Projection::Query) => &["self_attn.q_proj"],
+            Part::SelfAttention(Projection::Key) => &["self_attn.k_proj"],
+            Part::SelfAttention(Projection::Value) => &["self_attn.v_proj"],
+            Part::SelfAttention(Projection::Output) => &["self_attn.o_proj", "self_attn.out_proj"],
+            Part::HeadNorm(Projection::Query) => {
+                &["self_attn.q_norm", "self_attn.q_layernorm", "self_attn.query_layernorm"]
+            }
+            Part::HeadNorm(Projection::Key) => {
+                &["self_attn.k_norm", "self_attn.k_layernorm", "self_attn.key_layernorm"]
+            }
+            Part::AttentionSubNorm => &["self_attn.attn_sub_norm"],
+            Part::ConvIn => &["conv.in_proj"],
+            Part::ConvKernel => &["conv.conv"],
+            Part::ConvOut => &["conv.out_proj"],
+            Part::FfnNorm if both => &["pre_feedforward_layernorm"],
+            Part::FfnNorm => &["post_attention_layernorm", "ffn_norm"],
+            Part::FfnPostNorm => &["post_feedforward_layernorm"],
+            Part::FfnGate => &["mlp.gate_proj", "feed_forward.w1"],
+            Part::FfnUp => &["mlp.up_proj", "feed_forward.w3"],
+            Part::FfnDown => &["mlp.down_proj", "feed_forward.w2"],
+            Part::FfnSubNorm => &["mlp.ffn_sub_norm"],
+            Part::HeadNorm(_) | Part::CrossAttention(_) | Part::CrossAttentionNorm => &[],
+        }
+    }
+}
+
+impl TensorNames for HubNames {
+    fn names(&self, role: Role) -> Vec<String> {
+        let under = |prefixes: &[&str], names: &[&str]| {
+            let pairs = prefixes.iter().flat_map(|prefix| names.iter().map(move |name| format!("{prefix}{name}")));
+            pairs.collect()
+        };
+        match role {
+            Role::Embedding(_) => under(&PREFIXES, &["embed_tokens.weight"]),
+            Role::FinalNorm(_) => under(&PREFIXES, &["norm", "embedding_norm"]),
+            Role::Output => under(&["", "language_model."], &["lm_head"]),
+            Role::OutputBias => Vec::new(),
+            Role::Layer(_, index, part) => {
+                let names: Vec<String> = self.part(part).iter().map(|part| format!("layers.{index}.{part}")).collect();
+                under(&PREFIXES, &names.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+/// Tensor names in GGUF files.
+#[derive(Clone, Copy, Debug)]
+pub struct GgufNames;
+
+impl TensorNames for GgufNames {
+    fn names(&self, role: Role) -> Vec<String> {
+        let (index, part) = match role {
+            Role::Embedding(_) => return vec!["token_embd.weight".to_owned()],
+            Role::FinalNorm(_) => return vec!["output_norm".to_owned(), "token_embd_norm".to_owned()],
+            Role::Output => return vec!["output".to_owned()],
+            Role::OutputBias => return Vec::new(),
+            Role::Layer(_, index, part) => (index, part),
+        };
+        let name = match part {
+            Part::MixerNorm => "attn_norm",
+            Part::MixerPostNorm => "post_attention_norm",
+            Part::SelfAttention(Projection::Query) => "attn_q",
+            Part::SelfAttention(Projection::Key) => "attn_k",
+            Part::SelfAttention(Projection::Value) => "attn_v",
+            Part::SelfAttention(Projection::Output) => "attn_output",
+            Part::HeadNorm(Projection::Query) => "attn_q_norm",
+            Part::HeadNorm(Projection::Key) => "attn_k_norm",
+            Part::AttentionSubNorm => "attn_sub_norm",
+            Part::ConvIn => "shortconv.in_proj",
+            Part::ConvKernel => "shortconv.conv",
+            Part::ConvOut => "shortconv.out_proj",
+            Part::FfnNorm => "ffn_norm",
+            Part::FfnPostNorm => "post_ffw_norm",
+            Part::FfnGate => "ffn_gate",
+            Part::FfnUp => "ffn_up",
+            Part::FfnDown => "ffn_down",
+            Part::FfnSubNorm => "ffn_sub_norm",
+            Part::HeadNorm(_) | Part::CrossAttention(_) | Part::CrossAttentionNorm => return Vec::new(),
+        };
+        vec![format!("blk.{index}.{name}")]
+    }
+}
+
+/// Takes apart the matrices that files join (queries, keys and values; gate and up), under the names of their parts.
+///
+/// # Errors
+/// They have other shapes than the spec says.
+pub fn split_joined(weights: &mut Weights, spec: &DecoderSpec) -> Result<()> {
+    for (index, layer) in spec.stack.layers.iter().enumerate() {
+        let hub = format!("model.layers.{index}");
+        let block = format!("blk.{index}");
+        if let Mixer::Attention(attention) = &layer.mixer {
+            let (queries, keys) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
+            let rows = [queries, keys, keys];
+            for kind in ["weight", "bias"] {
+                let names = ["q_proj", "k_proj", "v_proj"].map(|part| format!("{hub}.self_attn.{part}.{kind}"));
+                split(weights, &format!("{hub}.self_attn.qkv_proj.{kind}"), names, rows)?;
+                let names = ["attn_q", "attn_k", "attn_v"].map(|part| format!("{block}.{part}.{kind}"));
+                split(weights, &format!("{block}.attn_qkv.{kind}"), names, rows)?;
+            }
+        }
+        if layer.ffn.kind == FfnKind::Gated {
+            let rows = [layer.ffn.hidden; 2];
+            let names = ["gate_proj", "up_proj"].map(|part| format!("{hub}.mlp.{part}.weight"));
+            split(weights, &format!("{hub}.mlp.gate_up_proj.weight"), names, rows)?;
+            // In GGUF files the joined matrix has the name of one of its parts.
+            if weights.get(&format!("{block}.ffn_gate.weight")).is_none() {
+                let names = ["ffn_gate", "ffn_up"].map(|part| format!("{block}.{part}.weight"));
+                split(weights, &format!("{block}.ffn_up.weight"), names, rows)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn split<const N: usize>(weights: &mut Weights, name: &str, parts: [String; N], rows: [usize; N]) -> Result<()> {
+    if weights.get(name).is_none() {
+        return Ok(());
+    }
+    weights.split_rows(name, &parts.into_iter().zip(rows).collect::<Vec<_>>())
+}
