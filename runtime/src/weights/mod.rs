@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::quantize::{packed_copy, quantized};
+pub use self::quantize::{packed_copies_of, packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
 use crate::quant::quantize::quantize_row;
 use crate::quant::{BlockType, BlocksView, PackedView, packed_len};

@@ -126,6 +126,18 @@ pub fn packed_copy(
     }
 }
 
+/// The packed copies in `folder` that were made from `file`, which need not exist any more.
+pub fn packed_copies_of(file: &str, folder: &Path) -> Vec<PathBuf> {
+    // What follows the name in `origin`.
+    let start = format!("{file} [");
+    let made_from_file = |path: &PathBuf| {
+        let copy = Weights::open(path).ok();
+        copy.and_then(|copy| copy.metadata.get(ORIGIN_KEY).map(|origin| origin.starts_with(&start))) == Some(true)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).filter(made_from_file).collect()
+}
+
 /// Opens `path` if it holds a copy made from `origin`.
 fn open_copy(path: &Path, origin: &str) -> Result<Weights> {
     let copy = Weights::open(path)?;
@@ -171,6 +183,24 @@ mod tests {
     use super::super::Encoding;
     use super::*;
     use crate::quant::testing::random_blocks;
+
+    #[test]
+    fn copies_are_found_by_what_they_were_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let floats = Tensor::of(Encoding::F32, &[1, 64], vec![0; 4 * 64]);
+        let mut weights = Weights::of([("w", floats)]);
+        for file in ["a.gguf", "a.gguf.2"] {
+            weights.file = file.to_owned();
+            packed_copy(&weights, &[("w".to_owned(), true)], Some(BlockType::Q8_0), folder.path()).unwrap();
+        }
+        fs::write(folder.path().join("damaged.safetensors"), "a.gguf [").unwrap();
+        let found = |file| packed_copies_of(file, folder.path());
+        let [copy] = &found("a.gguf")[..] else { panic!("one copy") };
+        assert_ne!(found("a.gguf.2"), [copy.clone()]);
+        fs::remove_file(copy).unwrap();
+        assert!(found("a.gguf").is_empty() && found("a").is_empty());
+        assert!(packed_copies_of("a.gguf", &folder.path().join("none")).is_empty());
+    }
 
     #[test]
     fn blocks_are_packed_as_they_are() {
