@@ -52,7 +52,7 @@ impl StackSpec {
     fn check(&self, name: &str) -> Result<()> {
         let (dim, vocab, positions) = (self.dim, self.vocab, self.max_positions);
         let possible = (2..=MOST_DIM).contains(&dim) && dim % 2 == 0 && (1..=MOST).contains(&vocab);
-        let table = self.position == Position::None || dim * positions <= MOST_TABLE;
+        let table = self.position == Position::None || dim.checked_mul(positions).is_some_and(|len| len <= MOST_TABLE);
         if !possible || !(1..=MOST).contains(&positions) || !table {
             return bad(format!("an {name} of width {dim}, vocabulary {vocab} and {positions} positions"));
         }
