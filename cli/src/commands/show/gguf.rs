@@ -211,7 +211,9 @@ fn number(metadata: &Metadata, key: &str) -> Option<u64> {
 fn special_tokens(metadata: &Metadata, tokens: Option<Array<'_>>) -> Vec<SpecialToken> {
     let role_of = |key: &str| Some(key.strip_prefix("tokenizer.ggml.")?.strip_suffix("_token_id")?.to_owned());
     let special = metadata.iter().filter_map(|(key, _)| {
-        let (role, id) = (role_of(key)?, number(metadata, key)?);
+        // Files write 4294967295 for none.
+        let known = |id: &u64| tokens.is_none_or(|tokens| *id < tokens.len() as u64);
+        let (role, id) = (role_of(key)?, number(metadata, key).filter(known)?);
         let text = tokens.and_then(|tokens| match tokens.iter().nth(usize::try_from(id).ok()?)? {
             Value::Str(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
             _ => None,
