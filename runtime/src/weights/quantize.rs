@@ -196,7 +196,7 @@ mod tests {
         fs::write(folder.path().join("damaged.safetensors"), "a.gguf [").unwrap();
         let found = |file| packed_copies_of(file, folder.path());
         let [copy] = &found("a.gguf")[..] else { panic!("one copy") };
-        assert_ne!(found("a.gguf.2"), std::slice::from_ref(&copy));
+        assert_ne!(found("a.gguf.2"), std::slice::from_ref(copy));
         fs::remove_file(copy).unwrap();
         assert!(found("a.gguf").is_empty() && found("a").is_empty());
         assert!(packed_copies_of("a.gguf", &folder.path().join("none")).is_empty());
