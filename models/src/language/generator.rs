@@ -33,7 +33,7 @@ pub struct Request {
     pub overflow: Overflow,
     /// Whether drafts are made from the text.
     pub lookup: Option<Lookup>,
-    /// Generate on where the model would end.
+    /// Generate on where the model would end, unless a grammar ends the text.
     pub ignore_end: bool,
     /// What the text must be.
     #[cfg(feature = "grammar")]
@@ -55,6 +55,17 @@ impl Default for Request {
             grammar: None,
             cancel: Cancel::default(),
         }
+    }
+}
+
+impl Request {
+    /// Whether the model may end the text. Where a grammar has nothing more to come, there is nothing else.
+    fn ends(&self) -> bool {
+        #[cfg(feature = "grammar")]
+        if self.grammar.is_some() {
+            return true;
+        }
+        !self.ignore_end
     }
 }
 
@@ -217,7 +228,7 @@ impl<M: StoredState + Send> TextGenerator for Generator<M> {
     ) -> Result<Answer> {
         let start = Instant::now();
         let mut sampler = self.sampler(request)?;
-        let end = if request.ignore_end { Vec::new() } else { self.tokenizer.special().eog.clone() };
+        let end = if request.ends() { self.tokenizer.special().eog.clone() } else { Vec::new() };
         let mut options = StreamOptions::new(self.limit, end);
         options.max_tokens = request.max_tokens;
         options.overflow = match request.overflow {

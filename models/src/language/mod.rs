@@ -14,6 +14,8 @@ mod generator;
 mod saved;
 mod score;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,6 +98,7 @@ impl Described {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
+        check_magic(path)?;
         let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
@@ -118,6 +121,20 @@ impl Described {
         }
         Ok(Self { path: path.to_owned(), weights, architecture, kv, context, longest: most, memory, language })
     }
+}
+
+/// Refuses a file that does not begin as GGUF does.
+fn check_magic(path: &Path) -> Result<()> {
+    let mut magic = Vec::new();
+    if path.is_file() {
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        file.take(4).read_to_end(&mut magic).map_err(|error| Error::io("read", path, error))?;
+        if magic != *b"GGUF" {
+            let problem = "is not a GGUF file: a language model is one, or a folder with config.json";
+            return Err(Error::bad_file(path.display().to_string(), problem));
+        }
+    }
+    Ok(())
 }
 
 /// The longest of `most`, its half, its quarter and so on whose memory takes no more than half of what the weights leave
@@ -199,9 +216,14 @@ impl LanguageModel {
         let Described { path, weights, architecture, language, kv, context, longest, memory } = described;
         let tokenizer = families::tokenizer(&path, &weights)?;
         let template = families::template(&path, &weights)?;
-        let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
-        let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
-        let plan = DecoderPlan::new(language.spec, &packed, &*language.names, Kernels::from_env()?)?;
+        let kernels = Kernels::from_env()?;
+        // Whatever is wrong with the tensors is wrong with this file, not with a copy of it.
+        let mut plan = DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
+        if memory.packed_copy > 0 {
+            let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
+            let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
+            plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
+        }
         Ok(Self {
             engine: Engine::Native(Arc::new(plan), Arc::new(weights)),
             tokenizer: Arc::new(tokenizer),

@@ -56,7 +56,9 @@ pub(super) fn fingerprint(description: &str, weights: &Weights) -> String {
     for (name, tensor) in tensors {
         parts.extend(format!("\n{name} {} {:?} ", tensor.encoding(), tensor.shape()).bytes());
         let bytes = tensor.bytes();
-        parts.extend(bytes[bytes.len() / 2..].iter().take(64));
+        for start in [0, bytes.len() / 2, bytes.len().saturating_sub(64)] {
+            parts.extend(bytes[start..].iter().take(64));
+        }
     }
     hash(&[&parts])
 }
@@ -84,9 +86,10 @@ pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
     let header = serde_json::to_vec(&header).expect("numbers and text");
     let written = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        folder.metadata()?;
+        let file = tempfile::NamedTempFile::new_in(folder)?;
         for part in [MAGIC, &(header.len() as u64).to_le_bytes(), &header, &tokens, &saved.state] {
-            file.write_all(part)?;
+            file.as_file().write_all(part)?;
         }
         file.as_file().sync_all()?;
         file.persist(path)?;
