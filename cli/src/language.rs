@@ -1,15 +1,16 @@
 //! Arguments that commands for language models share, and what they become.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
-use babil_models::Backend;
+use anyhow::Result;
 use babil_models::catalogue::{self, Catalogue, Resolved};
 use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
+use babil_models::{Backend, families};
+use babil_runtime::Error;
 use babil_runtime::generate::{Lookup, Overflow};
 use babil_runtime::quant::BlockType;
-use babil_runtime::quant::quantize::is_supported;
 use babil_runtime::sampling::{GrammarText, Mirostat, SamplingOptions};
 use babil_runtime::session::KvType;
 use clap::{Args, ValueEnum};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::args::Context;
 use crate::exit::UsageError;
+use crate::interrupt::new_cancel;
 use crate::output::human_bytes;
 
 /// Which model, and how it is run.
@@ -35,8 +37,8 @@ pub(crate) struct ModelArgs {
     /// How keys and values are stored [default: f16]
     #[arg(long, value_enum)]
     kv: Option<KvArg>,
-    /// Quantise float weights to this type while loading, such as q8_0 or q4_k
-    #[arg(long, value_name = "TYPE", value_parser = parse_quant)]
+    /// Quantise the float matrices of a model to this type when it is opened first, such as q8_0 or q4_k
+    #[arg(long, value_name = "TYPE", value_parser = parse_type)]
     quant: Option<BlockType>,
     /// Refuse a model that needs more memory, such as `800M` or `2G`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
@@ -67,14 +69,6 @@ enum KvArg {
     Q8_0,
 }
 
-fn parse_quant(name: &str) -> std::result::Result<BlockType, String> {
-    let known = || BlockType::ALL.into_iter().filter(|&block| is_supported(block));
-    known().find(|block| block.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let names: Vec<_> = known().map(BlockType::name).collect();
-        format!("none of {}", names.join(", "))
-    })
-}
-
 /// A number of bytes with an optional unit, decimal or (`Ki`, `Mi`, `Gi`) binary.
 fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     const UNITS: [(&str, u64); 6] =
@@ -88,6 +82,15 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
         return Err("not a number of bytes, such as 800M or 2G".to_owned());
     }
     Ok((number * factor as f64) as u64)
+}
+
+/// A type that matrices can be quantised to row by row.
+fn parse_type(name: &str) -> std::result::Result<BlockType, String> {
+    let types = || BlockType::ALL.into_iter().filter(|&block| block != BlockType::I2S);
+    types().find(|block| block.name() == name).ok_or_else(|| {
+        let names: Vec<_> = types().map(BlockType::name).collect();
+        format!("the types are {}", names.join(", "))
+    })
 }
 
 impl ModelArgs {
@@ -115,7 +118,22 @@ impl ModelArgs {
         let start = Instant::now();
         let path = self.path(name, context)?;
         let model = LanguageModel::open(&path, &self.options())?;
-        Ok(Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) }.noted(self, context))
+        let opened = Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) };
+        self.note_unasked(&opened.model, context);
+        Ok(opened)
+    }
+
+    fn note_unasked(&self, model: &LanguageModel, context: &Context) {
+        let (tokens, longest) = (model.context(), model.longest_context());
+        if self.ctx.is_none() && tokens < longest && model.backend() == Backend::Cpu {
+            context.output.note(format!(
+                "a context of {tokens} tokens fits into memory well, of the {longest} that the model has: --ctx sets it"
+            ));
+        }
+        if model.backend() == Backend::Candle && matches!(self.backend, BackendArg::Cpu) {
+            let architecture = model.architecture();
+            context.output.note(format!("`{architecture}` is not native: running on candle, which is slower"));
+        }
     }
 
     /// The file or folder of the model called `name`, which is downloaded first where `--pull` asks for that.
@@ -153,7 +171,24 @@ pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
 }
 
 fn file_bytes(path: &Path) -> u64 {
-    path.metadata().map_or(0, |file| file.len())
+    families::weights_file(path).metadata().map_or(0, |file| file.len())
+}
+
+/// The text in `file`, or in stdin; `what` it is in messages.
+pub(crate) fn read_text(file: Option<&Path>, what: &str) -> Result<String> {
+    let bytes = match file {
+        Some(file) => std::fs::read(file),
+        None => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        }
+    };
+    let place = file.map_or("stdin".into(), |file| file.display().to_string());
+    let bytes = bytes.map_err(|error| Error::BadRequest(format!("cannot read {what} from {place}: {error}")))?;
+    Ok(String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::BadRequest(format!("{what} in {place} is not UTF-8 at byte {at}"))
+    })?)
 }
 
 /// A model and how it was opened.
@@ -164,20 +199,6 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    fn noted(self, args: &ModelArgs, context: &Context) -> Self {
-        if args.ctx.is_none()
-            && let Some(memory) = self.model.memory()
-        {
-            let tokens = self.model.context();
-            tracing::info!("context of {tokens} tokens, {} of keys and values", human_bytes(memory.cache));
-        }
-        if self.model.backend() == Backend::Candle && matches!(args.backend, BackendArg::Cpu) {
-            let architecture = self.model.architecture();
-            context.output.note(format!("`{architecture}` is not native: running on candle, which is slower"));
-        }
-        self
-    }
-
     /// What `--stats` and `--json` say of an answer.
     pub(crate) fn statistics(&self, answer: &Answer) -> Statistics {
         let Answer { counts, times, .. } = answer;
@@ -266,22 +287,22 @@ pub(crate) struct GenerationArgs {
     #[arg(short = 'n', long, value_name = "N")]
     max_tokens: Option<u32>,
     /// Randomness; 0 always takes the most probable token
-    #[arg(short, long, value_name = "T")]
+    #[arg(short, long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Only the K most probable tokens; 0 is off
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Only the most probable tokens that together make up P; 1 is off
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Only tokens at least P times as probable as the best; 0 is off
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f32>,
     /// Only tokens about as surprising as expected, up to P; 1 is off
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     typical_p: Option<f32>,
     /// Divide the logits of tokens that occurred; 1 is off
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     repeat_penalty: Option<f32>,
     /// Subtract from the logits of tokens that occurred, once for each time
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
@@ -293,13 +314,13 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "N")]
     repeat_window: Option<usize>,
     /// Penalty for going on with a repetition (DRY); 0 is off
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     dry: Option<f32>,
     /// Keep the surprise of tokens near TAU bits (mirostat 2.0), instead of top-k, top-p, min-p and typical-p
-    #[arg(long, value_name = "TAU")]
+    #[arg(long, value_name = "TAU", allow_negative_numbers = true)]
     mirostat: Option<f32>,
     /// How fast mirostat learns
-    #[arg(long, value_name = "ETA", requires = "mirostat")]
+    #[arg(long, value_name = "ETA", requires = "mirostat", allow_negative_numbers = true)]
     mirostat_eta: Option<f32>,
     /// Add to the logit of a token, as ID=VALUE; `-inf` forbids it; may be repeated
     #[arg(long, value_name = "ID=VALUE", value_parser = parse_bias)]
@@ -313,9 +334,10 @@ pub(crate) struct GenerationArgs {
     /// Generate on where the model would end
     #[arg(long)]
     ignore_eos: bool,
-    /// When the context is full, forget the older half after the first N tokens, and go on
-    #[arg(long, value_name = "N")]
-    shift: Option<usize>,
+    /// When the context is full, forget the older half of what comes after the system prompt, or after the first N tokens,
+    /// and go on
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
+    shift: Option<Option<usize>>,
     /// Draft tokens from the text so far: the same result, faster where a text repeats itself
     #[arg(long)]
     lookup: bool,
@@ -358,25 +380,22 @@ impl GenerationArgs {
         sampling.logit_bias = self.logit_bias.clone();
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         sampling.seed = self.seed.unwrap_or_else(clock);
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the grammar {}", path.display()))
-        };
         let grammar = match (&self.json_schema, &self.regex, &self.grammar) {
             (Some(schema), ..) if schema.trim_start().starts_with('{') => Some(GrammarText::JsonSchema(schema.clone())),
-            (Some(file), ..) => Some(GrammarText::JsonSchema(read(Path::new(file))?)),
+            (Some(file), ..) => Some(GrammarText::JsonSchema(read_text(Some(file.as_ref()), "the JSON schema")?)),
             (_, Some(regex), _) => Some(GrammarText::Regex(regex.clone())),
-            (_, _, Some(file)) => Some(GrammarText::Lark(read(file)?)),
+            (_, _, Some(file)) => Some(GrammarText::Lark(read_text(Some(file), "the grammar")?)),
             _ => None,
         };
         Ok(Request {
             sampling,
             max_tokens: self.max_tokens.map_or(usize::MAX, |max| max as usize),
             stop: self.stop.clone(),
-            overflow: self.shift.map_or(Overflow::Error, |keep| Overflow::Shift { keep }),
+            overflow: self.shift.map_or(Overflow::Error, |keep| Overflow::Shift { keep: keep.unwrap_or(0) }),
             lookup: self.lookup.then(Lookup::default),
             ignore_end: self.ignore_eos,
             grammar,
-            ..Request::default()
+            cancel: new_cancel(),
         })
     }
 }

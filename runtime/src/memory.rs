@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::cache::{CacheShape, KvType};
 use crate::plan::decoder_parameters;
-use crate::quant::packed_len;
+use crate::quant::{BlockType, packed_len};
 use crate::spec::{DecoderSpec, FfnKind, Mixer, TensorNames};
 use crate::weights::{Encoding, Weights};
 
@@ -28,7 +28,8 @@ pub struct MemoryNeeds {
 }
 
 impl MemoryNeeds {
-    /// The needs of a model for conversations of `context` tokens whose prompts come in chunks of `chunk`.
+    /// The needs of a model for conversations of `context` tokens whose prompts come in chunks of `chunk`, with float
+    /// matrices quantised to `quant`.
     ///
     /// # Errors
     /// Heads that are not whole blocks of `kv`.
@@ -39,17 +40,24 @@ impl MemoryNeeds {
         context: usize,
         chunk: usize,
         kv: KvType,
+        quant: Option<BlockType>,
     ) -> Result<Self> {
         let (mut mapped, mut packed, mut small) = (0, 0, 0);
         for (name, matrix) in decoder_parameters(spec, weights, names) {
             let Some(tensor) = weights.get(&name) else { continue };
-            match (matrix, tensor.encoding(), tensor.shape()) {
-                (true, Encoding::Blocks(block), &[rows, cols]) => {
-                    let bytes = packed_len(block, rows, cols).unwrap_or(tensor.bytes().len());
+            let packed_bytes = match (tensor.encoding(), tensor.shape(), quant) {
+                (Encoding::Blocks(block), &[rows, cols], _) => packed_len(block, rows, cols),
+                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[rows, cols], Some(block)) => {
+                    packed_len(block, rows, cols)
+                }
+                _ => None,
+            };
+            match (matrix, packed_bytes, tensor.shape()) {
+                (true, Some(bytes), _) => {
                     mapped += bytes;
                     packed += bytes;
                 }
-                (true, ..) => mapped += tensor.bytes().len(),
+                (true, None, _) => mapped += tensor.bytes().len(),
                 (false, _, shape) => small += 4 * shape.iter().product::<usize>(),
             }
         }

@@ -67,30 +67,28 @@ pub(crate) struct ChatArgs {
 pub(crate) fn run(args: ChatArgs, context: &Context) -> Result<()> {
     args.generation.request()?;
     let opened = args.model_args.open(&args.model, context)?;
-    let mut talk =
-        Talk { chat: new_chat(&args, &opened, args.system.as_deref())?, args: &args, opened: &opened, context };
+    let mut lines = Lines::new()?;
+    let terminal = lines.is_terminal();
+    let mut talk = Talk {
+        chat: new_chat(&args, &opened, args.system.as_deref())?,
+        args: &args,
+        opened: &opened,
+        context,
+        terminal,
+    };
     if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
         talk.chat.restore(path)?;
         context.output.note(format!("{} messages of {}", talk.chat.messages().len(), path.display()));
     }
-    let mut lines = Lines::new()?;
-    if lines.is_terminal() {
+    if terminal {
         context.output.note("Ctrl-C stops an answer, Ctrl-D ends; /help lists commands");
     }
-    while let Some(line) = lines.next()? {
-        let flow = match line.trim().strip_prefix('/') {
-            Some(command) => talk.command(command)?,
-            None if line.trim().is_empty() => ControlFlow::Continue(()),
-            None => talk.say(&line, lines.is_terminal())?,
-        };
-        if flow.is_break() {
-            break;
-        }
-    }
+    let outcome = talk.converse(&mut lines);
+    // What was said before an interruption or an error is kept too.
     if let Some(path) = &args.session {
         talk.chat.save(path)?;
     }
-    Ok(())
+    outcome
 }
 
 fn new_chat<'m>(args: &ChatArgs, opened: &'m Opened, system: Option<&str>) -> Result<Chat<'m>> {
@@ -108,12 +106,27 @@ struct Talk<'a> {
     args: &'a ChatArgs,
     opened: &'a Opened,
     context: &'a Context,
+    /// Somebody sits there: what goes wrong with one message does not end the conversation.
+    terminal: bool,
 }
 
 impl Talk<'_> {
-    /// Says `text` and shows the answer as it comes. What goes wrong with one message does not end a conversation in a
-    /// terminal.
-    fn say(&mut self, text: &str, terminal: bool) -> Result<ControlFlow<()>> {
+    fn converse(&mut self, lines: &mut Lines) -> Result<()> {
+        while let Some(line) = lines.next()? {
+            let flow = match line.trim().strip_prefix('/') {
+                Some(command) => self.command(command)?,
+                None if line.trim().is_empty() => ControlFlow::Continue(()),
+                None => self.say(&line)?,
+            };
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says `text` and shows the answer as it comes.
+    fn say(&mut self, text: &str) -> Result<ControlFlow<()>> {
         let output = &self.context.output;
         let request = self.args.generation.request()?;
         let mut shown = Ok(());
@@ -128,7 +141,7 @@ impl Talk<'_> {
         shown?;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) if terminal && !matches!(error, Error::Io { .. }) => {
+            Err(error) if self.terminal && !matches!(error, Error::Io { .. }) => {
                 output.note(format!("babil: {error}"));
                 return Ok(ControlFlow::Continue(()));
             }
@@ -144,7 +157,7 @@ impl Talk<'_> {
             output.note(self.opened.statistics(&answer.generated));
         }
         match answer.generated.finish {
-            Finish::Cancelled if terminal => clear(),
+            Finish::Cancelled if self.terminal => clear(),
             Finish::Cancelled => return Err(Error::Cancelled.into()),
             Finish::Context => output.note("the context is full: /clear begins anew, --shift forgets the oldest part"),
             _ => {}
@@ -164,7 +177,7 @@ impl Talk<'_> {
             ("undo", _) if !self.chat.undo() => output.note("there is nothing to forget"),
             ("undo", _) => {}
             ("retry", _) => match self.chat.take_last_question() {
-                Some(question) => return self.say(&question, true),
+                Some(question) => return self.say(&question),
                 None => output.note("there is no question to answer again"),
             },
             ("system", text) if !text.is_empty() => self.chat = new_chat(self.args, self.opened, Some(text))?,
@@ -231,7 +244,8 @@ impl Lines {
                         return Err(Error::Cancelled.into());
                     }
                     let mut line = String::new();
-                    let read = std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
+                    let bad = |error| Error::BadRequest(format!("cannot read stdin: {error}"));
+                    let read = std::io::stdin().lock().read_line(&mut line).map_err(bad)?;
                     if read == 0 {
                         return Ok(None);
                     }

@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use babil_models::language::embed;
 use babil_runtime::Error;
 use clap::Args;
@@ -47,5 +47,8 @@ pub(crate) fn run(args: EmbedArgs, context: &Context) -> Result<()> {
     if !args.texts.is_empty() {
         return args.texts.iter().try_for_each(|text| show(text));
     }
-    std::io::stdin().lock().lines().try_for_each(|line| show(&line.context("cannot read stdin")?))
+    std::io::stdin().lock().lines().try_for_each(|line| {
+        let bad = |error| Error::BadRequest(format!("cannot read the texts from stdin: {error}"));
+        show(&line.map_err(bad)?)
+    })
 }

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use babil_models::language::perplexity;
 use clap::Args;
 
 use crate::args::Context;
 use crate::interrupt::interrupted;
-use crate::language::ModelArgs;
+use crate::language::{ModelArgs, read_text};
 
 /// Measure how well a model predicts a text
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct PerplexityArgs {
 }
 
 pub(crate) fn run(args: PerplexityArgs, context: &Context) -> Result<()> {
-    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let text = read_text(Some(&args.file), "the text")?;
     let opened = args.model_args.open(&args.model, context)?;
     let bar = context.output.steps_bar();
     let result = perplexity(&opened.model, &text, args.chunk as usize, |done, total, so_far| {

@@ -1,10 +1,10 @@
 //! `babil run`: a language model answers one prompt, or continues a text.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use babil_models::language::{Answer, News, Request};
 use babil_models::tasks::chat::{Chat, ChatNews, Think};
 use babil_runtime::generate::Finish;
@@ -15,7 +15,7 @@ use clap::Args;
 use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
-use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json};
+use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, read_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +68,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<()> {
     let prompt = prompt(&args)?;
     let request = args.generation.request()?;
     let opened = args.model_args.open(&args.model, context)?;
-    let plain = args.raw || opened.model.template().is_none();
+    let plain = args.raw || !opened.model.has_template();
     if plain && !args.raw {
         if args.system.is_some() || args.think || args.no_think {
             return Err(UsageError::new("this model has no chat template, which --system and --think need").into());
@@ -108,22 +108,12 @@ fn prompt(args: &RunArgs) -> Result<String> {
     if !args.prompt.is_empty() {
         return Ok(args.prompt.join(" "));
     }
-    let bytes = match &args.file {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read the prompt {}", file.display()))?,
-        None if std::io::stdin().is_terminal() => {
-            let model = &args.model;
-            let hint = format!("no prompt: give one, or talk to the model with `babil chat {model}`");
-            return Err(UsageError::new(hint).into());
-        }
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read the prompt from stdin")?;
-            bytes
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        Error::BadRequest(format!("the prompt is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-    })?;
+    if args.file.is_none() && std::io::stdin().is_terminal() {
+        let model = &args.model;
+        let hint = format!("no prompt: give one, or talk to the model with `babil chat {model}`");
+        return Err(UsageError::new(hint).into());
+    }
+    let text = read_text(args.file.as_deref(), "the prompt")?;
     // The last line's end is the file's, not the prompt's.
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text)).to_owned())
 }

@@ -1,17 +1,14 @@
 //! `babil tokenize`: a text as the tokens of a model.
 
-use std::io::Read;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use babil_models::families;
-use babil_runtime::Error;
 use babil_runtime::text::Marks;
 use babil_runtime::weights::Weights;
 use clap::Args;
 use serde_json::json;
 
 use crate::args::Context;
-use crate::language::model_path;
+use crate::language::{model_path, read_text};
 
 /// Show a text as the tokens of a model
 #[derive(Debug, Args)]
@@ -42,13 +39,7 @@ pub(crate) fn run(args: TokenizeArgs, context: &Context) -> Result<()> {
     let tokenizer = families::tokenizer(&path, &weights)?;
     let text = match args.text {
         Some(text) => text,
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read stdin")?;
-            String::from_utf8(bytes).map_err(|error| {
-                Error::BadRequest(format!("the text is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
-            })?
-        }
+        None => read_text(None, "the text")?,
     };
     let marks = if args.marks { Marks::Parse } else { Marks::AsText };
     let ids = if args.bos { tokenizer.prompt(&text, marks)? } else { tokenizer.encode(&text, marks)? };

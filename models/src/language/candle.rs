@@ -10,7 +10,7 @@ use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result};
 
 use super::generator::{Generator, StoredState, TextGenerator};
-use super::{Engine, LanguageModel, LanguageOptions, template};
+use super::{Engine, LanguageModel, LanguageOptions};
 use crate::candle::{ARCHITECTURES, CandleLanguageModel, CandleSequence};
 use crate::families;
 
@@ -34,6 +34,14 @@ pub(super) fn generator(path: &Path, tokenizer: Arc<Tokenizer>, context: usize) 
 
 impl LanguageModel {
     pub(super) fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
+        let unknown = [
+            ("a type of keys and values", options.kv.is_some()),
+            ("a memory limit", options.memory_limit.is_some()),
+            ("a type to quantise to", options.quant.is_some()),
+        ];
+        if let Some((option, _)) = unknown.iter().find(|(_, given)| *given) {
+            return Err(Error::Unsupported(format!("{option} on the candle backend")));
+        }
         let weights = Weights::open(families::weights_file(path))?;
         let metadata = weights
             .gguf_metadata()
@@ -41,15 +49,19 @@ impl LanguageModel {
         let architecture = metadata.expect::<&str>("general.architecture")?.to_owned();
         let most = metadata.find(&format!("{architecture}.context_length"))?.unwrap_or(CONTEXT);
         let tokenizer = families::tokenizer(path, &weights)?;
-        let (template, thinking) = template(families::template(path, &weights)?, path)?;
+        let template = families::template(path, &weights)?;
+        if let Some(context) = options.context.filter(|&context| context > most) {
+            let problem = format!("a context of {context} tokens: the model was made for 1 to {most}");
+            return Err(Error::BadRequest(problem));
+        }
         Ok(Self {
             engine: Engine::Candle(path.to_owned()),
             tokenizer: Arc::new(tokenizer),
             template,
-            thinking,
             pool,
             kv: KvType::F32,
-            context: options.context.unwrap_or(CONTEXT).min(most),
+            context: options.context.unwrap_or(CONTEXT.min(most)),
+            longest: most,
             memory: None,
             path: path.to_owned(),
             architecture,
@@ -67,7 +79,7 @@ impl StoredState for CandleLanguageModel {
         None
     }
 
-    fn fingerprint(&self) -> String {
+    fn description(&self) -> String {
         String::new()
     }
 }

@@ -14,6 +14,7 @@ use babil_runtime::sampling::{GrammarText, GrammarVocabulary};
 use babil_runtime::sampling::{Sampler, SamplingOptions, breaker_sequences};
 use babil_runtime::session::DecoderSession;
 use babil_runtime::text::{Marks, PieceKind, Tokenizer};
+use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result, Token};
 use serde::Serialize;
 
@@ -32,12 +33,12 @@ pub struct Request {
     pub overflow: Overflow,
     /// Whether drafts are made from the text.
     pub lookup: Option<Lookup>,
-    /// Generate on where the model would end.
+    /// Generate on where the model would end, unless a grammar ends the text.
     pub ignore_end: bool,
     /// What the text must be.
     #[cfg(feature = "grammar")]
     pub grammar: Option<GrammarText>,
-    /// Cancels from another thread.
+    /// Cancels from another thread, for good: the next request needs another one.
     pub cancel: Cancel,
 }
 
@@ -54,6 +55,17 @@ impl Default for Request {
             grammar: None,
             cancel: Cancel::default(),
         }
+    }
+}
+
+impl Request {
+    /// Whether the model may end the text. Where a grammar has nothing more to come, there is nothing else.
+    fn ends(&self) -> bool {
+        #[cfg(feature = "grammar")]
+        if self.grammar.is_some() {
+            return true;
+        }
+        !self.ignore_end
     }
 }
 
@@ -127,12 +139,20 @@ pub struct Generator<M: Model> {
     tokenizer: Arc<Tokenizer>,
     /// Most tokens of a text.
     limit: usize,
+    /// The model's own tensors, where sessions of it can be stored.
+    weights: Option<Arc<Weights>>,
 }
 
 impl<M: Model> Generator<M> {
     /// A text of `model` at its beginning, with its `state`, of at most `limit` tokens.
     pub fn new(model: M, state: M::State, tokenizer: Arc<Tokenizer>, limit: usize) -> Self {
-        Self { model, context: Context::new(state, Vec::new()), tokenizer, limit }
+        Self { model, context: Context::new(state, Vec::new()), tokenizer, limit, weights: None }
+    }
+
+    /// Lets texts be stored, marked as those of the model that has these `weights`.
+    #[must_use]
+    pub fn of_weights(self, weights: Arc<Weights>) -> Self {
+        Self { weights: Some(weights), ..self }
     }
 
     /// What chooses the tokens for `request`.
@@ -168,8 +188,8 @@ pub trait StoredState: Model {
     /// The state again; `None` where the bytes are not one of this model.
     fn state_from_bytes(&self, bytes: &[u8]) -> Option<Self::State>;
 
-    /// What tells this model from others.
-    fn fingerprint(&self) -> String;
+    /// What the state depends on, besides the weights.
+    fn description(&self) -> String;
 }
 
 impl StoredState for DecoderSession {
@@ -181,8 +201,21 @@ impl StoredState for DecoderSession {
         self.restore(bytes)
     }
 
-    fn fingerprint(&self) -> String {
+    fn description(&self) -> String {
         format!("{:?}", self.plan().spec())
+    }
+}
+
+/// The error that sessions of this backend stay in memory.
+fn not_stored() -> Error {
+    Error::Unsupported("sessions in files on this backend: only the native one has them".to_owned())
+}
+
+impl<M: StoredState> Generator<M> {
+    /// What tells the model from others.
+    fn fingerprint(&self) -> Result<String> {
+        let weights = self.weights.as_ref().ok_or_else(not_stored)?;
+        Ok(saved::fingerprint(&self.model.description(), weights))
     }
 }
 
@@ -195,30 +228,31 @@ impl<M: StoredState + Send> TextGenerator for Generator<M> {
     ) -> Result<Answer> {
         let start = Instant::now();
         let mut sampler = self.sampler(request)?;
-        let end = if request.ignore_end { Vec::new() } else { self.tokenizer.special().eog.clone() };
+        let end = if request.ends() { self.tokenizer.special().eog.clone() } else { Vec::new() };
         let mut options = StreamOptions::new(self.limit, end);
         options.max_tokens = request.max_tokens;
-        options.overflow = request.overflow;
+        options.overflow = match request.overflow {
+            // A text goes on badly without its first token where that is the mark of the beginning.
+            Overflow::Shift { keep: 0 } if prompt.first().copied() == self.tokenizer.special().bos => {
+                Overflow::Shift { keep: 1 }
+            }
+            overflow => overflow,
+        };
         options.chunk = CHUNK;
         options.lookup = request.lookup;
         options.cancel = request.cancel.clone();
         let stops = StopStrings::new(request.stop.clone())?;
         let tokens = TokenStream::new(&mut self.model, &mut self.context, &mut sampler, prompt, options)?;
         let mut stream = TextStream::new(tokens, &*self.tokenizer, stops);
-        let cancel = &request.cancel;
-        stream.tokens().prefill(|progress| {
-            if news(News::Prompt(progress)).is_break() {
-                cancel.cancel();
-            }
-        })?;
+        stream.tokens().prefill(|progress| news(News::Prompt(progress)))?;
         let mut times = Times { prompt: start.elapsed(), ..Times::default() };
         let mut text = String::new();
-        for piece in stream.by_ref() {
+        while let Some(piece) = stream.next() {
             let piece = piece?;
             times.first_text.get_or_insert_with(|| start.elapsed());
             text += &piece;
             if news(News::Text(&piece)).is_break() {
-                cancel.cancel();
+                stream.cancel();
             }
         }
         times.generation = start.elapsed() - times.prompt;
@@ -232,16 +266,14 @@ impl<M: StoredState + Send> TextGenerator for Generator<M> {
 
     fn save(&self, path: &Path, notes: &str) -> Result<()> {
         let state = self.context.state();
-        let bytes = self.model.state_to_bytes(state).ok_or_else(|| {
-            Error::Unsupported("saving a session of this backend: only the native one can".to_owned())
-        })?;
+        let bytes = self.model.state_to_bytes(state).ok_or_else(not_stored)?;
         // Tokens that the state has not seen are computed when the session goes on.
         let (tokens, position) = (self.context.tokens(), state.position());
-        saved::write(path, &self.model.fingerprint(), &saved::Saved::new(tokens, position, bytes, notes))
+        saved::write(path, &self.fingerprint()?, &saved::Saved::new(tokens, position, bytes, notes))
     }
 
     fn restore(&mut self, path: &Path) -> Result<String> {
-        let saved = saved::read(path, &self.model.fingerprint())?;
+        let saved = saved::read(path, &self.fingerprint()?)?;
         let state = self.model.state_from_bytes(&saved.state).filter(|state| state.position() == saved.position);
         let state = state.ok_or_else(|| {
             Error::bad_file(path.display().to_string(), "its state is damaged, or has keys and values of another type")

@@ -14,6 +14,8 @@ mod generator;
 mod saved;
 mod score;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +24,6 @@ use babil_runtime::memory::MemoryNeeds;
 use babil_runtime::plan::{DecoderPlan, decoder_parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::{DecoderSession, KvType};
-use babil_runtime::spec::DecoderSpec;
 use babil_runtime::text::{ChatTemplate, ThinkingSwitch, Tokenizer};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{Weights, packed_copy};
@@ -85,6 +86,8 @@ pub struct Described {
     pub kv: KvType,
     /// Most tokens of a text.
     pub context: usize,
+    /// Most tokens that the model was made for.
+    pub longest: usize,
     /// What it needs.
     pub memory: MemoryNeeds,
 }
@@ -95,11 +98,12 @@ impl Described {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
+        check_magic(path)?;
         let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
-        let kv = options.kv.unwrap_or_else(|| default_kv(spec));
-        let needs = |context| MemoryNeeds::of(spec, &weights, &*language.names, context, CHUNK, kv);
+        let kv = options.kv.unwrap_or(KvType::F16);
+        let needs = |context| MemoryNeeds::of(spec, &weights, &*language.names, context, CHUNK, kv, options.quant);
         let context = match options.context {
             Some(context) if context == 0 || context > most => {
                 let problem = format!("a context of {context} tokens: the model was made for 1 to {most}");
@@ -115,24 +119,37 @@ impl Described {
         if options.context.is_none() {
             language = families::open(path, Some(context))?.language;
         }
-        Ok(Self { path: path.to_owned(), weights, architecture, kv, context, memory, language })
+        Ok(Self { path: path.to_owned(), weights, architecture, kv, context, longest: most, memory, language })
     }
 }
 
-/// The longest context, at most `most`, whose memory takes no more than half of `limit` beside the weights.
+/// Refuses a file that does not begin as GGUF does.
+fn check_magic(path: &Path) -> Result<()> {
+    let mut magic = Vec::new();
+    if path.is_file() {
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        file.take(4).read_to_end(&mut magic).map_err(|error| Error::io("read", path, error))?;
+        if magic != *b"GGUF" {
+            let problem = "is not a GGUF file: a language model is one, or a folder with config.json";
+            return Err(Error::bad_file(path.display().to_string(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// The longest of `most`, its half, its quarter and so on whose memory takes no more than half of what the weights leave
+/// of `limit`.
 fn fitting_context(most: usize, limit: u64, needs: &dyn Fn(usize) -> Result<MemoryNeeds>) -> Result<usize> {
     /// Shorter ones are of little use; whoever has so little memory asks for them.
     const LEAST: usize = 512;
     let mut context = most;
-    while context > LEAST && needs(context)?.cache > limit / 2 {
-        context /= 2;
+    loop {
+        let needs = needs(context)?;
+        if context <= LEAST || needs.anonymous() <= limit.saturating_sub(needs.weights) / 2 {
+            return Ok(context);
+        }
+        context = (context / 2).max(LEAST);
     }
-    Ok(context)
-}
-
-/// float16, unless heads are too odd for anything but float32.
-fn default_kv(_: &DecoderSpec) -> KvType {
-    KvType::F16
 }
 
 /// Bytes of memory that programs can still take, as Linux estimates it.
@@ -154,7 +171,8 @@ use candle::takes_over;
 
 /// What computes a language model.
 enum Engine {
-    Native(Arc<DecoderPlan>),
+    /// What runs, and the file's own tensors, which tell the model from others.
+    Native(Arc<DecoderPlan>, Arc<Weights>),
     #[cfg(feature = "candle")]
     Candle(PathBuf),
 }
@@ -163,11 +181,11 @@ enum Engine {
 pub struct LanguageModel {
     engine: Engine,
     tokenizer: Arc<Tokenizer>,
-    template: Option<ChatTemplate>,
-    thinking: ThinkingSwitch,
+    template: Option<String>,
     pool: Arc<ThreadPool>,
     kv: KvType,
     context: usize,
+    longest: usize,
     memory: Option<MemoryNeeds>,
     path: PathBuf,
     architecture: String,
@@ -195,20 +213,25 @@ impl LanguageModel {
         if let Some(limit) = options.memory_limit {
             check_memory(&described, limit)?;
         }
-        let Described { path, weights, architecture, language, kv, context, memory } = described;
+        let Described { path, weights, architecture, language, kv, context, longest, memory } = described;
         let tokenizer = families::tokenizer(&path, &weights)?;
-        let (template, thinking) = template(families::template(&path, &weights)?, &path)?;
-        let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
-        let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
-        let plan = DecoderPlan::new(language.spec, &packed, &*language.names, Kernels::from_env()?)?;
+        let template = families::template(&path, &weights)?;
+        let kernels = Kernels::from_env()?;
+        // Whatever is wrong with the tensors is wrong with this file, not with a copy of it.
+        let mut plan = DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
+        if memory.packed_copy > 0 {
+            let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
+            let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
+            plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
+        }
         Ok(Self {
-            engine: Engine::Native(Arc::new(plan)),
+            engine: Engine::Native(Arc::new(plan), Arc::new(weights)),
             tokenizer: Arc::new(tokenizer),
             template,
-            thinking,
             pool,
             kv,
             context,
+            longest,
             memory: Some(memory),
             path,
             architecture,
@@ -226,17 +249,15 @@ impl LanguageModel {
     /// The backend's own.
     pub fn generator(&self) -> Result<Box<dyn TextGenerator>> {
         Ok(match &self.engine {
-            Engine::Native(_) => Box::new(self.native_generator()?),
+            Engine::Native(_, weights) => {
+                let session = self.session()?;
+                let sequence = session.sequence();
+                let generator = Generator::new(session, sequence, self.tokenizer.clone(), self.context);
+                Box::new(generator.of_weights(weights.clone()))
+            }
             #[cfg(feature = "candle")]
             Engine::Candle(path) => candle::generator(path, self.tokenizer.clone(), self.context)?,
         })
-    }
-
-    /// As [`LanguageModel::generator`], of the native engine.
-    fn native_generator(&self) -> Result<Generator<DecoderSession>> {
-        let session = self.session()?;
-        let sequence = session.sequence();
-        Ok(Generator::new(session, sequence, self.tokenizer.clone(), self.context))
     }
 
     /// A session of the native engine.
@@ -245,7 +266,7 @@ impl LanguageModel {
     /// [`Error::Unsupported`] of another backend.
     pub fn session(&self) -> Result<DecoderSession> {
         match &self.engine {
-            Engine::Native(plan) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
+            Engine::Native(plan, _) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
             #[cfg(feature = "candle")]
             Engine::Candle(_) => Err(Error::Unsupported("this on the candle backend".to_owned())),
         }
@@ -254,7 +275,7 @@ impl LanguageModel {
     /// What computes it: candle also where that was not asked for, because the architecture is not native.
     pub fn backend(&self) -> Backend {
         match self.engine {
-            Engine::Native(_) => Backend::Cpu,
+            Engine::Native(..) => Backend::Cpu,
             #[cfg(feature = "candle")]
             Engine::Candle(_) => Backend::Candle,
         }
@@ -265,19 +286,32 @@ impl LanguageModel {
         &self.tokenizer
     }
 
+    /// Whether the model has a chat template.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
     /// What makes a prompt of a conversation, where the model has it.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+    ///
+    /// # Errors
+    /// It is not a template; the model continues plain text all the same.
+    pub fn template(&self) -> Result<Option<ChatTemplate>> {
+        self.template.as_ref().map(|source| ChatTemplate::new(source, &self.path.display().to_string())).transpose()
     }
 
     /// How the model is told to think or not.
     pub fn thinking(&self) -> ThinkingSwitch {
-        self.thinking
+        self.template.as_deref().map_or(ThinkingSwitch::None, ThinkingSwitch::of_template)
     }
 
     /// Most tokens of a text.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Most tokens that the model was made for; the context is shorter where that was asked for, or memory is short.
+    pub fn longest_context(&self) -> usize {
+        self.longest
     }
 
     /// Bytes it needs, by part; `None` where the backend does not say.
@@ -296,13 +330,6 @@ impl LanguageModel {
     }
 }
 
-/// A compiled template and what it understands of thinking.
-fn template(source: Option<String>, path: &Path) -> Result<(Option<ChatTemplate>, ThinkingSwitch)> {
-    let Some(source) = source else { return Ok((None, ThinkingSwitch::None)) };
-    let switch = ThinkingSwitch::of_template(&source);
-    Ok((Some(ChatTemplate::new(&source, &path.display().to_string())?), switch))
-}
-
 /// Refuses a model that needs more than `limit` bytes.
 fn check_memory(described: &Described, limit: u64) -> Result<()> {
     let MemoryNeeds { weights, cache, .. } = described.memory;
@@ -310,7 +337,7 @@ fn check_memory(described: &Described, limit: u64) -> Result<()> {
     if total <= limit {
         return Ok(());
     }
-    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     Err(Error::BadRequest(format!(
         "{} needs {} MB ({} of weights, {} for {} tokens of context), more than the limit of {} MB: \
          try a shorter context, 8-bit keys and values, or a smaller type of weights",

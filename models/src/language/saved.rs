@@ -2,26 +2,27 @@
 //!
 //! `babil session 1\n`, then a u64 length and a line of JSON ([`Header`]), u32 tokens, the state's bytes. Little-endian.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::Path;
 
+use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result, Token};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8] = b"babil session 1\n";
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// Of the model's description.
-    model: u64,
+    /// The model's [`fingerprint`].
+    model: String,
     tokens: usize,
     /// Tokens that the state has seen.
     position: usize,
     state_bytes: usize,
     notes: String,
-    /// Of tokens and state.
-    check: u64,
+    /// SHA-256 of tokens and state.
+    check: String,
 }
 
 /// What a file holds.
@@ -40,17 +41,42 @@ impl Saved {
     }
 }
 
-fn hash(parts: &[&[u8]]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    parts.iter().for_each(|part| part.hash(&mut hasher));
-    hasher.finish()
+fn hash(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What tells a model from others: its `description` and, of each tensor, the name, type, shape and a few bytes. Models
+/// that were trained on from the same one differ in those.
+pub(super) fn fingerprint(description: &str, weights: &Weights) -> String {
+    let mut parts = description.as_bytes().to_vec();
+    let mut tensors: Vec<_> = weights.iter().collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    for (name, tensor) in tensors {
+        parts.extend(format!("\n{name} {} {:?} ", tensor.encoding(), tensor.shape()).bytes());
+        let bytes = tensor.bytes();
+        for start in [0, bytes.len() / 2, bytes.len().saturating_sub(64)] {
+            parts.extend(bytes[start..].iter().take(64));
+        }
+    }
+    hash(&[&parts])
+}
+
+/// Refuses devices and folders: reading them might never end, and a new file would replace them.
+fn check_kind(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Ok(kind) if !kind.is_file() => Err(Error::bad_file(path.display().to_string(), "is not a regular file")),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a session to `path`: to a temporary file beside it that is renamed, so that a full disk leaves what was there.
 pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
+    check_kind(path)?;
     let tokens: Vec<u8> = saved.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     let header = Header {
-        model: hash(&[model.as_bytes()]),
+        model: model.to_owned(),
         tokens: saved.tokens.len(),
         position: saved.position,
         state_bytes: saved.state.len(),
@@ -60,9 +86,10 @@ pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
     let header = serde_json::to_vec(&header).expect("numbers and text");
     let written = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        folder.metadata()?;
+        let file = tempfile::NamedTempFile::new_in(folder)?;
         for part in [MAGIC, &(header.len() as u64).to_le_bytes(), &header, &tokens, &saved.state] {
-            file.write_all(part)?;
+            file.as_file().write_all(part)?;
         }
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -73,6 +100,7 @@ pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
 
 /// Reads a session of the model that `model` describes.
 pub(super) fn read(path: &Path, model: &str) -> Result<Saved> {
+    check_kind(path)?;
     let bytes = std::fs::read(path).map_err(|error| Error::io("read the session", path, error))?;
     let bad = |problem: &str| Error::bad_file(path.display().to_string(), problem);
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| bad("is not a session of this version of babil"))?;
@@ -87,7 +115,7 @@ pub(super) fn read(path: &Path, model: &str) -> Result<Saved> {
         whole.then_some((header, tokens, state))
     };
     let (header, tokens, state) = parsed().ok_or_else(|| bad("is a damaged session"))?;
-    if header.model != hash(&[model.as_bytes()]) {
+    if header.model != model {
         return Err(bad("is a session of another model"));
     }
     let tokens = tokens.as_chunks::<4>().0.iter().map(|bytes| Token::from_le_bytes(*bytes)).collect();

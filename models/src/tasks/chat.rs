@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use babil_runtime::generate::Progress;
+use babil_runtime::generate::{Overflow, Progress};
 use babil_runtime::text::{
-    Content, Marks, Message, Part, RenderOptions, ThinkingSplitter, ThinkingSwitch, ThinkingTags,
+    ChatTemplate, Content, Marks, Message, Part, RenderOptions, ThinkingSplitter, ThinkingSwitch, ThinkingTags,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Serialize;
@@ -50,6 +50,7 @@ pub struct ChatAnswer {
 /// A conversation.
 pub struct Chat<'m> {
     model: &'m LanguageModel,
+    template: ChatTemplate,
     generator: Box<dyn TextGenerator>,
     messages: Vec<Message>,
     think: Think,
@@ -66,18 +67,17 @@ impl<'m> Chat<'m> {
     /// A new conversation, with a system prompt if there is one.
     ///
     /// # Errors
-    /// The model has no chat template, or cannot be told whether to think.
+    /// The model has no chat template or a wrong one, or cannot be told to think.
     pub fn new(model: &'m LanguageModel, system: Option<&str>, think: Think) -> Result<Self> {
-        if model.template().is_none() {
-            let problem = format!("{} has no chat template: it continues text only", model.path().display());
-            return Err(Error::Unsupported(problem));
-        }
+        let template = model.template()?.ok_or_else(|| {
+            Error::Unsupported(format!("{} has no chat template: it continues text only", model.path().display()))
+        })?;
         if think == Think::Yes && model.thinking() == ThinkingSwitch::None {
             let problem = format!("{}: its chat template knows nothing of thinking", model.path().display());
             return Err(Error::Unsupported(problem));
         }
         let messages = system.map(|text| Message::new("system", text)).into_iter().collect();
-        Ok(Self { model, generator: model.generator()?, messages, think, last: None })
+        Ok(Self { model, template, generator: model.generator()?, messages, think, last: None })
     }
 
     /// The messages so far.
@@ -145,6 +145,10 @@ impl<'m> Chat<'m> {
     /// # Errors
     /// The template's own.
     pub fn prompt(&self) -> Result<(String, Vec<Token>)> {
+        self.prompt_of(self.messages.clone())
+    }
+
+    fn prompt_of(&self, mut messages: Vec<Message>) -> Result<(String, Vec<Token>)> {
         let tokenizer = self.model.tokenizer();
         let special = tokenizer.special();
         let name = |token: Option<Token>| {
@@ -156,7 +160,6 @@ impl<'m> Chat<'m> {
             eos_token: name(special.eos),
             ..RenderOptions::default()
         };
-        let mut messages = self.messages.clone();
         match (self.think, self.model.thinking()) {
             (Think::Default, _) | (_, ThinkingSwitch::None) => {}
             (think, ThinkingSwitch::Variable) => options.enable_thinking = Some(think == Think::Yes),
@@ -168,13 +171,25 @@ impl<'m> Chat<'m> {
                 }
             }
         }
-        let template = self.model.template().ok_or_else(|| Error::Unsupported("chat without a template".into()))?;
-        let text = template.render(&messages, &options)?;
+        let text = self.template.render(&messages, &options)?;
         let tokens = tokenizer.prompt(&text, Marks::Parse)?;
         Ok((text, tokens))
     }
 
-    /// Says `text` and lets the model answer. Of an answer that was cancelled, what came so far is kept.
+    /// Tokens of the prompt that come before anything that was said: the system prompt, also one that the template has of
+    /// its own.
+    fn system_tokens(&self, prompt: &[Token]) -> usize {
+        let system: Vec<_> = self.messages.iter().take_while(|message| message.role == "system").cloned().collect();
+        let said = |text: &str| {
+            let messages = system.iter().cloned().chain([Message::new("user", text)]).collect();
+            self.prompt_of(messages).map_or(Vec::new(), |(_, tokens)| tokens)
+        };
+        let common = |other: Vec<Token>| prompt.iter().zip(other).take_while(|(a, b)| *a == b).count();
+        common(said("0")).min(common(said("?")))
+    }
+
+    /// Says `text` and lets the model answer. Of an answer that was cancelled, what came so far is kept. A shift of the
+    /// context keeps the system prompt at least.
     ///
     /// # Errors
     /// The template's own, a conversation that no longer fits, or the model's own; the message is taken back.
@@ -206,6 +221,10 @@ impl<'m> Chat<'m> {
         news: &mut dyn FnMut(ChatNews<'_>) -> ControlFlow<()>,
     ) -> Result<ChatAnswer> {
         let (prompt, tokens) = self.prompt()?;
+        let mut request = request.clone();
+        if let Overflow::Shift { keep } = &mut request.overflow {
+            *keep = self.system_tokens(&tokens).max(*keep);
+        }
         let mut splitter = ThinkingSplitter::after(&prompt, ThinkingTags::THINK);
         let (mut answer, mut thought) = (String::new(), None::<String>);
         let mut parts = Vec::new();
@@ -228,7 +247,7 @@ impl<'m> Chat<'m> {
             }
             flow
         };
-        let generated = self.generator.generate(&tokens, request, &mut |event| match event {
+        let generated = self.generator.generate(&tokens, &request, &mut |event| match event {
             News::Prompt(progress) => news(ChatNews::Prompt(progress)),
             News::Text(text) => {
                 splitter.push(text, &mut parts);

@@ -4,6 +4,7 @@
 //! drafts are made ([`Lookup`]), a step computes them too, and the sampler chooses after each as if they had come one
 //! by one: a token that is not the draft's ends the draft, and the state forgets the rest of it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -185,11 +186,11 @@ impl<'a, M: Model> TokenStream<'a, M> {
     }
 
     /// Computes the prompt, so that its time can be told from that of the tokens, and calls `observer` between its
-    /// chunks and at the end. Without it, the first token does so.
+    /// chunks and at the end; it can cancel the stream. Without it, the first token does so.
     ///
     /// # Errors
     /// The model's own.
-    pub fn prefill(&mut self, mut observer: impl FnMut(Progress)) -> Result<()> {
+    pub fn prefill(&mut self, mut observer: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
         if self.over || self.computed {
             return Ok(());
         }
@@ -221,7 +222,7 @@ impl<'a, M: Model> TokenStream<'a, M> {
         } else if self.counts.generated >= self.options.max_tokens {
             self.finish = Some(Finish::Length);
         } else if !self.computed {
-            self.compute(&mut |_| ())?;
+            self.compute(&mut |_| ControlFlow::Continue(()))?;
         }
         if self.finish.is_some() {
             return Ok(None);
@@ -258,7 +259,7 @@ impl<'a, M: Model> TokenStream<'a, M> {
 
     /// Makes logits after the last token and after a draft of what may follow. Ends the stream instead where it was
     /// cancelled or the context is full.
-    fn compute(&mut self, observer: &mut dyn FnMut(Progress)) -> Result<()> {
+    fn compute(&mut self, observer: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
         while self.context.tokens.len() > self.options.context {
             match self.options.overflow {
                 Overflow::Error => {
@@ -295,7 +296,11 @@ impl<'a, M: Model> TokenStream<'a, M> {
                 (left, Want::Last)
             };
             self.model.step(&mut [Row { state, tokens, want }], &mut self.logits)?;
-            observer(Progress { done: self.context.state.position().min(total), total });
+            let done = self.context.state.position().min(total);
+            if observer(Progress { done, total }).is_break() {
+                self.finish = Some(Finish::Cancelled);
+                return Ok(());
+            }
             if want != Want::Nothing {
                 (self.computed, self.next_row) = (true, 0);
                 return Ok(());

@@ -1,6 +1,7 @@
 //! Streams over a fake model against generation token by token without any state.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
@@ -210,7 +211,12 @@ fn a_prompt_is_computed_in_chunks_with_its_progress() {
     let options = StreamOptions { chunk: 4, max_tokens: 1, ..StreamOptions::new(20, vec![]) };
     let mut stream = TokenStream::new(&mut model, &mut context, &mut sampler, &[1; 10], options).unwrap();
     let mut progress = Vec::new();
-    stream.prefill(|p| progress.push((p.done, p.total))).unwrap();
+    stream
+        .prefill(|p| {
+            progress.push((p.done, p.total));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     assert_eq!(progress, [(4, 10), (8, 10), (10, 10)]);
     stream.prefill(|_| panic!("it is computed already")).unwrap();
     assert_eq!(stream.by_ref().count(), 1);
@@ -225,7 +231,12 @@ fn cancelling_ends_a_stream_between_chunks_and_between_tokens() {
     let options = StreamOptions { chunk: 4, ..StreamOptions::new(50, vec![]) };
     let cancel = options.cancel.clone();
     let mut stream = TokenStream::new(&mut model, &mut context, &mut sampler, &[1; 10], options).unwrap();
-    stream.prefill(|_| cancel.cancel()).unwrap();
+    stream
+        .prefill(|_| {
+            cancel.cancel();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     assert_eq!((stream.finish(), stream.next().is_none()), (Some(Finish::Cancelled), true));
     drop(stream);
     assert_eq!((model.steps, context.state().tokens.len()), (1, 4));

@@ -29,6 +29,13 @@ impl<'a, M: Model, D: Detokenize + ?Sized> TextStream<'a, M, D> {
         &mut self.tokens
     }
 
+    /// Ends the stream as [`Finish::Cancelled`]: what comes still is the text that was held back.
+    pub fn cancel(&mut self) {
+        if !self.over {
+            self.tokens.end(Finish::Cancelled);
+        }
+    }
+
     /// Why the stream ended; `None` before the end and after an error.
     pub fn finish(&self) -> Option<Finish> {
         self.tokens.finish()
