@@ -48,7 +48,9 @@ impl Model for Parrot {
         let [row] = rows else { panic!("one text") };
         row.state.0 += row.tokens.len();
         let next = self.script.get(row.state.0 - 1).copied().unwrap_or(0);
-        logits.reset(1, self.vocab)[next as usize] = 1.0;
+        let logits = logits.reset(1, self.vocab);
+        logits.fill(0.0);
+        logits[next as usize] = 1.0;
         Ok(())
     }
 }
