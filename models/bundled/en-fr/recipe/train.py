@@ -33,6 +33,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+import augment
+
 EOS, UNK, PAD = 0, 1, 3
 VOCAB, POSITIONS = 8000, 256
 LONGEST = 100  # pieces of a side of an example
@@ -214,13 +216,13 @@ class Worker:
         s.barrier.wait()
 
 
-def work(rank, shared, a, data, position):
+def work(rank, shared, a, data, vary, position):
     """The life of a worker other than the first, which leads in main()."""
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, signal.SIG_IGN)
     torch.set_num_threads(1)
     load_kernels()
-    worker, packer = Worker(rank, shared, a), Packer(data, a.rows // a.workers, a.joined, a.seed, position)
+    worker, packer = Worker(rank, shared, a), Packer(data, a.rows // a.workers, a.joined, a.seed, position, vary)
     while True:
         batch, _ = packer.next(rank, a.workers)
         shared.barrier.wait()
@@ -400,11 +402,21 @@ def examples(pairs, sp):
     return out
 
 
-class Packer:
-    """Endless shuffled batches of `rows` target rows; `position`, (epoch, index), can be saved and restored."""
+def more_short(pairs, truecase):
+    """Pairs to train on besides `pairs`: its shortest ones again, basic words, and words found in the pairs."""
+    words = lambda pair: max(len(text.split()) - text.count(" ?") - text.count(" !") for text in pair)
+    out = [pair for pair in pairs for _ in range({1: 5, 2: 3, 3: 1}.get(words(pair), 0))]
+    out += augment.basics(f"{HERE}/words.tsv") * 8
+    return out + [(augment.capital(en), augment.capital(fr)) for en, fr in augment.lexicon(pairs, truecase)]
 
-    def __init__(self, data, rows, joined=0.0, seed=0, position=(0, 0)):
-        self.data, self.rows, self.joined, self.seed = data, rows, joined, seed
+
+class Packer:
+    """Endless shuffled batches of `rows` target rows; `position`, (epoch, index), can be saved and restored.
+
+    `vary`, if given, makes variations of examples (augment.py)."""
+
+    def __init__(self, data, rows, joined=0.0, seed=0, position=(0, 0), vary=None):
+        self.data, self.rows, self.joined, self.seed, self.vary = data, rows, joined, seed, vary
         self.source_rows = (rows * 9 // 8 + 63) // 64 * 64
         self.epoch, self.index = position
         self.order = None
@@ -430,7 +442,7 @@ class Packer:
                 self.epoch, self.index, self.order = self.epoch + 1, 0, None
 
     def example(self, i):
-        """Example i, now and then followed by one or two others of its direction (several sentences in a line)."""
+        """Example i, now and then followed by one or two others of its direction (several sentences in a line), or varied."""
         x, y = self.data[i]
         draw = random.Random(f"{self.seed} {self.epoch} {i}")
         if draw.random() < self.joined:
@@ -439,6 +451,8 @@ class Packer:
                 if len(x) + len(x2) > LONGEST or len(y) + len(y2) > LONGEST:
                     break
                 x, y = x[:-1] + x2[1:], y[:-1] + y2
+        elif self.vary is not None:
+            x, y = self.vary(x, y, draw)
         return x, y
 
     def pack(self, chosen):
@@ -516,11 +530,13 @@ def main():
     ap.add_argument("--dropout", type=float, default=0.1, help="on every residual branch (%(default)s)")
     ap.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (%(default)s)")
     ap.add_argument("--joined", type=float, default=0.04, help="part of the examples that get several sentences (%(default)s)")
+    ap.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True, help="short examples and careless lines (augment.py)")
     ap.add_argument("--average", type=float, default=0.99, help="decay of the moving average, every 8 steps (%(default)s)")
+    ap.add_argument("--check", type=float, default=5, help="minutes between validations (%(default)s)")
     ap.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that share a batch (default: one per core)")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--self-test", action="store_true", help="compare the fast path with the plain modules, then stop")
-    a = ap.parse_args()
+    a, began = ap.parse_args(), time.time()
     torch.set_num_threads(1)
     torch.manual_seed(a.seed)
     load_kernels()
@@ -545,7 +561,11 @@ def main():
             character_coverage=1.0, user_defined_symbols=[">>eng<<", ">>fra<<"], pad_id=PAD, unk_id=UNK, bos_id=-1,
             eos_id=EOS)
     sp = sentencepiece.SentencePieceProcessor(model_file=f"{a.out}/spm.model")
-    data, valid_data = examples(train, sp), examples(valid, sp)
+    data, valid_data, vary = examples(train, sp), examples(valid, sp), None
+    if a.augment:
+        truecase = augment.Truecase(text for pair in train for text in pair)
+        data += examples(more_short(train, truecase), sp)
+        vary = augment.Variations(sp, truecase)
 
     m = Translator()
     shared = Shared(m, a.workers, multiprocessing.get_context("spawn").Barrier(a.workers))
@@ -560,12 +580,12 @@ def main():
             copy_all(getattr(shared, name), saved[name])
         step, spent, pieces, recent, position = (saved[k] for k in ("step", "spent", "pieces", "recent", "position"))
     refresh(m)
-    shown = "rows lr warmup hold dropout smoothing joined average workers".split()
+    shown = "rows lr warmup hold dropout smoothing joined augment average workers".split()
     say(f"{sum(p.numel() for p in m.parameters()) / 1e6:.1f} million parameters, {len(data)} examples, from step {step}; "
         + " ".join(f"{k}={getattr(a, k)}" for k in shown))
-    packer = Packer(data, a.rows // a.workers, a.joined, a.seed, position)
+    packer = Packer(data, a.rows // a.workers, a.joined, a.seed, position, vary)
     for rank in range(1, a.workers):
-        multiprocessing.get_context("spawn").Process(target=work, args=(rank, shared, a, data, position), daemon=True).start()
+        multiprocessing.get_context("spawn").Process(target=work, args=(rank, shared, a, data, vary, position), daemon=True).start()
     leader = Worker(0, shared, a)
 
     def save():
@@ -599,7 +619,9 @@ def main():
     stop = []
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda *_: stop.append(1))
-    started = time.time() - spent
+    if a.init and step == 0:
+        validate(0)
+    started = began - spent  # getting ready counts
     saved_at = checked_at = time.time()
     while True:
         spent = time.time() - started
@@ -623,9 +645,9 @@ def main():
         if now - saved_at > 120:
             save()
             saved_at = now
-        if now - checked_at > 300:
+        if now - checked_at > a.check * 60:
             checked_at = now
-            validate(0 if int(spent // 300) % 3 else 300)
+            validate(0 if int(spent // (a.check * 60)) % 3 else 300)
     save()
     if not stop:
         validate(len(valid))
