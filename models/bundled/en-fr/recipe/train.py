@@ -406,8 +406,8 @@ def more_short(pairs, truecase):
     """Pairs to train on besides `pairs`: its shortest ones again, basic words, and words found in the pairs."""
     words = lambda pair: max(len(text.split()) - text.count(" ?") - text.count(" !") for text in pair)
     out = [pair for pair in pairs for _ in range({1: 5, 2: 3, 3: 1}.get(words(pair), 0))]
-    out += augment.basics(f"{HERE}/words.tsv") * 8
-    return out + [(augment.capital(en), augment.capital(fr)) for en, fr in augment.lexicon(pairs, truecase)]
+    out += augment.basics(f"{HERE}/words.tsv") * 40
+    return out + [(augment.capital(en), augment.capital(fr)) for en, fr in augment.lexicon(pairs, truecase)] * 4
 
 
 class Packer:
