@@ -67,6 +67,12 @@ bench-peers *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/peers/run.py {{ARGS}}
 
+# Logits of quantised models beside llama.cpp's, held against float32; needs a build of llama.cpp, see the script.
+accuracy *ARGS: _venv
+    .venv/bin/pip install --quiet numpy gguf
+    cargo build --release -p babil-benches --example logits
+    .venv/bin/python benches/peers/accuracy.py {{ARGS}}
+
 # BLEU and chrF of the bundled model, both directions.
 bleu *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt

@@ -31,7 +31,7 @@ fn main() {
     for (rows, cols) in SHAPES {
         let weights = values(rows * cols, 1);
         let float_bytes: Vec<u8> = weights.iter().flat_map(|v| v.to_le_bytes()).collect();
-        for block in [BlockType::Q8_0, BlockType::Q4_0] {
+        for block in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
             let bytes = pack(block, &weights, rows, cols);
             let mut aligned = vec![0; bytes.len() + 64];
             let start = aligned.as_ptr().align_offset(64);
@@ -43,7 +43,7 @@ fn main() {
                     continue;
                 }
                 let gemm = kernels.gemm(block);
-                print!("{:8} {block:?}  {:>12}", kernels.isa, format!("{rows}x{cols}"));
+                print!("{:8} {:5} {:>12}", kernels.isa, block.name(), format!("{rows}x{cols}"));
                 for pool in [None, Some(&pool)] {
                     for m in TOKENS {
                         print!(" {:7.1}", gops(gemm, kernels, w, m, pool));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use babil_models::catalogue::{self, Resolved};
+use babil_models::catalogue::{self, Catalogue, Resolved};
 use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
 use babil_models::{Backend, families};
 use babil_runtime::Error;
@@ -43,6 +43,10 @@ pub(crate) struct ModelArgs {
     /// Refuse a model that needs more memory, such as `800M` or `2G`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory_limit: Option<u64>,
+    /// Download the model first if it is not here, as `babil pull`
+    #[cfg(feature = "pull")]
+    #[arg(long)]
+    pull: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -112,7 +116,7 @@ impl ModelArgs {
     /// Opens the model called `name`, and says on stderr what the user did not ask for but gets.
     pub(crate) fn open(&self, name: &str, context: &Context) -> Result<Opened> {
         let start = Instant::now();
-        let path = model_path(name)?;
+        let path = self.path(name, context)?;
         let model = LanguageModel::open(&path, &self.options())?;
         let opened = Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) };
         self.note_unasked(&opened.model, context);
@@ -132,18 +136,34 @@ impl ModelArgs {
         }
     }
 
+    /// The file or folder of the model called `name`, which is downloaded first where `--pull` asks for that.
+    fn path(&self, name: &str, context: &Context) -> Result<PathBuf> {
+        let path = model_path(name);
+        #[cfg(feature = "pull")]
+        if self.pull
+            && let Err(error) = &path
+            && let Some(catalogue::Error::NotPulled { name }) = error.downcast_ref()
+        {
+            crate::commands::pull::fetch(name, context)?;
+            return model_path(name);
+        }
+        let _ = context;
+        path
+    }
+
     /// Looks at the model called `name` without loading it.
-    pub(crate) fn describe(&self, name: &str) -> Result<Described> {
-        Ok(Described::open(&model_path(name)?, &self.options())?)
+    pub(crate) fn describe(&self, name: &str, context: &Context) -> Result<Described> {
+        Ok(Described::open(&self.path(name, context)?, &self.options())?)
     }
 }
 
 /// The file or folder of the model called `name`.
 pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
-    if Path::new(name).exists() {
+    if Catalogue::get().find(name).is_none() && Path::new(name).exists() {
         return Ok(name.into());
     }
     match catalogue::resolve(name)? {
+        Resolved::Gguf(file) => Ok(file),
         Resolved::Directory(folder) => Ok(folder),
         Resolved::Bundled => Err(UsageError::new(format!("`{name}` translates: use `babil translate`")).into()),
         Resolved::NotPulled { entry } => Err(catalogue::Error::NotPulled { name: entry.name }.into()),

@@ -178,7 +178,6 @@ fn pulls_what_the_family_needs() {
     insta::assert_snapshot!(setup.babil(&["show", "owner/repo"]).succeeded().stdout, @"
     name        owner/repo
     repository  owner/repo
-    family      marian
     licence     not in the catalogue; see the model card
     state       pulled, 600.15 kB on disk
     commit      0123456789abcdef0123456789abcdef01234567
@@ -192,9 +191,9 @@ fn pulls_what_the_family_needs() {
     ");
     let list = setup.babil(&["list", "--local"]).succeeded();
     insta::assert_snapshot!(list.stdout, @"
-    MODEL          LANGUAGES              STATE
-    en-fr (fr-en)  en <-> fr              built in
-    owner/repo     ?                      pulled, 600.15 kB
+    MODEL          KIND         ABOUT                  STATE
+    en-fr (fr-en)  translation  en <-> fr              built in
+    owner/repo     translation  ?                      pulled, 600.15 kB
     ");
     insta::assert_snapshot!(setup.babil(&["rm", "owner/repo"]).succeeded().message(), @"
     exit 0
@@ -378,7 +377,7 @@ fn what_the_hub_does_not_have() {
     let setup = Setup::with(files);
     insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
     exit 4
-    babil: `owner/repo` has no source.spm, model.safetensors or pytorch_model.bin: it is not a model of the marian family that babil can load
+    babil: `owner/repo` has no GGUF file, and no source.spm, model.safetensors or pytorch_model.bin: it is no model that babil can load
     ");
 }
 
@@ -461,6 +460,340 @@ fn two_pulls_at_once_share_the_work() {
     setup.assert_pulled();
     let whole = setup.hub.fetches().into_iter().filter(|(_, range)| range.is_none());
     assert_eq!(whole.filter(|(file, _)| file == WEIGHTS).count(), 1);
+}
+
+/// A repository of GGUF files: three types of a model, one of them in parts, and what is no model.
+fn gguf_files() -> Vec<File> {
+    let tiny = include_bytes!("../../runtime/tests/gguf/tiny.gguf");
+    let file = |name: &str| {
+        // What follows the tensors means nothing, and makes contents differ.
+        let content = [tiny.as_slice(), name.as_bytes()].concat();
+        File { name: name.to_owned(), content, large: true }
+    };
+    let names = [
+        "tiny-Q4_K_M.gguf",
+        "tiny-q8_0.gguf",
+        "Q6_K/tiny-Q6_K-00001-of-00002.gguf",
+        "Q6_K/tiny-Q6_K-00002-of-00002.gguf",
+        "mmproj-tiny-Q8_0.gguf",
+        "tiny-Q8_0-imatrix.gguf",
+    ];
+    let mut files: Vec<_> = names.map(file).into();
+    let card = "---\nlicense: other\nlicense_name: tiny-1.0\n---\n";
+    files.push(File { name: "README.md".to_owned(), content: card.into(), large: false });
+    files
+}
+
+#[test]
+fn a_gguf_file_is_chosen_by_its_type() {
+    let setup = Setup::with(gguf_files());
+    let path_of = |name: &str| format!("[HOME]/hub/models--owner--repo/snapshots/{COMMIT}/{name}");
+    for (name, files) in [
+        ("owner/repo", &["tiny-Q4_K_M.gguf"][..]),
+        ("owner/repo:Q8_0", &["tiny-q8_0.gguf"]),
+        ("owner/repo/tiny-q8_0.gguf", &["tiny-q8_0.gguf"]),
+        ("owner/repo:q6_k", &["Q6_K/tiny-Q6_K-00001-of-00002.gguf", "Q6_K/tiny-Q6_K-00002-of-00002.gguf"]),
+    ] {
+        let pulled = setup.babil(&["pull", name]).succeeded();
+        assert_eq!(pulled.stdout.trim(), path_of(files[0]));
+        for file in files {
+            let expected = gguf_files().into_iter().find(|f| f.name == *file).unwrap().content;
+            assert_eq!(fs::read(setup.snapshot().join(file)).unwrap(), expected);
+        }
+        let again = setup.babil(&["pull", name, "--offline"]).succeeded();
+        assert_eq!(again.stdout, pulled.stdout, "the cache is chosen from in the same way");
+    }
+    assert_eq!(setup.hub.fetches().len(), 5, "four files and the card");
+
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q5_K_M"]).message(), @"
+    exit 3
+    babil: `owner/repo` has no `Q5_K_M` among its GGUF files: tiny-Q4_K_M.gguf, tiny-q8_0.gguf, Q6_K/tiny-Q6_K-00001-of-00002.gguf
+    ");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo/other.gguf"]).message(), @"
+    exit 3
+    babil: `owner/repo` has no `other.gguf` among its GGUF files: tiny-Q4_K_M.gguf, tiny-q8_0.gguf, Q6_K/tiny-Q6_K-00001-of-00002.gguf
+    ");
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo:Q5_K_M", "Hello"]).message(), @"
+    exit 3
+    babil: `owner/repo:Q5_K_M` is not in the cache; get it with `babil pull owner/repo:Q5_K_M`
+    ");
+}
+
+#[test]
+fn several_files_are_not_chosen_between() {
+    let mut files = gguf_files();
+    files.retain(|file| file.name == "tiny-q8_0.gguf");
+    for (name, content) in [("other-q8_0.gguf", "1"), ("other-f16.gguf", "2")] {
+        files.push(File { name: name.to_owned(), content: content.into(), large: true });
+    }
+    let setup = Setup::with(files);
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
+    exit 3
+    babil: `owner/repo` has several GGUF files for `Q8_0`: tiny-q8_0.gguf, other-q8_0.gguf; name one as owner/repo:TYPE or owner/repo/FILE.gguf
+    ");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q8_0"]).message(), @"
+    exit 3
+    babil: `owner/repo` has several GGUF files for `Q8_0`: tiny-q8_0.gguf, other-q8_0.gguf; name one as owner/repo:TYPE or owner/repo/FILE.gguf
+    ");
+
+    let types = ["a-q4.gguf", "a-f16.gguf"];
+    let files = types.map(|name| File { name: name.to_owned(), content: name.into(), large: true });
+    let setup = Setup::with(files.into());
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo"]).message(), @"
+    exit 3
+    babil: `owner/repo` has several GGUF files: a-q4.gguf, a-f16.gguf; name one as owner/repo:TYPE or owner/repo/FILE.gguf
+    ");
+    for name in types {
+        setup.babil(&["pull", &format!("owner/repo/{name}")]).succeeded();
+    }
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo", "Hello"]).message(), @"
+    exit 3
+    babil: `owner/repo` has several GGUF files: a-f16.gguf, a-q4.gguf; name one as owner/repo:TYPE or owner/repo/FILE.gguf
+    ");
+    insta::assert_snapshot!(setup.babil(&["list", "--local", "--kind", "language"]).succeeded().stdout, @"
+    MODEL       KIND         ABOUT                  STATE
+    owner/repo  language     ?                      pulled F16 and Q4, 59 B
+    ");
+}
+
+#[test]
+fn gguf_models_are_listed_shown_verified_and_removed() {
+    let setup = Setup::with(gguf_files());
+    setup.babil(&["pull", "owner/repo", "owner/repo:Q8_0", "owner/repo:Q6_K"]).succeeded();
+    insta::assert_snapshot!(setup.babil(&["list", "--local"]).succeeded().stdout, @"
+    MODEL          KIND         ABOUT                  STATE
+    en-fr (fr-en)  translation  en <-> fr              built in
+    owner/repo     language     ?                      pulled Q6_K and Q4_K_M and Q8_0, 13.50 kB
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo:Q8_0"]).succeeded().stdout, @"
+    name        owner/repo:Q8_0
+    repository  owner/repo
+    family      tiny
+    parameters  1551
+    tensors     bfloat16: 1 tensor, 768 B
+    tensors     float16: 1 tensor, 768 B
+    tensors     float32: 1 tensor, 60 B
+    tensors     q4_0: 1 tensor, 216 B
+    tensors     q8_0: 1 tensor, 408 B
+    vocabulary  4 tokens
+    template    no
+    licence     tiny-1.0
+    state       pulled, 13.50 kB on disk
+    commit      0123456789abcdef0123456789abcdef01234567
+    path        [HOME]/hub/models--owner--repo/snapshots/0123456789abcdef0123456789abcdef01234567/tiny-q8_0.gguf
+    file        Q6_K/tiny-Q6_K-00001-of-00002.gguf (3.36 kB)
+    file        Q6_K/tiny-Q6_K-00002-of-00002.gguf (3.36 kB)
+    file        README.md (46 B)
+    file        tiny-Q4_K_M.gguf (3.34 kB)
+    file        tiny-q8_0.gguf (3.34 kB)
+    ");
+    let file = setup.snapshot().join("tiny-q8_0.gguf").display().to_string();
+    insta::assert_snapshot!(setup.babil(&["show", &file]).succeeded().stdout, @"
+    family      tiny
+    parameters  1551
+    tensors     bfloat16: 1 tensor, 768 B
+    tensors     float16: 1 tensor, 768 B
+    tensors     float32: 1 tensor, 60 B
+    tensors     q4_0: 1 tensor, 216 B
+    tensors     q8_0: 1 tensor, 408 B
+    vocabulary  4 tokens
+    template    no
+    licence     not in the file
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", &file, "--metadata"]).succeeded().stdout, @r#"
+    general.architecture = "tiny"
+    type.uint8 = 200
+    type.int8 = -100
+    type.uint16 = 60000
+    type.int16 = -30000
+    type.uint32 = 4000000000
+    type.int32 = -2000000000
+    type.float32 = 0.1
+    type.uint64 = 18446744073709551615
+    type.int64 = -9223372036854775808
+    type.float64 = 0.1
+    type.bool = true
+    type.string = "größer"
+    tokenizer.ggml.tokens = 4 x string: ["<unk>", "▁a", "", "b"]
+    tokenizer.ggml.scores = 4 x f32: [0, -1.5, -2.25, 3]
+    tokenizer.ggml.token_type = 4 x i32: [2, 1, 1, 6]
+    flags = 3 x bool: [true, false, true]
+    general.alignment = 64
+    "#);
+    insta::assert_snapshot!(setup.babil(&["show", "owner/repo", "--tensors"]).succeeded().stdout, @"
+    bf16       bfloat16  [6, 64]           768 B
+    f16        float16   [6, 64]           768 B
+    f32        float32   [3, 5]            60 B
+    q4_0       q4_0      [6, 64]           216 B
+    q8_0       q8_0      [6, 64]           408 B
+    positions  i32       [5]               not used
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", &file, "--template"]).message(), @"
+    exit 2
+    babil: `[HOME]/hub/models--owner--repo/snapshots/0123456789abcdef0123456789abcdef01234567/tiny-q8_0.gguf` has no chat template
+    ");
+    let json = setup.babil(&["show", &file, "--json"]).succeeded().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["metadata"]["type.uint64"], u64::MAX);
+    assert_eq!(json["metadata"]["tokenizer.ggml.tokens"][3], "b");
+    assert_eq!(json["summary"]["types"]["q8_0"]["tensors"], 1);
+
+    fs::write(setup.snapshot().join("tiny-q8_0.gguf"), "damaged").unwrap();
+    let verified = setup.babil(&["verify", "owner/repo:Q8_0"]);
+    insta::assert_snapshot!(verified.message(), @"
+    exit 4
+    babil: `owner/repo:Q8_0`: 1 damaged file; run `babil rm owner/repo:Q8_0` and `babil pull owner/repo:Q8_0`
+    ");
+    assert_eq!(verified.stdout.matches("good").count(), 4);
+
+    // A packed copy of a file goes with it, and no other.
+    let packed = setup.home.path().join(".cache/babil/packed");
+    fs::create_dir_all(&packed).unwrap();
+    for (copy, of) in [("1.safetensors", "tiny-q8_0.gguf"), ("2.safetensors", "tiny-Q4_K_M.gguf")] {
+        let origin = format!("{} [Some((1, None))] 00 as it is", setup.snapshot().join(of).display());
+        let header = serde_json::json!({ "__metadata__": { "babil.origin": origin } }).to_string();
+        fs::write(packed.join(copy), [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    }
+    insta::assert_snapshot!(setup.babil(&["rm", "owner/repo:Q8_0"]).succeeded().message(), @"
+    exit 0
+    owner/repo:Q8_0: 2 files deleted, 186 B
+    ");
+    assert_eq!(names(&packed), ["2.safetensors"]);
+    assert_eq!(names(&setup.snapshot()), ["Q6_K", "README.md", "tiny-Q4_K_M.gguf"]);
+    assert_eq!(names(&setup.repository().join("blobs")).len(), 4);
+    setup.babil(&["verify", "owner/repo"]).succeeded();
+    for command in ["rm", "verify", "show"] {
+        let gone = setup.babil(&[command, "owner/repo:Q8_0"]);
+        assert!(format!("{}{}", gone.stdout, gone.stderr).contains("`babil pull owner/repo:Q8_0`"), "{command}");
+    }
+    setup.babil(&["rm", "owner/repo"]).succeeded();
+    assert!(!setup.repository().exists());
+    assert!(names(&packed).is_empty());
+}
+
+#[test]
+fn gguf_downloads_resume_and_are_checked() {
+    let file = "tiny-Q4_K_M.gguf";
+    let setup = Setup::with(gguf_files());
+    setup.hub.faults(file, [Fault::DropAfter(1000), Fault::Corrupt]);
+    let failed = setup.babil(&["pull", "owner/repo"]);
+    assert_eq!(failed.code, Some(6));
+    assert!(failed.stderr.contains("tiny-Q4_K_M.gguf: wrong checksum"), "{}", failed.stderr);
+    assert_eq!(setup.babil(&["run", "owner/repo", "Hello"]).code, Some(3), "nothing was pulled");
+    let ranges = setup.hub.fetches().into_iter().filter(|(name, _)| name == file).map(|(_, range)| range);
+    assert_eq!(ranges.collect::<Vec<_>>(), [None, Some("bytes=1000-".to_owned())]);
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+}
+
+#[test]
+fn gated_models_name_the_page_with_their_terms() {
+    let setup = Setup::with(gguf_files());
+    setup.hub.gate("secret");
+    insta::assert_snapshot!(setup.babil(&["pull", "owner/repo:Q8_0"]).message(), @"
+    exit 6
+    babil: `owner/repo` is gated (HTTP 401): accept its terms at [HUB]/owner/repo, and put a token of that account into HF_TOKEN
+    ");
+    let mut with_token = setup.command(&["pull", "owner/repo:Q8_0"]);
+    with_token.env("HF_TOKEN", "secret");
+    setup.finish(with_token).succeeded();
+}
+
+#[test]
+fn run_pulls_only_when_asked_to() {
+    let setup = Setup::with(gguf_files());
+    insta::assert_snapshot!(setup.babil(&["run", "owner/repo:Q8_0", "Hello"]).message(), @"
+    exit 3
+    babil: `owner/repo:Q8_0` is not in the cache; get it with `babil pull owner/repo:Q8_0`
+    ");
+    assert!(setup.hub.requests().is_empty());
+    insta::assert_snapshot!(setup.babil(&["run", "--pull", "--offline", "owner/repo:Q8_0", "Hello"]).message(), @"
+    exit 6
+    pulling owner/repo:Q8_0 from owner/repo
+    babil: offline (--offline or HF_HUB_OFFLINE): cannot fetch `owner/repo:Q8_0`
+    ");
+    assert!(setup.hub.requests().is_empty());
+    // The model itself is none that can run.
+    let failed = setup.babil(&["run", "--pull", "owner/repo:Q8_0", "Hello"]);
+    assert_eq!(failed.code, Some(4), "{}", failed.stderr);
+    let notes: Vec<_> = failed.stderr.lines().take(3).collect();
+    insta::assert_snapshot!(notes.join("\n"), @"
+    pulling owner/repo:Q8_0 from owner/repo
+    owner/repo:Q8_0: 2 files, 3.39 kB, 2 of them fetched
+    licence of the weights: cc-by-4.0
+    ");
+    assert!(setup.snapshot().join("tiny-q8_0.gguf").exists());
+    let requests = setup.hub.requests().len();
+    setup.babil(&["run", "--pull", "owner/repo:Q8_0", "Hello"]);
+    assert_eq!(setup.hub.requests().len(), requests, "what is here is not looked for");
+    insta::assert_snapshot!(setup.babil(&["run", "smollm2-135m:Q4_0", "Hello"]).message(), @"
+    exit 3
+    babil: `smollm2-135m:Q4_0` is not in the cache; get it with `babil pull smollm2-135m:Q4_0`
+    ");
+    insta::assert_snapshot!(setup.babil(&["translate", "--model", "owner/repo:Q8_0", "Hello"]).message(), @"
+    exit 4
+    babil: not supported: translating with [HOME]/hub/models--owner--repo/snapshots/0123456789abcdef0123456789abcdef01234567/tiny-q8_0.gguf, a language model (`babil run` runs it)
+    ");
+}
+
+#[test]
+fn language_models_of_the_catalogue() {
+    let setup = Setup::new();
+    insta::assert_snapshot!(setup.babil(&["show", "smollm2-135m"]).succeeded().stdout, @"
+    name        smollm2-135m
+    about       Hugging Face's smallest chat model
+    repository  bartowski/SmolLM2-135M-Instruct-GGUF
+    kind        language
+    family      llama
+    parameters  about 135 million
+    context     8192 tokens
+    type        Q8_0, unless another is asked for as smollm2-135m:TYPE
+    licence     apache-2.0
+    state       not pulled; get it with `babil pull smollm2-135m`
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", "smollm2-135m", "--template"]).message(), @"
+    exit 3
+    babil: `smollm2-135m` is not in the cache; get it with `babil pull smollm2-135m`
+    ");
+    insta::assert_snapshot!(setup.babil(&["show", "en-fr", "--template"]).message(), @"
+    exit 2
+    babil: `en-fr` is no GGUF file, which --template, --metadata and --tensors need
+    ");
+    insta::assert_snapshot!(setup.babil(&["list", "--kind", "language"]).succeeded().stdout, @"
+    MODEL                           KIND         ABOUT                  STATE
+    smollm2-135m                    language     llama, 135M            -
+    smollm2-360m                    language     llama, 362M            -
+    smollm2-1.7b (smollm2)          language     llama, 1.7B            -
+    smollm3-3b (smollm3)            language     smollm3, 3.1B          -
+    qwen2.5-0.5b                    language     qwen2, 494M            -
+    qwen2.5-1.5b                    language     qwen2, 1.5B            -
+    qwen2.5-3b                      language     qwen2, 3.1B            -
+    qwen2.5-coder-0.5b              language     qwen2, 494M            -
+    qwen2.5-coder-1.5b              language     qwen2, 1.5B            -
+    qwen2.5-coder-3b                language     qwen2, 3.1B            -
+    qwen3-0.6b                      language     qwen3, 596M            -
+    qwen3-1.7b                      language     qwen3, 1.7B            -
+    qwen3-4b                        language     qwen3, 4.0B            -
+    llama-3.2-1b (llama3.2-1b)      language     llama, 1.2B            -
+    llama-3.2-3b (llama3.2-3b)      language     llama, 3.2B            -
+    gemma-3-270m (gemma3-270m)      language     gemma3, 268M           -
+    gemma-3-1b (gemma3-1b)          language     gemma3, 1.0B           -
+    gemma-3-4b (gemma3-4b)          language     gemma3, 3.9B           -
+    lfm2-350m                       language     lfm2, 354M             -
+    lfm2-700m                       language     lfm2, 742M             -
+    lfm2-1.2b                       language     lfm2, 1.2B             -
+    phi-3.5-mini                    language     phi3, 3.8B             -
+    phi-4-mini                      language     phi3, 3.8B             -
+    granite-3.3-2b                  language     granite, 2.5B          -
+    granite-4.0-350m                language     granite, 352M          -
+    granite-4.0-1b                  language     granite, 1.6B          -
+    granite-4.0-micro               language     granite, 3.4B          -
+    hunyuan-0.5b                    language     hunyuan-dense, 539M    -
+    hunyuan-1.8b                    language     hunyuan-dense, 1.8B    -
+    hunyuan-mt-1.8b (hy-mt-1.8b)    language     hunyuan-dense, 1.8B    -
+    bitnet-2b (bitnet-b1.58-2b-4t)  language     bitnet-b1.58, 2.4B     -
+    tinyllama-1.1b (tinyllama)      language     llama, 1.1B            -
+    ministral-3-3b (ministral3-3b)  language     mistral3, 3.4B         -
+    ");
 }
 
 #[test]

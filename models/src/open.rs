@@ -91,6 +91,10 @@ pub fn open_translator(options: &OpenOptions) -> std::result::Result<Box<dyn Sen
         Some(name) => match catalogue::resolve(name)? {
             catalogue::Resolved::Bundled => bundled()?,
             catalogue::Resolved::Directory(folder) => ModelFiles::Folder(folder),
+            catalogue::Resolved::Gguf(path) => {
+                let problem = format!("translating with {}, a language model (`babil run` runs it)", path.display());
+                return Err(Error::Unsupported(problem).into());
+            }
             catalogue::Resolved::NotPulled { entry } => {
                 return Err(catalogue::Error::NotPulled { name: entry.name }.into());
             }

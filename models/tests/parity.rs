@@ -10,7 +10,7 @@ use std::sync::Arc;
 use babil_models::families::marian::{Config, GenerationConfig, Names};
 use babil_models::files::ModelFiles;
 use babil_runtime::Token;
-use babil_runtime::generate::{Generated, generate};
+use babil_runtime::generate::generate;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{EncoderDecoder, Logits, Model, Row, State, Want};
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
@@ -410,6 +410,7 @@ fn quantised_models_compute_the_same_bits_on_every_instruction_set() {
 #[test]
 fn candle_gives_the_same_greedy_tokens_through_the_same_loop() {
     use babil_models::candle::CandleMarian;
+    use babil_runtime::generate::Generated;
     for name in ["swish", "relu"] {
         let fixture = Fixture::open(name);
         let own: GenerationConfig = serde_json::from_value(fixture.generation.clone()).unwrap();

@@ -29,8 +29,8 @@ pub(crate) struct Attention {
 /// What mixes positions, resolved.
 #[derive(Debug)]
 pub(crate) enum Mixer {
-    Attention(Attention),
-    ShortConv(ShortConv),
+    Attention(Box<Attention>),
+    ShortConv(Box<ShortConv>),
 }
 
 /// A feed-forward block's parameters.
@@ -81,23 +81,23 @@ impl Layer {
             })
         };
         let mixer = match &spec.mixer {
-            MixerSpec::Attention(attention) => Mixer::Attention(Attention::load(
+            MixerSpec::Attention(attention) => Mixer::Attention(Box::new(Attention::load(
                 loader,
                 ropes,
                 &|part| role(part),
                 Part::SelfAttention,
                 dim,
                 attention,
-            )?),
+            )?)),
             &MixerSpec::ShortConv { kernel, bias } => {
                 let stored = loader.values(role(Part::ConvKernel), ".weight", dim * kernel)?;
-                Mixer::ShortConv(ShortConv {
+                Mixer::ShortConv(Box::new(ShortConv {
                     input: loader.linear(role(Part::ConvIn), 3 * dim, dim, bias)?,
                     // [dim, kernel] as stored; a position's row must lie together.
                     kernel: (0..kernel * dim).map(|i| stored[i % dim * kernel + i / dim]).collect(),
                     bias: bias.then(|| loader.values(role(Part::ConvKernel), ".bias", dim)).transpose()?,
                     output: loader.linear(role(Part::ConvOut), dim, dim, bias)?,
-                })
+                }))
             }
         };
         let cross = match &spec.cross {

@@ -25,7 +25,7 @@ pub(crate) struct PlanArgs {
 }
 
 pub(crate) fn run(args: PlanArgs, context: &Context) -> Result<()> {
-    let described = args.model_args.describe(&args.model)?;
+    let described = args.model_args.describe(&args.model, context)?;
     let memory = described.memory;
     let (total, available) = (memory.total(), available_memory());
     if context.output.is_json() {

@@ -19,12 +19,17 @@ use crate::output::{Output, human_bytes};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  babil pull en-de                          a model of the catalogue (see `babil list`)
+  babil pull smollm2-135m                   a model of the catalogue (see `babil list`)
+  babil pull smollm2-135m:Q4_K_M            another type of its weights
+  babil pull owner/repo:Q4_K_M              any GGUF file of the hub, by its type
+  babil pull owner/repo/model-q5_0.gguf     or by its name
   babil pull Helsinki-NLP/opus-mt-sv-fi     any Marian model of the hub
   babil pull owner/repo@v1.0                a branch, tag or commit of it
-  HF_TOKEN=... babil pull owner/private     a private or gated repository")]
+  HF_TOKEN=... babil pull owner/private     a private or gated repository
+
+Without a type, Q4_K_M is taken, or else Q8_0, or else the only GGUF file.")]
 pub(crate) struct PullArgs {
-    /// Names of the catalogue, or owner/repo
+    /// Names of the catalogue, or owner/repo; with a type as NAME:TYPE
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
 }
@@ -44,6 +49,17 @@ pub(crate) fn run(args: PullArgs, context: &Context) -> Result<()> {
         let pulled = pull_one(entry, &settings, &context.output)?;
         report(entry, &pulled, &context.output)?;
     }
+    Ok(())
+}
+
+/// Pulls the model called `name` because another command needs it, and says so.
+pub(crate) fn fetch(name: &str, context: &Context) -> Result<()> {
+    let entry = Catalogue::get().entry(name)?;
+    if let Some(repository) = entry.repository() {
+        context.output.note(format_args!("pulling {name} from {repository}"));
+    }
+    let pulled = pull_one(&entry, &context.settings()?, &context.output)?;
+    note(&entry, &pulled, &context.output);
     Ok(())
 }
 
@@ -81,6 +97,12 @@ fn report(entry: &Entry, pulled: &Pulled, output: &Output) -> Result<()> {
     if output.is_json() {
         return output.json(&json!({ "model": entry.name, "bundled": false, "pulled": pulled }));
     }
+    note(entry, pulled, output);
+    output.line(pulled.path.display())
+}
+
+/// Says what was pulled.
+fn note(entry: &Entry, pulled: &Pulled, output: &Output) {
     let bytes: u64 = pulled.files.iter().map(|file| file.bytes).sum();
     let new = pulled.files.iter().filter(|file| file.origin != Origin::Cached).count();
     let files = pulled.files.len();
@@ -88,5 +110,4 @@ fn report(entry: &Entry, pulled: &Pulled, output: &Output) -> Result<()> {
     if let Some(licence) = pulled.licence.as_ref().or(entry.licence.as_ref()) {
         output.note(format_args!("licence of the weights: {licence}"));
     }
-    output.line(pulled.path.display())
 }

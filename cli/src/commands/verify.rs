@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use babil_models::catalogue::{Cache, Catalogue, Condition, Error, Source};
+use babil_models::catalogue::{Cache, Catalogue, Condition, Error, Files, Source};
 use clap::Args;
 use serde_json::json;
 
@@ -18,8 +18,8 @@ use crate::output::human_bytes;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  babil verify en-de      one model
-  babil verify            all pulled models")]
+  babil verify smollm2-135m   one model
+  babil verify                all pulled models")]
 pub(crate) struct VerifyArgs {
     /// Names of the catalogue, or owner/repo; all pulled models if none is given
     #[arg(value_name = "MODEL")]
@@ -44,7 +44,9 @@ pub(crate) fn run(args: VerifyArgs, context: &Context) -> Result<()> {
             return Err(Error::Bundled { name: entry.name, action: "verify" }.into());
         };
         let cached = cache.repository(repository);
-        if cached.snapshot().is_none() {
+        let missing = matches!(cached.model(files), Ok(None));
+        let one_file = matches!(files, Files::Gguf(wanted) if wanted.is_explicit());
+        if cached.snapshot().is_none() || (missing && one_file) {
             return Err(Error::NotPulled { name: entry.name }.into());
         }
         let bar = context.output.bytes_bar(cached.files()?.iter().map(|file| file.bytes).sum());
@@ -56,7 +58,6 @@ pub(crate) fn run(args: VerifyArgs, context: &Context) -> Result<()> {
         bar.finish_and_clear();
         let reports = reports?;
         let is_good = |condition: &Condition| matches!(condition, Condition::Good | Condition::Unknown);
-        let missing = cached.complete_snapshot(files).is_none();
         let bad = reports.iter().filter(|report| !is_good(&report.condition)).count();
         if context.output.is_json() {
             context.output.json(&json!({ "model": entry.name, "good": bad == 0 && !missing, "files": reports }))?;

@@ -63,6 +63,7 @@ struct State {
     /// Names that the listing adds.
     extra_names: Vec<String>,
     token: Option<String>,
+    gated: bool,
     faults: VecDeque<(String, Fault)>,
     requests: Vec<Request>,
     released: bool,
@@ -121,6 +122,12 @@ impl Hub {
 
     pub(crate) fn require_token(&self, token: &str) {
         self.0.state.lock().unwrap().token = Some(token.to_owned());
+    }
+
+    /// As [`Hub::require_token`], and says that the repository's terms have to be accepted.
+    pub(crate) fn gate(&self, token: &str) {
+        self.require_token(token);
+        self.0.state.lock().unwrap().gated = true;
     }
 
     /// Lets stalled answers end.
@@ -192,7 +199,8 @@ impl Shared {
         if let Some(token) = state.token.as_ref().filter(|_| !request.at_cdn)
             && request.authorization != Some(format!("Bearer {token}"))
         {
-            return Answer::new(401, "", "");
+            let headers = if state.gated { "X-Error-Code: GatedRepo\r\n" } else { "" };
+            return Answer::new(401, headers, "");
         }
         if request.path == "/api/models/owner/repo/revision/main" {
             let names = state.files.iter().map(|file| &file.name).chain(&state.extra_names);

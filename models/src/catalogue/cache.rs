@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 use hf_hub::{CacheRepo, Repo, RepoType};
 use serde::Serialize;
 
+use super::choice::{Chosen, Unfit, gguf_models, type_in_name};
 use super::error::{Error, Result};
 use super::hash::{Etag, is_commit};
-use super::{Catalogue, Entry, FileSet, Repository, Settings};
+use super::{Catalogue, Entry, Files, ModelKind, Repository, Resolved, Settings};
 
 /// Bytes read or written at once; progress and cancellation happen in between.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -37,9 +38,13 @@ pub struct Cache {
 pub struct CachedModel {
     /// `owner/repo`.
     pub repository: String,
+    /// What it does, as far as its files tell.
+    pub kind: Option<ModelKind>,
+    /// The types of its GGUF files, as their names say.
+    pub types: Vec<String>,
     /// Bytes on disk, unfinished downloads included.
     pub bytes: u64,
-    /// Whether all files that its family needs are there, for its branch `main`.
+    /// Whether all files that a model needs are there, for its branch `main`.
     pub complete: bool,
 }
 
@@ -56,7 +61,7 @@ impl Cache {
         CachedRepository {
             folder: self.folder.join(&name),
             locks: self.folder.join(".locks").join(name),
-            revision: repository.revision.clone(),
+            repository: repository.clone(),
             layout: hf_hub::Cache::new(self.folder.clone()).repo(repo),
         }
     }
@@ -73,10 +78,19 @@ impl Cache {
             let Ok(entry) = Catalogue::get().entry(&format!("{owner}/{repository}")) else { continue };
             let (repository, files) = entry.hub("list")?;
             let cached = self.repository(repository);
-            let complete = cached.complete_snapshot(files).is_some();
+            let names = cached.names()?;
+            let gguf = gguf_models(&names);
+            let (kind, complete) = match files {
+                // Whichever of them was pulled.
+                Files::Gguf(_) => (Some(ModelKind::Language), !gguf.is_empty()),
+                Files::Any(_) if !gguf.is_empty() => (Some(ModelKind::Language), true),
+                _ => (Some(ModelKind::Translation), files.choose(&names).is_ok()),
+            };
             let known = Catalogue::get().entries().iter().any(|known| known.repository() == Some(repository));
             if complete || known {
-                models.push(CachedModel { repository: repository.id.clone(), bytes: cached.bytes()?, complete });
+                let types = gguf.iter().filter_map(|parts| type_in_name(parts[0])).collect();
+                let repository = repository.id.clone();
+                models.push(CachedModel { repository, kind, types, bytes: cached.bytes()?, complete });
             }
         }
         models.sort_by(|a, b| a.repository.cmp(&b.repository));
@@ -89,7 +103,7 @@ impl Cache {
 pub struct CachedRepository {
     folder: PathBuf,
     locks: PathBuf,
-    revision: String,
+    repository: Repository,
     layout: CacheRepo,
 }
 
@@ -142,11 +156,30 @@ pub struct Removed {
     pub bytes: u64,
 }
 
+impl Removed {
+    /// Deletes a file of a snapshot: a content, or a link to one, which does not count.
+    fn delete_link(&mut self, path: &Path) -> Result<()> {
+        if path.is_symlink() {
+            return fs::remove_file(path).map_err(Error::io("delete", path));
+        }
+        self.delete(path)
+    }
+
+    /// Deletes a content.
+    fn delete(&mut self, path: &Path) -> Result<()> {
+        let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        fs::remove_file(path).map_err(Error::io("delete", path))?;
+        self.files += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
 impl CachedRepository {
     /// The commit that the revision stood at when it was pulled.
     pub fn commit(&self) -> Option<String> {
-        if is_commit(&self.revision) {
-            return Some(self.revision.clone());
+        if is_commit(&self.repository.revision) {
+            return Some(self.repository.revision.clone());
         }
         let commit = fs::read_to_string(self.ref_path()).ok()?.trim().to_owned();
         is_commit(&commit).then_some(commit)
@@ -158,9 +191,26 @@ impl CachedRepository {
         folder.is_dir().then_some(folder)
     }
 
-    /// The folder with the files of the revision, if all that are needed are there.
-    pub fn complete_snapshot(&self, files: &FileSet) -> Option<PathBuf> {
-        self.snapshot().filter(|folder| files.choose(|file| folder.join(file).is_file()).is_ok())
+    /// The model that `files` make of the revision, if all of them are there.
+    ///
+    /// # Errors
+    /// [`Error::ChooseFile`] when several could be meant, [`Error::Io`].
+    pub fn model(&self, files: &Files) -> Result<Option<Resolved>> {
+        let Some(snapshot) = self.snapshot() else { return Ok(None) };
+        match files.choose(&self.names()?) {
+            Ok(Chosen::Folder(_)) => Ok(Some(Resolved::Directory(snapshot))),
+            Ok(Chosen::Gguf(names)) => Ok(Some(Resolved::Gguf(snapshot.join(names[0])))),
+            Err(unfit @ Unfit::Several { .. }) => Err(Error::unfit(&self.repository, unfit)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The names of the files of the revision whose contents are there.
+    fn names(&self) -> Result<Vec<String>> {
+        let Some(snapshot) = self.snapshot() else { return Ok(Vec::new()) };
+        let mut names = files_below(&snapshot)?;
+        names.retain(|name| snapshot.join(name).is_file());
+        Ok(names)
     }
 
     /// The files of the revision, by name.
@@ -181,8 +231,15 @@ impl CachedRepository {
     pub fn licence(&self) -> Option<String> {
         let card = fs::read_to_string(self.snapshot()?.join("README.md")).ok()?;
         let header = card.strip_prefix("---")?.split("\n---").next()?;
-        let licence = header.lines().find_map(|line| line.strip_prefix("license:"))?.trim().trim_matches(['"', '\'']);
-        (!licence.is_empty()).then(|| licence.to_owned())
+        let value = |key: &str| {
+            let value = header.lines().find_map(|line| line.strip_prefix(key))?.trim().trim_matches(['"', '\'']);
+            (!value.is_empty()).then(|| value.to_owned())
+        };
+        // `other` says less than the name that stands beside it.
+        value("license:").map(|licence| match licence.as_str() {
+            "other" => value("license_name:").unwrap_or(licence),
+            _ => licence,
+        })
     }
 
     /// Bytes on disk, unfinished downloads included.
@@ -238,48 +295,74 @@ impl CachedRepository {
         Ok(reports)
     }
 
-    /// Deletes the revision: its snapshot, the refs that name its commit, and every content that no other snapshot of
-    /// the repository links to, unfinished ones included.
+    /// Deletes the revision, or of several GGUF files in it the one that `entry` asks for by its type or its name: links
+    /// and refs, and every content that no snapshot of the repository links to any more, unfinished ones included.
     ///
     /// # Errors
-    /// [`Error::NotPulled`], [`Error::Busy`] while a download is running, [`Error::Io`].
+    /// [`Error::NotPulled`], [`Error::ChooseFile`], [`Error::Busy`] while a download is running, [`Error::Io`].
     pub fn remove(&self, entry: &Entry) -> Result<Removed> {
         if !self.folder.is_dir() {
             return Err(Error::NotPulled { name: entry.name.clone() });
         }
         self.check_idle(entry)?;
         let mut removed = Removed::default();
-        if let Some(commit) = self.commit() {
-            let refs = self.folder.join("refs");
-            for name in files_below(&refs)? {
-                let path = refs.join(name);
-                if fs::read_to_string(&path).is_ok_and(|content| content.trim() == commit) {
-                    fs::remove_file(&path).map_err(Error::io("delete", &path))?;
+        match self.one_of_several(entry)? {
+            Some((snapshot, files)) => {
+                for file in files {
+                    removed.delete_link(&snapshot.join(file))?;
                 }
             }
-            let snapshot = self.snapshot_path(&commit);
-            for file in files_below(&snapshot)? {
-                let metadata = fs::symlink_metadata(snapshot.join(file));
-                if let Some(metadata) = metadata.ok().filter(fs::Metadata::is_file) {
-                    removed.files += 1;
-                    removed.bytes += metadata.len();
-                }
-            }
-            if snapshot.is_dir() {
-                fs::remove_dir_all(&snapshot).map_err(Error::io("delete", &snapshot))?;
+            None => self.remove_revision(&mut removed)?,
+        }
+        self.remove_unlinked(&mut removed)?;
+        Ok(removed)
+    }
+
+    /// The snapshot and the files to delete of it, if `entry` asks for one GGUF model of several.
+    fn one_of_several(&self, entry: &Entry) -> Result<Option<(PathBuf, Vec<String>)>> {
+        let Some(Files::Gguf(wanted)) = entry.files() else { return Ok(None) };
+        if !wanted.is_explicit() {
+            return Ok(None);
+        }
+        let (names, not_pulled) = (self.names()?, || Error::NotPulled { name: entry.name.clone() });
+        let snapshot = self.snapshot().ok_or_else(not_pulled)?;
+        let files = match wanted.choose(&names) {
+            Ok(files) => files,
+            Err(unfit @ Unfit::Several { .. }) => return Err(Error::unfit(&self.repository, unfit)),
+            Err(_) => return Err(not_pulled()),
+        };
+        let others = gguf_models(&names).iter().any(|parts| parts[0] != files[0]);
+        Ok(others.then(|| (snapshot, files.into_iter().map(str::to_owned).collect())))
+    }
+
+    /// Deletes the snapshot and the refs that name its commit.
+    fn remove_revision(&self, removed: &mut Removed) -> Result<()> {
+        let Some(commit) = self.commit() else { return Ok(()) };
+        let refs = self.folder.join("refs");
+        for name in files_below(&refs)? {
+            let path = refs.join(name);
+            if fs::read_to_string(&path).is_ok_and(|content| content.trim() == commit) {
+                fs::remove_file(&path).map_err(Error::io("delete", &path))?;
             }
         }
+        let snapshot = self.snapshot_path(&commit);
+        for file in files_below(&snapshot)? {
+            removed.delete_link(&snapshot.join(file))?;
+        }
+        if snapshot.is_dir() {
+            fs::remove_dir_all(&snapshot).map_err(Error::io("delete", &snapshot))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the contents that no snapshot links to, and the repository's folders if there is no snapshot.
+    fn remove_unlinked(&self, removed: &mut Removed) -> Result<()> {
         let in_use = self.linked_blobs()?;
         let blobs = self.folder.join("blobs");
         for name in names_in(&blobs)? {
-            if in_use.contains(&name) {
-                continue;
+            if !in_use.contains(&name) {
+                removed.delete(&blobs.join(&name))?;
             }
-            let path = blobs.join(&name);
-            let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            fs::remove_file(&path).map_err(Error::io("delete", &path))?;
-            removed.files += 1;
-            removed.bytes += bytes;
         }
         if in_use.is_empty() && names_in(&self.folder.join("snapshots"))?.is_empty() {
             for folder in [&self.folder, &self.locks] {
@@ -288,7 +371,7 @@ impl CachedRepository {
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// The blobs that the snapshots link to.
@@ -318,7 +401,7 @@ impl CachedRepository {
     }
 
     fn ref_path(&self) -> PathBuf {
-        self.folder.join("refs").join(&self.revision)
+        self.folder.join("refs").join(&self.repository.revision)
     }
 
     fn snapshot_path(&self, commit: &str) -> PathBuf {
@@ -379,7 +462,7 @@ impl CachedRepository {
 
     /// Records that the revision stands at `commit`. A commit itself needs no record.
     pub(crate) fn set_commit(&self, commit: &str) -> Result<()> {
-        if self.revision == commit {
+        if self.repository.revision == commit {
             return Ok(());
         }
         let path = self.ref_path();

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::{Repository, Unfit};
+
 /// What went wrong. Every variant says what to do about it, where anything can be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -62,15 +64,33 @@ pub enum Error {
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// A repository without the files that its family needs.
-    #[error("`{repository}` has no {missing}: it is not a model of the {family} family that babil can load")]
+    /// The licence of a repository has to be accepted first.
+    #[error(
+        "`{repository}` is gated (HTTP {status}): accept its terms at {page}, and put a token of that account into HF_TOKEN"
+    )]
+    Gated {
+        /// `owner/repo`.
+        repository: String,
+        /// 401 or 403.
+        status: u16,
+        /// Where its terms are.
+        page: String,
+    },
+    /// A repository without the files that make a model.
+    #[error("`{repository}` has no {missing}: it is no model that babil can load")]
     MissingFiles {
         /// `owner/repo`.
         repository: String,
-        /// The family whose files were looked for.
-        family: String,
         /// The missing files.
         missing: String,
+    },
+    /// Not exactly one of a repository's GGUF files is what was asked for.
+    #[error("`{repository}` has {}", files_to_choose(unfit))]
+    ChooseFile {
+        /// `owner/repo`.
+        repository: String,
+        /// What was asked for, and what there is.
+        unfit: Unfit,
     },
     /// The network is needed, and forbidden.
     #[error("offline (--offline or HF_HUB_OFFLINE): cannot fetch `{name}`")]
@@ -164,6 +184,18 @@ pub enum Kind {
 }
 
 impl Error {
+    /// Why no model of `repository` was chosen.
+    pub(crate) fn unfit(repository: &Repository, unfit: Unfit) -> Self {
+        let repository = repository.to_string();
+        match unfit {
+            Unfit::Missing(missing) => Self::MissingFiles { repository, missing },
+            Unfit::NoneOf { files, .. } if files.is_empty() => {
+                Self::MissingFiles { repository, missing: "GGUF file".to_owned() }
+            }
+            unfit => Self::ChooseFile { repository, unfit },
+        }
+    }
+
     /// An [`Error::Io`] maker, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -174,9 +206,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setting { .. } | Self::Bundled { .. } => Kind::Usage,
-            Self::Unknown { .. } | Self::NotPulled { .. } | Self::NotFound { .. } => Kind::NoModel,
+            Self::Unknown { .. } | Self::NotPulled { .. } | Self::NotFound { .. } | Self::ChooseFile { .. } => {
+                Kind::NoModel
+            }
             Self::MissingFiles { .. } | Self::Damaged { .. } => Kind::BadModel,
             Self::Unauthorized { .. }
+            | Self::Gated { .. }
             | Self::Offline { .. }
             | Self::Network { .. }
             | Self::BadAnswer { .. }
@@ -193,6 +228,18 @@ fn did_you_mean(suggestion: &Option<String>) -> String {
 
 fn file_of(file: &Option<String>) -> String {
     file.as_ref().map(|file| format!("file `{file}` in ")).unwrap_or_default()
+}
+
+fn files_to_choose(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Missing(missing) => format!("no {missing}"),
+        Unfit::NoneOf { wanted, files } => format!("no `{wanted}` among its GGUF files: {}", files.join(", ")),
+        Unfit::Several { wanted, files } => {
+            let of_type = if wanted.is_empty() { String::new() } else { format!(" for `{wanted}`") };
+            let files = files.join(", ");
+            format!("several GGUF files{of_type}: {files}; name one as owner/repo:TYPE or owner/repo/FILE.gguf")
+        }
+    }
 }
 
 fn access_advice(with_token: bool) -> &'static str {

@@ -5,6 +5,7 @@
 //! else opens a network connection.
 
 pub mod cache;
+mod choice;
 mod error;
 mod hash;
 #[cfg(feature = "pull")]
@@ -19,13 +20,14 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Cache, CachedModel, CachedRepository, Condition, FileReport, Removed};
+pub use choice::{FileSet, Files, Gguf, Unfit};
 pub use error::{Error, Kind, Result};
 pub use settings::Settings;
 
 /// The name of the built-in model.
 pub const BUNDLED: &str = "en-fr";
 
-/// The family of repositories that are named directly, as `owner/repo`.
+/// The family of folders in repositories that are named directly, as `owner/repo`.
 const DEFAULT_FAMILY: &str = "marian";
 
 /// What a model name means here and now.
@@ -35,6 +37,8 @@ pub enum Resolved {
     Bundled,
     /// A folder that holds the model's files.
     Directory(PathBuf),
+    /// A GGUF file, or the first part of one.
+    Gguf(PathBuf),
     /// A known model whose files are not in the cache.
     NotPulled {
         /// The model.
@@ -43,12 +47,14 @@ pub enum Resolved {
 }
 
 /// What `name` means: a name of the catalogue, or else an existing path, or else `owner/repo` or `owner/repo@revision`
-/// on the hub. To name a folder that is called like a model, write `./name`.
+/// on the hub. Of models that are GGUF files, `:TYPE` after the name takes the file of that type (`:Q8_0`), and
+/// `owner/repo/FILE.gguf` names the file itself. To name a folder that is called like a model, write `./name`.
 ///
 /// Looks at the disk, never at the network.
 ///
 /// # Errors
-/// [`Error::Unknown`]; [`Error::Setting`] when the environment names no usable cache.
+/// [`Error::Unknown`]; [`Error::ChooseFile`] when several files in the cache could be meant; [`Error::Setting`] when the
+/// environment names no usable cache.
 pub fn resolve(name: &str) -> Result<Resolved> {
     resolve_with(name, Settings::from_env)
 }
@@ -66,7 +72,10 @@ fn resolve_with(name: &str, settings: impl FnOnce() -> Result<Settings>) -> Resu
     let catalogue = Catalogue::get();
     if catalogue.find(name).is_none() && Path::new(name).exists() {
         let path = Path::new(name);
-        // A file stands for the folder it is in.
+        if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Ok(Resolved::Gguf(path.to_owned()));
+        }
+        // Any other file stands for the folder it is in.
         let folder = if path.is_file() { path.parent() } else { Some(path) };
         return Ok(Resolved::Directory(folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).into()));
     }
@@ -74,8 +83,8 @@ fn resolve_with(name: &str, settings: impl FnOnce() -> Result<Settings>) -> Resu
     let Source::Hub { repository, files } = &entry.source else {
         return Ok(Resolved::Bundled);
     };
-    let snapshot = Cache::new(&settings()?).repository(repository).complete_snapshot(files);
-    Ok(snapshot.map_or(Resolved::NotPulled { entry: Box::new(entry.clone()) }, Resolved::Directory))
+    let model = Cache::new(&settings()?).repository(repository).model(files)?;
+    Ok(model.unwrap_or_else(|| Resolved::NotPulled { entry: Box::new(entry.clone()) }))
 }
 
 /// All models known by name.
@@ -94,11 +103,14 @@ pub struct Entry {
     pub aliases: Vec<String>,
     /// A line about it; may be empty.
     pub description: String,
-    /// How it is built, such as `marian`.
-    pub family: String,
-    /// Source languages, ISO 639-1; `mul` stands for many.
+    /// What it does; `None` of a repository that was named directly and may be either.
+    pub kind: Option<ModelKind>,
+    /// How it is built, such as `marian`, or the architecture that a GGUF file names, such as `qwen3`; `None` if the
+    /// catalogue does not know.
+    pub family: Option<String>,
+    /// Source languages of a translator, ISO 639-1; `mul` stands for many.
     pub from: Vec<String>,
-    /// Target languages, ISO 639-1; `mul` stands for many.
+    /// Target languages of a translator, ISO 639-1; `mul` stands for many.
     pub to: Vec<String>,
     /// Whether the input has to begin with a token for the target language, such as `>>fr<<`.
     pub target_token: bool,
@@ -106,8 +118,29 @@ pub struct Entry {
     pub licence: Option<String>,
     /// Approximate number of parameters.
     pub parameters: Option<u64>,
+    /// Tokens that a language model was made for, prompt included.
+    pub context: Option<u64>,
     /// Where its files are.
     pub source: Source,
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// Translates from one language into another.
+    Translation,
+    /// Continues text, and holds conversations.
+    Language,
+}
+
+impl fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Translation => "translation",
+            Self::Language => "language",
+        })
+    }
 }
 
 /// Where a model's files are.
@@ -122,36 +155,8 @@ pub enum Source {
         #[serde(flatten)]
         repository: Repository,
         /// Which of its files.
-        files: FileSet,
+        files: Files,
     },
-}
-
-/// The files that a family needs of a repository.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileSet {
-    /// All of these.
-    pub required: Vec<String>,
-    /// One of these: the first that there is.
-    pub weights: Vec<String>,
-    /// Those of these that there are.
-    pub optional: Vec<String>,
-}
-
-impl FileSet {
-    /// Chooses from the files that `has` knows, or names what is missing.
-    pub(crate) fn choose(&self, has: impl Fn(&str) -> bool) -> std::result::Result<Vec<&str>, String> {
-        let weights = self.weights.iter().find(|file| has(file));
-        let mut missing: Vec<_> = self.required.iter().filter(|file| !has(file)).cloned().collect();
-        if weights.is_none() {
-            missing.push(self.weights.join(" or "));
-        }
-        if !missing.is_empty() {
-            return Err(missing.join(", "));
-        }
-        let optional = self.optional.iter().filter(|file| has(file));
-        Ok(self.required.iter().chain(weights).chain(optional).map(String::as_str).collect())
-    }
 }
 
 /// A revision of a model repository of the hub.
@@ -210,11 +215,9 @@ impl Catalogue {
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let file: CatalogueFile = toml::from_str(text).map_err(|error| error.to_string())?;
-        let entries = file
-            .models
-            .into_iter()
-            .map(|model| model.into_entry(&file.families))
-            .collect::<std::result::Result<_, String>>()?;
+        let translators = file.models.into_iter().map(|model| model.into_entry(&file.families));
+        let language = file.language.into_iter().map(LanguageTable::into_entry);
+        let entries = translators.chain(language).collect::<std::result::Result<_, String>>()?;
         Ok(Self { families: file.families, entries })
     }
 
@@ -239,7 +242,8 @@ impl Catalogue {
         found
     }
 
-    /// The model of that name or alias, or a description of the repository `owner/repo`.
+    /// The model of that name or alias, with `:TYPE` of that type; or a description of the repository `owner/repo`,
+    /// `owner/repo:TYPE` or `owner/repo/FILE.gguf`.
     ///
     /// # Errors
     /// [`Error::Unknown`].
@@ -247,24 +251,23 @@ impl Catalogue {
         if let Some(entry) = self.find(name) {
             return Ok(entry.clone());
         }
-        let repository = Repository::parse(name)
-            .ok_or_else(|| Error::Unknown { name: name.to_owned(), suggestion: self.similar(name) })?;
+        let (base, wanted) = choice::split_name(name);
+        let unknown = || Error::Unknown { name: name.to_owned(), suggestion: self.similar(base) };
+        if let Some(mut entry) = self.find(base).cloned() {
+            let Source::Hub { files, .. } = &mut entry.source else { return Err(unknown()) };
+            *files = Files::Gguf(wanted.filter(|_| entry.kind == Some(ModelKind::Language)).ok_or_else(unknown)?);
+            entry.name = name.to_owned();
+            return Ok(entry);
+        }
+        let repository = Repository::parse(base).ok_or_else(unknown)?;
         let known = self.entries.iter().find(|entry| entry.repository().is_some_and(|r| r.id == repository.id));
-        let mut entry = known.cloned().unwrap_or_else(|| Entry {
-            name: String::new(),
-            aliases: Vec::new(),
-            description: String::new(),
-            family: DEFAULT_FAMILY.to_owned(),
-            from: Vec::new(),
-            to: Vec::new(),
-            target_token: false,
-            licence: None,
-            parameters: None,
-            source: Source::Bundled,
-        });
-        entry.name = name.to_owned();
-        entry.source = Source::Hub { repository, files: self.families[&entry.family].clone() };
-        Ok(entry)
+        let (entry, files) = match known {
+            Some(entry) => (entry.clone(), entry.files().cloned()),
+            None => (Entry::default(), None),
+        };
+        let any = || Files::Any(self.families[DEFAULT_FAMILY].clone());
+        let files = wanted.map(Files::Gguf).or(files).unwrap_or_else(any);
+        Ok(Entry { name: name.to_owned(), source: Source::Hub { repository, files }, ..entry })
     }
 
     /// The name of the catalogue that shares most letter pairs with `name`, if they are many.
@@ -285,6 +288,26 @@ impl Catalogue {
     }
 }
 
+/// Nothing is known.
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            aliases: Vec::new(),
+            description: String::new(),
+            kind: None,
+            family: None,
+            from: Vec::new(),
+            to: Vec::new(),
+            target_token: false,
+            licence: None,
+            parameters: None,
+            context: None,
+            source: Source::Bundled,
+        }
+    }
+}
+
 impl Entry {
     /// Its repository, unless it is built in.
     pub fn repository(&self) -> Option<&Repository> {
@@ -294,8 +317,16 @@ impl Entry {
         }
     }
 
+    /// Which files of its repository it needs, unless it is built in.
+    pub fn files(&self) -> Option<&Files> {
+        match &self.source {
+            Source::Bundled => None,
+            Source::Hub { files, .. } => Some(files),
+        }
+    }
+
     /// Its repository and files, for an action that the built-in model does not know.
-    pub(crate) fn hub(&self, action: &'static str) -> Result<(&Repository, &FileSet)> {
+    pub(crate) fn hub(&self, action: &'static str) -> Result<(&Repository, &Files)> {
         match &self.source {
             Source::Bundled => Err(Error::Bundled { name: self.name.clone(), action }),
             Source::Hub { repository, files } => Ok((repository, files)),
@@ -309,7 +340,45 @@ impl Entry {
 struct CatalogueFile {
     families: BTreeMap<String, FileSet>,
     models: Vec<ModelTable>,
+    language: Vec<LanguageTable>,
 }
+
+/// A language model: a GGUF file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LanguageTable {
+    name: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    description: String,
+    repository: String,
+    family: String,
+    /// The type to take when none is asked for.
+    quant: String,
+    licence: Option<String>,
+    parameters: u64,
+    context: u64,
+}
+
+impl LanguageTable {
+    fn into_entry(self) -> std::result::Result<Entry, String> {
+        let repository = Repository::parse(&self.repository).ok_or_else(|| format!("{}: bad repository", self.name))?;
+        Ok(Entry {
+            name: self.name,
+            aliases: self.aliases,
+            description: self.description,
+            kind: Some(ModelKind::Language),
+            family: Some(self.family),
+            licence: self.licence,
+            parameters: Some(self.parameters),
+            context: Some(self.context),
+            source: Source::Hub { repository, files: Files::Gguf(Gguf::Default(Some(self.quant))) },
+            ..Entry::default()
+        })
+    }
+}
+
+/// A translator: a folder of its family's files, or the built-in one.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -338,7 +407,7 @@ impl ModelTable {
             (true, None) => Source::Bundled,
             (false, Some(name)) => {
                 let repository = Repository::parse(name).ok_or_else(|| format!("{}: bad repository", self.name))?;
-                Source::Hub { repository, files: files.clone() }
+                Source::Hub { repository, files: Files::Folder(files.clone()) }
             }
             _ => return Err(format!("{}: either bundled or a repository", self.name)),
         };
@@ -346,12 +415,14 @@ impl ModelTable {
             name: self.name,
             aliases: self.aliases,
             description: self.description,
-            family: self.family,
+            kind: Some(ModelKind::Translation),
+            family: Some(self.family),
             from: self.from,
             to: self.to,
             target_token: self.target_token,
             licence: self.licence,
             parameters: self.parameters,
+            context: None,
             source,
         })
     }
@@ -376,7 +447,18 @@ mod tests {
                 assert!(names.insert(name.clone()), "{name} means two models");
                 assert!(!name.contains('/'), "{name} looks like a repository");
             }
-            assert!(!entry.from.is_empty() && !entry.to.is_empty(), "{}", entry.name);
+            let name = &entry.name;
+            match entry.kind.unwrap() {
+                ModelKind::Translation => assert!(!entry.from.is_empty() && !entry.to.is_empty(), "{name}"),
+                ModelKind::Language => {
+                    assert!(!entry.description.is_empty() && entry.family.is_some(), "{name}");
+                    assert!(entry.parameters.is_some_and(|n| (10_000_000..10_000_000_000).contains(&n)), "{name}");
+                    assert!(entry.context.is_some_and(|n| (1024..2_000_000).contains(&n)), "{name}");
+                    let Some(Files::Gguf(Gguf::Default(Some(quant)))) = entry.files() else { panic!("{name}") };
+                    assert_eq!(choice::type_in_name(&format!("a-{quant}.gguf")).as_ref(), Some(quant), "{name}");
+                    assert!(!name.contains(':'), "{name} looks like a type of a model");
+                }
+            }
         }
         let bundled: Vec<_> = catalogue.entries().iter().filter(|e| e.source == Source::Bundled).collect();
         assert!(matches!(&bundled[..], [only] if only.name == BUNDLED));
@@ -406,7 +488,19 @@ mod tests {
         assert_eq!(resolve("fr-en").unwrap(), Resolved::Bundled);
         let path = cache.path().to_str().unwrap();
         assert_eq!(resolve(path).unwrap(), Resolved::Directory(path.into()));
-        for name in ["en-de", "opus-mt-en-de", "Helsinki-NLP/opus-mt-en-de", "someone/else"] {
+        let gguf = cache.path().join("model.GGUF");
+        std::fs::write(&gguf, "").unwrap();
+        assert_eq!(resolve(gguf.to_str().unwrap()).unwrap(), Resolved::Gguf(gguf));
+        for name in [
+            "en-de",
+            "opus-mt-en-de",
+            "Helsinki-NLP/opus-mt-en-de",
+            "someone/else",
+            "smollm2-135m",
+            "smollm2-135m:q4_0",
+            "someone/else:Q8_0",
+            "someone/else@v1/below/model.gguf",
+        ] {
             assert!(matches!(resolve(name).unwrap(), Resolved::NotPulled { .. }), "{name}");
         }
     }
@@ -433,28 +527,22 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_the_first_kind_that_there_is() {
-        let files = &Catalogue::get().families[DEFAULT_FAMILY];
-        let choose = |listing: &[&str]| files.choose(|file| listing.contains(&file)).map(|files| files.join(" "));
-        let base = ["config.json", "source.spm", "target.spm", "vocab.json", "README.md"];
-        let with = |more: &[&'static str]| [&base[..], more].concat();
-        insta::assert_debug_snapshot!(
-            [
-                choose(&with(&["pytorch_model.bin", "model.safetensors"])),
-                choose(&with(&["pytorch_model.bin"])),
-                choose(&base),
-            ], @r#"
-        [
-            Ok(
-                "config.json source.spm target.spm vocab.json model.safetensors README.md",
-            ),
-            Ok(
-                "config.json source.spm target.spm vocab.json pytorch_model.bin README.md",
-            ),
-            Err(
-                "model.safetensors or pytorch_model.bin",
-            ),
-        ]
-        "#);
+    fn types_and_files_are_asked_for_by_name() {
+        let catalogue = Catalogue::get();
+        let files = |name: &str| catalogue.entry(name).unwrap().files().cloned().unwrap();
+        let of_type = |wanted: &str| Files::Gguf(Gguf::Type(wanted.to_owned()));
+        assert_eq!(files("smollm2-135m:F16"), of_type("F16"));
+        assert_eq!(files("someone/else:Q5_K_M"), of_type("Q5_K_M"));
+        assert_eq!(files("someone/else/a.gguf"), Files::Gguf(Gguf::File("a.gguf".to_owned())));
+        assert!(matches!(files("someone/else"), Files::Any(_)));
+        let known = catalogue.find("smollm2-135m").unwrap();
+        let repository = known.repository().unwrap().id();
+        assert_eq!(Some(&files(repository)), known.files(), "the catalogue knows the repository");
+        assert_eq!(files(&format!("{repository}:F16")), of_type("F16"));
+        for unknown in ["en-de:Q8_0", "en-fr:Q8_0", "nothing:Q8_0", "../x:Q8_0", "a/../b.gguf"] {
+            assert!(matches!(catalogue.entry(unknown), Err(Error::Unknown { .. })), "{unknown}");
+        }
+        let message = catalogue.entry("smollm2-135n:Q8_0").unwrap_err().to_string();
+        assert!(message.ends_with("did you mean `smollm2-135m`?"), "{message}");
     }
 }

@@ -18,9 +18,10 @@ use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
 use super::cache::{CHUNK, Cache, CachedRepository, create_parent, is_safe_file_name, sync_parent};
+use super::choice::Chosen;
 use super::error::{Error, Result};
 use super::hash::{Etag, Hasher, is_commit};
-use super::{Entry, Repository, Settings};
+use super::{Entry, Repository, Resolved, Settings};
 
 /// Attempts without any progress before a pull gives up.
 const ATTEMPTS: u32 = 5;
@@ -72,7 +73,7 @@ pub type Watch<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 /// What a pull did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pulled {
-    /// The folder with the model's files.
+    /// The folder with the model's files, or the GGUF file.
     pub path: PathBuf,
     /// The commit that was pulled; `None` offline, where the cache's is taken.
     pub commit: Option<String>,
@@ -109,13 +110,13 @@ pub enum Origin {
 ///
 /// # Errors
 /// Every [`Error`] of kind [`Network`](super::Kind::Network) or [`Disk`](super::Kind::Disk), [`Error::NotFound`],
-/// [`Error::MissingFiles`], [`Error::Bundled`], [`Error::Cancelled`]. Whatever happens, nothing unverified is accepted
+/// [`Error::MissingFiles`], [`Error::ChooseFile`], [`Error::Bundled`], [`Error::Cancelled`]. Whatever happens, nothing unverified is accepted
 /// and what the cache held before is still there.
 pub fn pull(entry: &Entry, settings: &Settings, watch: &mut Watch<'_>) -> Result<Pulled> {
     let (repository, files) = entry.hub("pull")?;
     let cached = Cache::new(settings).repository(repository);
     if settings.offline {
-        let path = cached.complete_snapshot(files).ok_or_else(|| Error::Offline { name: entry.name.clone() })?;
+        let path = path_of(cached.model(files)?).ok_or_else(|| Error::Offline { name: entry.name.clone() })?;
         let files = cached.files()?.into_iter();
         let files = files.map(|f| PulledFile { file: f.file, bytes: f.bytes, origin: Origin::Cached }).collect();
         return Ok(Pulled { path, commit: None, files, licence: cached.licence() });
@@ -123,13 +124,11 @@ pub fn pull(entry: &Entry, settings: &Settings, watch: &mut Watch<'_>) -> Result
 
     let hub = Hub::new(settings, repository, watch);
     let listing = hub.listing()?;
-    let names = files.choose(|file| listing.has(file)).map_err(|missing| Error::MissingFiles {
-        repository: repository.id.clone(),
-        family: entry.family.clone(),
-        missing,
-    })?;
+    let names: Vec<String> = listing.siblings.iter().map(|sibling| sibling.rfilename.clone()).collect();
+    let (Chosen::Folder(chosen) | Chosen::Gguf(chosen)) =
+        files.choose(&names).map_err(|unfit| Error::unfit(repository, unfit))?;
     let mut remote = Vec::new();
-    for name in names {
+    for name in &chosen {
         remote.push(hub.file(&listing.sha, name)?);
     }
 
@@ -145,9 +144,16 @@ pub fn pull(entry: &Entry, settings: &Settings, watch: &mut Watch<'_>) -> Result
         cached.place(&listing.sha, &file.name, &file.etag)?;
     }
     cached.set_commit(&listing.sha)?;
-    let path = cached.complete_snapshot(files).ok_or_else(|| Error::NotPulled { name: entry.name.clone() })?;
+    let path = path_of(cached.model(files)?).ok_or_else(|| Error::NotPulled { name: entry.name.clone() })?;
     let licence = listing.licence().or_else(|| cached.licence());
     Ok(Pulled { path, commit: Some(listing.sha), files: pulled, licence })
+}
+
+fn path_of(model: Option<Resolved>) -> Option<PathBuf> {
+    match model? {
+        Resolved::Directory(path) | Resolved::Gguf(path) => Some(path),
+        Resolved::Bundled | Resolved::NotPulled { .. } => None,
+    }
 }
 
 /// The hub's answer to what a revision is.
@@ -167,15 +173,16 @@ struct Sibling {
 #[derive(Deserialize)]
 struct Card {
     license: Option<serde_json::Value>,
+    license_name: Option<serde_json::Value>,
 }
 
 impl Listing {
-    fn has(&self, file: &str) -> bool {
-        self.siblings.iter().any(|sibling| sibling.rfilename == file)
-    }
-
     fn licence(&self) -> Option<String> {
-        Some(self.card.as_ref()?.license.as_ref()?.as_str()?.to_owned())
+        let card = self.card.as_ref()?;
+        let licence = card.license.as_ref()?.as_str()?;
+        // `other` says less than the name that stands beside it.
+        let name = card.license_name.as_ref().and_then(|name| name.as_str()).filter(|_| licence == "other");
+        Some(name.unwrap_or(licence).to_owned())
     }
 }
 
@@ -365,6 +372,10 @@ impl<'a> Hub<'a> {
     fn refusal(&self, status: u16, answer: &Response<Body>, url: &str, at_hub: bool, file: Option<&str>) -> Failure {
         let Repository { id, revision } = self.repository;
         match status {
+            401 | 403 if at_hub && header(answer.headers(), "x-error-code") == Some("GatedRepo") => {
+                let page = format!("{}/{id}", self.settings.endpoint);
+                Failure::Final(Error::Gated { repository: id.clone(), status, page })
+            }
             401 | 403 if at_hub => Failure::Final(Error::Unauthorized {
                 repository: id.clone(),
                 status,

@@ -95,8 +95,6 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
-/// The most tokens that are multiplied together: as many as every instruction set has registers for.
-const MAX_TOKENS: usize = 4;
 
 /// The accumulators of one token; a tile uses as many as it has rows.
 pub(super) type Acc = [f32; MAX_ROWS];
@@ -116,6 +114,8 @@ pub(super) trait Simd {
     type Floats: Copy;
     /// Rows of a register: a divisor of 16.
     const LANES: usize;
+    /// The most tokens that are multiplied together, 1 or 4: as many as there are registers for.
+    const TOKENS: usize = 4;
 
     /// Loads bytes.
     unsafe fn bytes(at: *const u8) -> Self::Bytes;
@@ -169,7 +169,7 @@ pub(super) trait Simd {
 /// Runs the body for each of the numbers that is below the limit, with a number that the compiler knows.
 macro_rules! unroll {
     ($i:ident < $limit:expr, $($number:literal)*; $body:block) => {$(
-        if $number < $limit {
+        if const { $number < $limit } {
             let $i: usize = $number;
             $body
         }
@@ -268,12 +268,13 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
 }
 
 /// Adds the product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token`
-/// on, to `acc`. `P` registers are in flight together: they share the loads of the activations.
+/// on, to `acc`. `P` registers are in flight together: they share the loads of the activations. Where there are fewer
+/// groups or tokens left, the last one is computed again: what is added for it there is to be ignored.
 ///
 /// # Safety
 /// - The CPU must support the instruction set.
 /// - `w` must be of type `W::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
-/// - All rows must be in groups that `w` has, `token + M` must be at most `x.rows`.
+/// - `w` must have group `group` and `x` token `token`.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     w: PackedView<'_>,
@@ -282,22 +283,24 @@ pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usiz
     token: usize,
     acc: &mut [Acc; M],
 ) {
-    const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS && (N * S::LANES).is_multiple_of(TILE_ROWS)) };
+    const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS) };
     let format = W::FORMAT;
     let (blocks, span) = (w.cols / BLOCK, format.span());
-    // The first byte of row `16 * group + n * LANES` in tile b of its group, and the scales of its span.
+    let last_group = w.rows.div_ceil(TILE_ROWS) - 1;
+    let group_of = |n: usize| last_group.min(group + n * S::LANES / TILE_ROWS);
+    let token_of = |m: usize| (token + m).min(x.rows - 1);
+    // The first byte of register n's rows in tile b of their group, and the scales of the tile's span.
     let tile = |n: usize, b: usize| {
-        let (group, lane) = (group + n * S::LANES / TILE_ROWS, n * S::LANES % TILE_ROWS);
+        let lane = n * S::LANES % TILE_ROWS;
         // SAFETY: the plane of codes has `blocks` tiles for each group, and b < blocks.
-        unsafe { w.codes.as_ptr().add((group * blocks + b) * format.tile_bytes() + lane * 4) }
+        unsafe { w.codes.as_ptr().add((group_of(n) * blocks + b) * format.tile_bytes() + lane * 4) }
     };
     let scales = |n: usize, b: usize| {
-        let group = group + n * S::LANES / TILE_ROWS;
         // SAFETY: the plane of scales has `blocks / span` spans for each group (of 0 bytes where there is one scale only).
-        unsafe { w.scales.as_ptr().add((group * (blocks / span) + b / span) * format.span_bytes()) }
+        unsafe { w.scales.as_ptr().add((group_of(n) * (blocks / span) + b / span) * format.span_bytes()) }
     };
     // SAFETY: the closures above point to what they say; `x` has `blocks` blocks of 32 quants and scales and twice as many
-    // sums for each token below `token + M`; `acc` has at least N * LANES floats for each token.
+    // sums for each of its tokens; `acc` has at least N * LANES floats for each token.
     unsafe {
         let mut totals = [[S::splat(0.0); N]; M];
         for m in 0..M {
@@ -309,13 +312,13 @@ pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usiz
             let mut quants = [x.quants.as_ptr(); M];
             let mut x_scales = [0.0; M];
             for m in 0..M {
-                quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
-                x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
+                quants[m] = quants[m].add(token_of(m) * w.cols + b * BLOCK);
+                x_scales[m] = *x.scales.as_ptr().add(token_of(m) * blocks + b);
             }
             unroll!(half < W::SCALES, 0 1; {
                 let mut sums = [0; M];
                 for m in 0..M {
-                    let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
+                    let halves = x.sums.as_ptr().add((token_of(m) * blocks + b) * 2);
                     sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
                 }
                 unroll!(part < N / P, 0 1 2 3; {
@@ -351,18 +354,17 @@ pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usiz
     }
 }
 
-/// [`super::GemmPacked`] with `N` registers of rows at a time, and `REST` for a last group of 16 rows where `N` are more, of
-/// which `P` (1 for `REST` = 1) are in flight together.
+/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together.
 ///
 /// # Safety
 /// The CPU must support the instruction set.
-pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const REST: usize, const P: usize, const Q: usize>(
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    const { assert!(REST * S::LANES == TILE_ROWS) };
+    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS)) };
     assert!(w.block == W::BLOCK, "a kernel for other weights");
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
@@ -373,70 +375,51 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const REST: usize
     assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
 
-    let groups = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
-    let wide = N * S::LANES / TILE_ROWS;
-    let split = groups.start + groups.len() / wide * wide;
-    // SAFETY: the operands were checked above; `split` leaves whole tiles to the first; single groups remain.
-    unsafe {
-        strips::<S, W, N, P>(groups.start..split, w, x, bias, out);
-        if wide > 1 {
-            strips::<S, W, REST, Q>(split..groups.end, w, x, bias, out);
-        }
-    }
-}
-
-/// The product of some groups of rows, multiples of what `N` registers hold, and all tokens.
-///
-/// # Safety
-/// As [`multiply`], for all of `groups` and all tokens.
-unsafe fn strips<S: Simd, W: Weights, const N: usize, const P: usize>(
-    groups: Range<usize>,
-    w: PackedView<'_>,
-    x: ActivationsView<'_>,
-    bias: Option<&[f32]>,
-    out: &mut ColumnsMut<'_>,
-) {
     // As few passes as possible, of about equal size.
-    let passes = x.rows.div_ceil(MAX_TOKENS).max(1);
+    let passes = x.rows.div_ceil(S::TOKENS).max(1);
     let step = x.rows.div_ceil(passes).max(1);
     // The rows of a strip stay in the cache while the tokens pass.
-    for group in groups.step_by(N * S::LANES / TILE_ROWS) {
+    for row in columns.step_by(N * S::LANES) {
         for token in (0..x.rows).step_by(step) {
-            // SAFETY: the caller vouches for the groups, and there are as many tokens from `token` on.
+            let tokens = step.min(x.rows - token);
+            // SAFETY: the operands were checked above; the row is one of the weights', the token one of the activations'.
             unsafe {
-                match step.min(x.rows - token) {
-                    1 => strip::<S, W, N, P, 1>(group, token, w, x, bias, out),
-                    2 => strip::<S, W, N, P, 2>(group, token, w, x, bias, out),
-                    3 => strip::<S, W, N, P, 3>(group, token, w, x, bias, out),
-                    _ => strip::<S, W, N, P, 4>(group, token, w, x, bias, out),
+                if const { S::TOKENS == 1 } {
+                    strip::<S, W, N, P, 1>(row, token..token + 1, w, x, bias, out);
+                } else {
+                    match tokens {
+                        1 => strip::<S, W, N, P, 1>(row, token..token + 1, w, x, bias, out),
+                        2 => strip::<S, W, N, P, 2>(row, token..token + 2, w, x, bias, out),
+                        // 3 as well: a token too many costs less than another pass over the weights.
+                        _ => strip::<S, W, N, P, 4>(row, token..token + tokens, w, x, bias, out),
+                    }
                 }
             }
         }
     }
 }
 
-/// The product of `N` registers of rows and `M` tokens, with bias, stored to `out`.
+/// The product of `N` registers of rows, from `row` on, and up to `M` tokens, with bias, stored to `out`.
 ///
 /// # Safety
 /// As [`multiply`].
 unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
-    group: usize,
-    token: usize,
+    row: usize,
+    tokens: Range<usize>,
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
     let columns = out.columns();
-    let row = group * TILE_ROWS;
     let width = (N * S::LANES).min(columns.end - row);
     let mut acc = [[0.0; MAX_ROWS]; M];
     if let Some(bias) = bias {
         acc.iter_mut().for_each(|acc| acc[..width].copy_from_slice(&bias[row..row + width]));
     }
     // SAFETY: the caller's duty.
-    unsafe { S::tile::<W, N, P, M>(w, group, x, token, &mut acc) };
-    for (token, acc) in (token..).zip(&acc) {
+    unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, &mut acc) };
+    for (token, acc) in tokens.zip(&acc) {
         out.row_mut(token)[row - columns.start..][..width].copy_from_slice(&acc[..width]);
     }
 }

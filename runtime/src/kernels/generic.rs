@@ -186,7 +186,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 /// x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), which is x * sigmoid(2 sqrt(2/pi) * (x + 0.044715 x^3)).
 #[inline(always)]
 pub(super) fn gelu_tanh(x: f32) -> f32 {
-    const TWICE: f32 = -1.595_769_1;
+    const TWICE: f32 = -1.595_769;
     x / (1.0 + exp(TWICE * (x * x * x).mul_add(0.044_715, x)))
 }
 

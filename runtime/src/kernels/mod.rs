@@ -102,6 +102,10 @@ pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
 pub type AttentionScores = fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
 /// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
 pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
+/// As [`AttentionScores`] for 8-bit keys, one after the other, with a scale for every 32 (`key_scales`).
+pub type AttentionScoresQ8 = fn(q: &[f32], keys: &[i8], key_scales: &[f32], scale: f32, scores: &mut [f32]);
+/// As [`AttentionValues`] for 8-bit values, one after the other, with a scale for every 32.
+pub type AttentionValuesQ8 = fn(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]);
 /// Turns each pair of features of one head by its angle: (a, b) becomes (a cos - b sin, b cos + a sin).
 pub type Rotate = fn(x: &mut [f32], cos: &[f32], sin: &[f32]);
 
@@ -142,10 +146,10 @@ pub struct Kernels {
     pub attention_scores_f16: fn(&[f32], &[u16], f32, &mut [f32]),
     /// As [`AttentionValues`] for finite float16 values, one after the other. (p, values, out)
     pub attention_values_f16: fn(&[f32], &[u16], &mut [f32]),
-    /// As [`AttentionScores`] for 8-bit keys with a scale for every 32. (q, keys, their scales, scale, scores)
-    pub attention_scores_q8_0: fn(&[f32], &[i8], &[f32], f32, &mut [f32]),
-    /// As [`AttentionValues`] for 8-bit values with a scale for every 32. (p, values, their scales, out)
-    pub attention_values_q8_0: fn(&[f32], &[i8], &[f32], &mut [f32]),
+    /// See [`AttentionScoresQ8`].
+    pub attention_scores_q8_0: AttentionScoresQ8,
+    /// See [`AttentionValuesQ8`].
+    pub attention_values_q8_0: AttentionValuesQ8,
     /// See [`Rotate`]: feature i and feature i + n/2 are a pair.
     pub rotate_halves: Rotate,
     /// See [`Rotate`]: features 2i and 2i + 1 are a pair.
@@ -163,9 +167,9 @@ pub struct Kernels {
 }
 
 /// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time (and
-/// how many of them in flight together), `rest` for a last group of 16 rows.
+/// how many of them in flight together).
 macro_rules! gemms {
-    ($simd:ty, rows: ($n:literal, $p:literal), rest: ($rest:literal, $q:literal)) => {{
+    ($simd:ty, rows: ($n:literal, $p:literal)) => {{
         fn of<const INDEX: usize>(
             w: $crate::quant::PackedView<'_>,
             x: $crate::kernels::ActivationsView<'_>,
@@ -174,7 +178,7 @@ macro_rules! gemms {
         ) {
             use $crate::kernels::gemm::{Type, gemm};
             // SAFETY: who has the table has a CPU with the features of this instruction set.
-            unsafe { gemm::<$simd, Type<INDEX>, $n, $rest, $p, $q>(w, x, bias, out) }
+            unsafe { gemm::<$simd, Type<INDEX>, $n, $p>(w, x, bias, out) }
         }
         &[
             of::<0>, of::<1>, of::<2>, of::<3>, of::<4>, of::<5>, of::<6>, of::<7>, of::<8>, of::<9>, of::<10>,
@@ -188,7 +192,7 @@ use gemms;
 /// table may only be handed out where the CPU has `features`: its functions do not check again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! table {
-    (isa: $isa:expr, features: $features:literal, simd: $simd:ty, rows: $rows:tt, rest: $rest:tt $(,)?) => {
+    (isa: $isa:expr, features: $features:literal, simd: $simd:ty, rows: $rows:tt $(,)?) => {
         pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
             use $crate::kernels::{Activation, Kernels, generic};
             use $crate::threads::ColumnsMut;
@@ -222,7 +226,7 @@ macro_rules! table {
             Kernels {
                 isa: $isa,
                 quantize_row,
-        gemm_packed: $crate::kernels::gemms!($simd, rows: $rows, rest: $rest),
+        gemm_packed: $crate::kernels::gemms!($simd, rows: $rows),
                 gemm_f32,
                 gemm_f16,
                 gemm_bf16,
@@ -279,7 +283,7 @@ const SCALAR: Kernels = {
     Kernels {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
-        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1), rest: (1, 1)),
+        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1)),
         gemm_f32: generic::gemm_f32,
         gemm_f16: generic::gemm_f16,
         gemm_bf16: generic::gemm_bf16,

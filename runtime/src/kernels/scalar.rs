@@ -12,6 +12,7 @@ impl Simd for Scalar {
     type Ints = [i32; TILE_ROWS];
     type Floats = [f32; TILE_ROWS];
     const LANES: usize = TILE_ROWS;
+    const TOKENS: usize = 1;
 
     unsafe fn bytes(at: *const u8) -> Self::Bytes {
         // SAFETY: the caller vouches for the bytes, which any byte string is.

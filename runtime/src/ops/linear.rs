@@ -169,7 +169,7 @@ impl Linear {
     /// Writes the map of `input` (`[m, cols]`) to `out` (`[m, rows]`).
     pub(crate) fn forward(&self, machine: Machine<'_>, input: Input<'_>, out: &mut [f32]) {
         let bias = self.bias.as_deref();
-        machine.pool.columns(out, self.weight.rows(), TILE_ROWS, &|mut out| match self.scale {
+        machine.pool.columns(out, self.weight.rows(), 2 * TILE_ROWS, &|mut out| match self.scale {
             None => self.weight.multiply(machine, input, bias, &mut out),
             Some(scale) => {
                 self.weight.multiply(machine, input, None, &mut out);

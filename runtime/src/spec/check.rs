@@ -52,7 +52,7 @@ impl StackSpec {
     fn check(&self, name: &str) -> Result<()> {
         let (dim, vocab, positions) = (self.dim, self.vocab, self.max_positions);
         let possible = (2..=MOST_DIM).contains(&dim) && dim % 2 == 0 && (1..=MOST).contains(&vocab);
-        let table = self.position == Position::None || dim * positions <= MOST_TABLE;
+        let table = self.position == Position::None || dim.checked_mul(positions).is_some_and(|len| len <= MOST_TABLE);
         if !possible || !(1..=MOST).contains(&positions) || !table {
             return bad(format!("an {name} of width {dim}, vocabulary {vocab} and {positions} positions"));
         }
@@ -102,10 +102,10 @@ impl AttentionSpec {
             if dims == 0 || dims % 2 != 0 || dims > head_dim || !rope.theta.is_finite() || rope.theta <= 0.0 {
                 return bad(format!("{dims} rotated features, base {}, in heads of {head_dim}", rope.theta));
             }
-            if let RopeScaling::PerPair { factors, .. } = &rope.scaling {
-                if factors.len() != dims / 2 {
-                    return bad(format!("{} factors for {} rotated pairs of features", factors.len(), dims / 2));
-                }
+            if let RopeScaling::PerPair { factors, .. } = &rope.scaling
+                && factors.len() != dims / 2
+            {
+                return bad(format!("{} factors for {} rotated pairs of features", factors.len(), dims / 2));
             }
         }
         Ok(())

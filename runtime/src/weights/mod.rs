@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::quantize::{packed_copy, quantized};
+pub use self::quantize::{packed_copies_of, packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
 use crate::quant::quantize::quantize_row;
 use crate::quant::{BlockType, BlocksView, PackedView, packed_len};
@@ -46,21 +46,18 @@ impl Encoding {
     /// Bytes of a tensor of `shape` (slowest dimension first); `None` where its rows are not whole blocks, or where the
     /// number does not fit `usize`.
     pub fn byte_len(self, shape: &[usize]) -> Option<usize> {
-        /// I2_S tensors end with this many bytes, which hold their scale.
-        const I2S_TAIL: usize = 32;
         let count = || shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         match self {
             Self::F32 => count()?.checked_mul(4),
             Self::F16 | Self::Bf16 => count()?.checked_mul(2),
-            Self::Blocks(block) if shape.last()?.is_multiple_of(block.block_columns()) => {
-                let tail = if block == BlockType::I2S { I2S_TAIL } else { 0 };
-                (count()? / block.block_columns()).checked_mul(block.block_bytes())?.checked_add(tail)
+            Self::Blocks(block) => {
+                let (cols, rows) = shape.split_last()?;
+                block.tensor_bytes(rows.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?, *cols)
             }
             Self::Packed(block) => match *shape {
                 [rows, cols] => packed_len(block, rows, cols),
                 _ => None,
             },
-            Self::Blocks(_) => None,
         }
     }
 

@@ -95,7 +95,7 @@ fn on_every_core<T: Send>(mut items: Vec<T>, f: impl Fn(Vec<T>) + Sync) {
 
 /// A packed copy of `weights` (see [`quantized`]), mapped from `folder`, where it is written on first use. Where the
 /// folder cannot be written, a warning is logged and `weights` are returned as they are: they can be computed with, but more
-/// slowly. A copy that is damaged, or was made from another file or by another build, is made again.
+/// slowly. Where nothing has to be packed there is no copy. A copy that is damaged, or was made from another file or by another build, is made again.
 ///
 /// # Errors
 /// Reading back what was written.
@@ -105,6 +105,10 @@ pub fn packed_copy(
     floats: Option<BlockType>,
     folder: &Path,
 ) -> Result<Weights> {
+    let tensors = quantized(weights, parameters, floats);
+    if tensors.iter().all(|new| weights.get(&new.name).is_some_and(|old| old.encoding() == new.encoding)) {
+        return Ok(weights.clone());
+    }
     let origin = origin(weights, floats);
     let mut hasher = DefaultHasher::new();
     origin.hash(&mut hasher);
@@ -113,7 +117,6 @@ pub fn packed_copy(
         return Ok(copy);
     }
     let metadata = BTreeMap::from([(ORIGIN_KEY.to_owned(), origin.clone())]);
-    let tensors = quantized(weights, parameters, floats);
     match write_copy(&path, &tensors, &metadata) {
         Ok(()) => open_copy(&path, &origin),
         Err(error) => {
@@ -121,6 +124,18 @@ pub fn packed_copy(
             Ok(weights.clone())
         }
     }
+}
+
+/// The packed copies in `folder` that were made from `file`, which need not exist any more.
+pub fn packed_copies_of(file: &str, folder: &Path) -> Vec<PathBuf> {
+    // What follows the name in `origin`.
+    let start = format!("{file} [");
+    let made_from_file = |path: &PathBuf| {
+        let copy = Weights::open(path).ok();
+        copy.and_then(|copy| copy.metadata.get(ORIGIN_KEY).map(|origin| origin.starts_with(&start))) == Some(true)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).filter(made_from_file).collect()
 }
 
 /// Opens `path` if it holds a copy made from `origin`.
@@ -168,6 +183,24 @@ mod tests {
     use super::super::Encoding;
     use super::*;
     use crate::quant::testing::random_blocks;
+
+    #[test]
+    fn copies_are_found_by_what_they_were_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let floats = Tensor::of(Encoding::F32, &[1, 64], vec![0; 4 * 64]);
+        let mut weights = Weights::of([("w", floats)]);
+        for file in ["a.gguf", "a.gguf.2"] {
+            weights.file = file.to_owned();
+            packed_copy(&weights, &[("w".to_owned(), true)], Some(BlockType::Q8_0), folder.path()).unwrap();
+        }
+        fs::write(folder.path().join("damaged.safetensors"), "a.gguf [").unwrap();
+        let found = |file| packed_copies_of(file, folder.path());
+        let [copy] = &found("a.gguf")[..] else { panic!("one copy") };
+        assert_ne!(found("a.gguf.2"), std::slice::from_ref(copy));
+        fs::remove_file(copy).unwrap();
+        assert!(found("a.gguf").is_empty() && found("a").is_empty());
+        assert!(packed_copies_of("a.gguf", &folder.path().join("none")).is_empty());
+    }
 
     #[test]
     fn blocks_are_packed_as_they_are() {

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 table! {
     isa: Isa::Avx2,
     features: "avx2,fma,f16c",
-    simd: Avx2, rows: (2, 1), rest: (2, 1),
+    simd: Avx2, rows: (2, 1),
 }
 
 /// See the module.

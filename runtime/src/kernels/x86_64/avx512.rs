@@ -13,7 +13,7 @@ table! {
     features: "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni",
     // Two groups of 16 rows times 4 tokens are 8 integer and 8 float accumulators of 32 registers. (With 6 tokens the
     // compiler runs out of registers.)
-    simd: Avx512, rows: (2, 2), rest: (1, 1),
+    simd: Avx512, rows: (2, 2),
 }
 
 /// See the module.
