@@ -218,12 +218,10 @@ impl LanguageModel {
         let template = families::template(&path, &weights)?;
         let kernels = Kernels::from_env()?;
         // Whatever is wrong with the tensors is wrong with this file, not with a copy of it.
-        let mut plan = DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
-        if memory.packed_copy > 0 {
-            let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
-            let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
-            plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
-        }
+        DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
+        let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
+        let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
+        let plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
         Ok(Self {
             engine: Engine::Native(Arc::new(plan), Arc::new(weights)),
             tokenizer: Arc::new(tokenizer),
