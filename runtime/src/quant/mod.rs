@@ -1,6 +1,6 @@
 //! Block-quantised weight types: those of GGUF, and the layout in which kernels read them.
 //!
-//! What a type is, is data in its own file ([`Format`]); how matrices are packed is in `packed.rs`; how floats become
+//! What a type is, is data in its own file (`format.rs`); how matrices are packed is in `packed.rs`; how floats become
 //! blocks is in [`quantize`].
 
 mod blocks;

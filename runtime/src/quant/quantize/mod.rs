@@ -1,7 +1,7 @@
 //! float32 -> the blocks of GGUF, byte for byte what ggml's reference quantisers write without an importance matrix.
 //!
 //! A row is cut into blocks that know nothing of each other. The simple types take scale and quants from a block's
-//! extremes ([`linear`], [`ternary`], and MXFP4 in [`table`]). The others search ([`search`]): a super-block of 256
+//! extremes (`linear.rs`, `ternary.rs`, and MXFP4 in `table.rs`). The others search (`search.rs`): a super-block of 256
 //! weights is cut into groups of 16 or 32, each group gets the scale (and offset) that fits its weights best, these
 //! are quantised in turn by a scale of the super-block, and the weights are rounded once more to what is left of them.
 //!
