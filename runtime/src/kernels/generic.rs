@@ -51,15 +51,18 @@ fn fold(x: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     lanes
 }
 
-/// Merges lanes in a fixed tree: the upper half into the lower half, until one is left.
+/// Merges lanes in a fixed tree: the upper half into the lower half, until one is left. Each half is an array of its own,
+/// which stays in a register.
 #[inline(always)]
-fn merge(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
+fn merge(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = f(lanes[i], lanes[i + 8]);
     }
-    lanes[0]
+    for i in 0..4 {
+        four[i] = f(eight[i], eight[i + 4]);
+    }
+    f(f(four[0], four[2]), f(four[1], four[3]))
 }
 
 #[inline(always)]
@@ -87,7 +90,12 @@ fn dots<T: Copy, const R: usize>(w: [&[T]; R], x: &[f32], widen: impl Fn(T) -> f
             *lane = widen(w).mul_add(x, *lane);
         }
     }
-    lanes.map(sum)
+    // (`array::map` is a call, for which the lanes would have to be in memory all the time.)
+    let mut sums = [0.0; R];
+    for r in 0..R {
+        sums[r] = sum(lanes[r]);
+    }
+    sums
 }
 
 #[inline(always)]
@@ -201,44 +209,52 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
     assert!(scales.len() == x.len() && sums.len() == x.len() && rest.is_empty(), "a scale and two sums for each block");
     let quants = quants.as_chunks_mut::<BLOCK>().0;
     for (((x, quants), scale), sums) in x.iter().zip(quants).zip(scales).zip(sums) {
-        let amax = merge(fold(x, 0.0, |amax, v| larger(amax, v.abs())), larger);
+        let amax = largest_magnitude(x);
         // Below this the inverse would overflow: such a block counts as zero.
         let inverse = if amax > 1e-36 { 1.0 / amax } else { 0.0 };
-        let factors = LARGEST.map(|largest| largest * inverse);
-        let errors = factors.map(|factor| rounding(x, factor));
-        let second = errors[1] * (LARGEST[0] * LARGEST[0]) < errors[0] * (LARGEST[1] * LARGEST[1]);
-        let factor = if second { factors[1] } else { factors[0] };
+        let (mut largest, mut least) = (LARGEST[0], f32::INFINITY);
+        for candidate in LARGEST {
+            let error = rounding(x, candidate * inverse) as f32 / (candidate * candidate);
+            (largest, least) = if error < least { (candidate, error) } else { (largest, least) };
+        }
         let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
         for ((quants, x), sum) in halves.zip(sums) {
             let mut total = 0;
             for (q, &v) in quants.iter_mut().zip(x) {
-                let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
+                let nearest = rounded(v.mul_add(largest * inverse, ROUND)).clamp(-127, 127);
                 *q = nearest as i8;
                 total += nearest;
             }
             *sum = total;
         }
-        *scale = best_scale(x, factor);
+        *scale = if inverse > 0.0 { amax / largest } else { 0.0 };
     }
 }
 
-/// The sum of the squares of what rounding `x` times `factor` to integers changes.
+/// The sum of the squares of what rounding `x` times `factor` to integers changes, in units of 2^-16. The lanes are added as
+/// integers: that is exact in any order, so that the compiler may choose the fastest.
 #[inline(always)]
-fn rounding(x: &[f32; BLOCK], factor: f32) -> f32 {
-    sum(fold(x, 0.0, |total, v| {
+fn rounding(x: &[f32; BLOCK], factor: f32) -> i32 {
+    let lanes = fold(x, 0.0, |total, v| {
         let rest = v.mul_add(factor, -(v.mul_add(factor, ROUND) - ROUND));
         rest.mul_add(rest, total)
-    }))
+    });
+    let mut total = 0i32;
+    for lane in lanes {
+        total = total.wrapping_add(rounded(lane.mul_add(65536.0, ROUND)));
+    }
+    total
 }
 
-/// The scale for which `x` is nearest to its quants q (`x` times `factor`, rounded): sum(x q) / sum(q^2), 0 for zeros.
+/// The largest magnitude; of NaN if there is any. Bits of magnitudes are in the order of the magnitudes, and the largest of
+/// integers is the same in any order.
 #[inline(always)]
-fn best_scale(x: &[f32; BLOCK], factor: f32) -> f32 {
-    let quant = |v: f32| v.mul_add(factor, ROUND) - ROUND;
-    let products = sum(fold(x, 0.0, |total, v| v.mul_add(quant(v), total)));
-    // Exact: integers below 2^24.
-    let squares = sum(fold(x, 0.0, |total, v| quant(v).mul_add(quant(v), total)));
-    if squares > 0.0 { products / squares } else { 0.0 }
+fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
+    let mut largest = 0i32;
+    for v in x {
+        largest = largest.max(v.abs().to_bits() as i32);
+    }
+    f32::from_bits(largest as u32)
 }
 
 /// See [`super::GemmFloat`], for float32.

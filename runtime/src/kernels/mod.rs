@@ -83,9 +83,8 @@ impl std::fmt::Display for Isa {
 /// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/16]`, cols being a
 /// multiple of 32.
 ///
-/// Of each block, a quant is x * f to the nearest integer (ties to even), f being 127 / largest magnitude or 126 / largest
-/// magnitude: whichever leaves less of the block's squares. The scale is the best for these quants, sum(x q) / sum(q^2).
-/// That is a ninth less error, in squares, than the usual scale, largest magnitude / 127.
+/// Of each block, the scale is largest magnitude / 127 or largest magnitude / 126, whichever makes the smaller error, and a
+/// quant is x / scale to the nearest integer (ties to even). That is a twelfth less error, in squares, than 127 alone.
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.

@@ -248,11 +248,9 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
             let (x, q) = (wide(x), q.iter().map(|&q| f64::from(q)).collect::<Vec<_>>());
             let largest = x.iter().fold(0f64, |m, v| m.max(v.abs()));
             let nearest = |top: f64| x.iter().map(|v| (v * top / largest).round()).collect::<Vec<_>>();
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let error = |q: &[f64], scale: f64| x.iter().zip(q).map(|(x, q)| (x - scale * q).powi(2)).sum::<f64>();
             let rounding = |top: f64| error(&nearest(top), largest / top);
-            let chosen = nearest(if rounding(126.0) < rounding(127.0) { 126.0 } else { 127.0 });
-            let expected = error(&chosen, dot(&x, &chosen) / dot(&chosen, &chosen));
+            let expected = rounding(127.0).min(rounding(126.0));
             let error = error(&q, f64::from(scale));
             assert!((error - expected).abs() <= 1e-3 * expected, "{error} instead of {expected}");
             errors += error;
@@ -446,5 +444,5 @@ fn bits_are_those_of_every_other_architecture() {
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
-    assert_eq!(format!("{hash:016x}"), "b161dfb1a20d2676");
+    assert_eq!(format!("{hash:016x}"), "75449d8d267916a5");
 }
