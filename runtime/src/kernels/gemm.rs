@@ -96,8 +96,8 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
 
-/// The accumulators of one token; a tile uses as many as it has rows.
-pub(super) type Acc = [f32; MAX_ROWS];
+/// Where accumulators start without a bias.
+static ZEROS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
 
 /// An instruction set: its registers and what it does with them. A register of bytes holds 4 columns (a quad) of `LANES` rows,
 /// one of integers or floats a value for each of these rows.
@@ -162,7 +162,8 @@ pub(super) trait Simd {
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
-        acc: &mut [Acc; M],
+        start: *const f32,
+        to: [*mut f32; M],
     );
 }
 
@@ -267,21 +268,24 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
     unsafe { span.add(scales.heads() * TILE_ROWS * 2 + (block * scales.subs() + index) * TILE_ROWS + lane) }
 }
 
-/// Adds the product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token`
-/// on, to `acc`. `P` registers are in flight together: they share the loads of the activations. Where there are fewer
-/// groups or tokens left, the last one is computed again: what is added for it there is to be ignored.
+/// The product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token` on:
+/// accumulators start with the values at `start`, one for each row, and are stored at `to`, for each token. `P` registers
+/// are in flight together: they share the loads of the activations. Where there are fewer groups or tokens left, the last
+/// one is computed again: what is stored for it is to be ignored.
 ///
 /// # Safety
 /// - The CPU must support the instruction set.
 /// - `w` must be of type `W::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
 /// - `w` must have group `group` and `x` token `token`.
+/// - `start` must be readable and each of `to` writable for `N * LANES` floats.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     w: PackedView<'_>,
     group: usize,
     x: ActivationsView<'_>,
     token: usize,
-    acc: &mut [Acc; M],
+    start: *const f32,
+    to: [*mut f32; M],
 ) {
     const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS) };
     let format = W::FORMAT;
@@ -300,12 +304,12 @@ pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usiz
         unsafe { w.scales.as_ptr().add((group_of(n) * (blocks / span) + b / span) * format.span_bytes()) }
     };
     // SAFETY: the closures above point to what they say; `x` has `blocks` blocks of 32 quants and scales and twice as many
-    // sums for each of its tokens; `acc` has at least N * LANES floats for each token.
+    // sums for each of its tokens.
     unsafe {
         let mut totals = [[S::splat(0.0); N]; M];
         for m in 0..M {
             for n in 0..N {
-                totals[m][n] = S::load(acc[m].as_ptr().add(n * S::LANES));
+                totals[m][n] = S::load(start.add(n * S::LANES));
             }
         }
         for b in 0..blocks {
@@ -348,7 +352,7 @@ pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usiz
         }
         for m in 0..M {
             for n in 0..N {
-                S::store(acc[m].as_mut_ptr().add(n * S::LANES), totals[m][n]);
+                S::store(to[m].add(n * S::LANES), totals[m][n]);
             }
         }
     }
@@ -412,14 +416,35 @@ unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: us
     out: &mut ColumnsMut<'_>,
 ) {
     let columns = out.columns();
-    let width = (N * S::LANES).min(columns.end - row);
-    let mut acc = [[0.0; MAX_ROWS]; M];
-    if let Some(bias) = bias {
-        acc.iter_mut().for_each(|acc| acc[..width].copy_from_slice(&bias[row..row + width]));
+    let width = N * S::LANES;
+    let inside = row + width <= columns.end;
+    let mut start = &ZEROS[..width];
+    let mut some = ZEROS;
+    match bias {
+        Some(bias) if inside => start = &bias[row..row + width],
+        Some(bias) => {
+            let bias = &bias[row..columns.end];
+            some[..bias.len()].copy_from_slice(bias);
+            start = &some[..width];
+        }
+        None => (),
     }
-    // SAFETY: the caller's duty.
-    unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, &mut acc) };
-    for (token, acc) in tokens.zip(&acc) {
-        out.row_mut(token)[row - columns.start..][..width].copy_from_slice(&acc[..width]);
+    if inside && tokens.len() == M {
+        let mut to = [std::ptr::null_mut(); M];
+        for (to, token) in to.iter_mut().zip(tokens.clone()) {
+            *to = out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
+        }
+        // SAFETY: the caller's duty; start and to point to slices of `width` floats.
+        unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, start.as_ptr(), to) };
+    } else {
+        let mut results = [ZEROS; M];
+        let to = results.each_mut().map(|results| results.as_mut_ptr());
+        // SAFETY: the caller's duty; start and to point to `width` floats at least.
+        unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, start.as_ptr(), to) };
+        for (token, results) in tokens.zip(&results) {
+            let out = &mut out.row_mut(token)[row - columns.start..];
+            let len = out.len().min(width);
+            out[..len].copy_from_slice(&results[..len]);
+        }
     }
 }

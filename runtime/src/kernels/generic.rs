@@ -199,35 +199,51 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
 }
 
 /// See [`super::QuantizeRow`].
+///
+/// Step by step for [`AT_ONCE`] blocks: each step is a chain of dependent operations that is long for one block.
 #[inline(always)]
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    /// What the largest magnitude of a block may become.
-    const LARGEST: [f32; 2] = [127.0, 126.0];
+    const AT_ONCE: usize = 8;
     let (x, rest) = x.as_chunks::<BLOCK>();
     assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
     let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
     assert!(scales.len() == x.len() && sums.len() == x.len() && rest.is_empty(), "a scale and two sums for each block");
     let quants = quants.as_chunks_mut::<BLOCK>().0;
-    for (((x, quants), scale), sums) in x.iter().zip(quants).zip(scales).zip(sums) {
-        let amax = largest_magnitude(x);
-        // Below this the inverse would overflow: such a block counts as zero.
-        let inverse = if amax > 1e-36 { 1.0 / amax } else { 0.0 };
-        let (mut largest, mut least) = (LARGEST[0], f32::INFINITY);
-        for candidate in LARGEST {
-            let error = rounding(x, candidate * inverse) as f32 / (candidate * candidate);
-            (largest, least) = if error < least { (candidate, error) } else { (largest, least) };
+    let blocks = x.chunks(AT_ONCE).zip(quants.chunks_mut(AT_ONCE));
+    for ((x, quants), (scales, sums)) in blocks.zip(scales.chunks_mut(AT_ONCE).zip(sums.chunks_mut(AT_ONCE))) {
+        let (mut largest, mut inverse, mut factors) = ([0.0; AT_ONCE], [0.0; AT_ONCE], [0.0; AT_ONCE]);
+        let (mut errors_127, mut errors_126) = ([0; AT_ONCE], [0; AT_ONCE]);
+        for (x, largest) in x.iter().zip(&mut largest) {
+            *largest = largest_magnitude(x);
         }
-        let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
-        for ((quants, x), sum) in halves.zip(sums) {
-            let mut total = 0;
-            for (q, &v) in quants.iter_mut().zip(x) {
-                let nearest = rounded(v.mul_add(largest * inverse, ROUND)).clamp(-127, 127);
-                *q = nearest as i8;
-                total += nearest;
+        for i in 0..AT_ONCE {
+            // Below this the inverse would overflow: such a block counts as zero.
+            inverse[i] = if largest[i] > 1e-36 { 1.0 / largest[i] } else { 0.0 };
+        }
+        for (i, x) in x.iter().enumerate() {
+            errors_127[i] = rounding(x, 127.0 * inverse[i]);
+            errors_126[i] = rounding(x, 126.0 * inverse[i]);
+        }
+        for i in 0..AT_ONCE {
+            // The errors are squares in units of the scale.
+            let closer = errors_126[i] as f32 * (127.0 * 127.0) < errors_127[i] as f32 * (126.0 * 126.0);
+            let (factor, scale) = if closer { (126.0, 1.0 / 126.0) } else { (127.0, 1.0 / 127.0) };
+            factors[i] = factor * inverse[i];
+            largest[i] = if inverse[i] > 0.0 { largest[i] * scale } else { 0.0 };
+        }
+        scales.copy_from_slice(&largest[..scales.len()]);
+        for (((x, quants), sums), factor) in x.iter().zip(quants).zip(sums).zip(factors) {
+            let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
+            for ((quants, x), sum) in halves.zip(sums) {
+                let mut total = 0;
+                for (q, &v) in quants.iter_mut().zip(x) {
+                    let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
+                    *q = nearest as i8;
+                    total += nearest;
+                }
+                *sum = total;
             }
-            *sum = total;
         }
-        *scale = if inverse > 0.0 { amax / largest } else { 0.0 };
     }
 }
 
@@ -382,8 +398,17 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
 /// See [`super::AttentionScores`].
 #[inline(always)]
 pub(super) fn attention_scores(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
-    for (i, score) in scores.iter_mut().enumerate() {
-        *score = scale * dot(q, &keys[i * stride..][..q.len()]);
+    let key = |i: usize| &keys[i * stride..][..q.len()];
+    let (fours, rest) = scores.as_chunks_mut::<4>();
+    let done = fours.len() * 4;
+    for (i, scores) in fours.iter_mut().enumerate() {
+        let dots = dots([key(4 * i), key(4 * i + 1), key(4 * i + 2), key(4 * i + 3)], q, |v| v);
+        for j in 0..4 {
+            scores[j] = scale * dots[j];
+        }
+    }
+    for (i, score) in rest.iter_mut().enumerate() {
+        *score = scale * dot(q, key(done + i));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The portable instruction set: registers are arrays of 16 rows.
 
-use super::gemm::{self, Acc, ActivationsView, Simd, Weights};
+use super::gemm::{self, ActivationsView, Simd, Weights};
 use crate::quant::{PackedView, TILE_ROWS, power_of_two};
 use half::f16;
 
@@ -109,9 +109,10 @@ impl Simd for Scalar {
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
-        acc: &mut [Acc; M],
+        start: *const f32,
+        to: [*mut f32; M],
     ) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
     }
 }

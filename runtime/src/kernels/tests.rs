@@ -444,5 +444,5 @@ fn bits_are_those_of_every_other_architecture() {
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
-    assert_eq!(format!("{hash:016x}"), "75449d8d267916a5");
+    assert_eq!(format!("{hash:016x}"), "84e076d5ff00ea3b");
 }

@@ -25,7 +25,7 @@
 //! Rows beyond `rows` have codes and scales of 0. The byte string may lie anywhere, but kernels are fastest when it starts
 //! at a multiple of 64, so that a register's worth never crosses a cache line.
 
-use super::format::{Format, Scales, Unpacked};
+use super::format::{Code, Format, Scales, Unpacked};
 use super::{BLOCK, BlockType, BlocksView, TILE_ROWS, quantize};
 use half::f16;
 
@@ -73,16 +73,25 @@ impl Format {
 
     /// Reads the quants of row `lane` (0..16) of a tile.
     fn read_tile(&self, tile: &[u8], lane: usize) -> [i8; BLOCK] {
-        std::array::from_fn(|i| {
-            let (quad, mut place, mut at, mut code) = (i / 4, 0, 0, 0);
-            for bits in self.planes.into_iter().filter(|&bits| bits > 0) {
-                let byte = tile[at + quad % bits * REGISTER + lane * 4 + i % 4];
-                code |= (byte >> (quad / bits * bits) & (0xff >> (8 - bits)) as u8) << place;
-                place += bits;
-                at += bits * REGISTER;
+        let mut codes = [[0; 4]; BLOCK / 4];
+        let (mut place, mut at) = (0, 0);
+        for bits in self.planes.into_iter().filter(|&bits| bits > 0) {
+            let mask = u32::from_ne_bytes([(0xff >> (8 - bits)) as u8; 4]);
+            for (quad, codes) in codes.iter_mut().enumerate() {
+                let bytes = tile[at + quad % bits * REGISTER + lane * 4..].first_chunk().expect("a register");
+                // All four bytes at once: no bit leaves its byte.
+                let quads = (u32::from_ne_bytes(*bytes) >> (quad / bits * bits) & mask) << place;
+                *codes = (u32::from_ne_bytes(*codes) | quads).to_ne_bytes();
             }
-            self.code.quant(code)
-        })
+            place += bits;
+            at += bits * REGISTER;
+        }
+        let mut quants = [0; BLOCK];
+        match self.code {
+            Code::Signed => quants.iter_mut().zip(codes.as_flattened()).for_each(|(quant, &code)| *quant = code as i8),
+            code => quants.iter_mut().zip(codes.as_flattened()).for_each(|(quant, &c)| *quant = code.quant(c)),
+        }
+        quants
     }
 
     /// Writes the scales of a block's columns of 16 rows.

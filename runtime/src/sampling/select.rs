@@ -12,10 +12,14 @@ pub(crate) fn largest(row: &[f32], count: usize, bar: f32, best: &mut Vec<(f32, 
     for (group, values) in row.chunks(GROUP).enumerate() {
         // Lane by lane, so that it vectorises everywhere.
         let mut lanes = [f32::NEG_INFINITY; 8];
-        for eight in values.chunks(8) {
+        let (eights, rest) = values.as_chunks::<8>();
+        for eight in eights {
             for (lane, &value) in lanes.iter_mut().zip(eight) {
                 *lane = if value > *lane { value } else { *lane };
             }
+        }
+        for (lane, &value) in lanes.iter_mut().zip(rest) {
+            *lane = if value > *lane { value } else { *lane };
         }
         if lanes.iter().all(|&max| max <= threshold) {
             continue;

@@ -3,7 +3,7 @@
 
 use crate::kernels::Isa;
 use crate::kernels::aarch64::{neon_registers, quants};
-use crate::kernels::gemm::{self, Acc, ActivationsView, Simd, Weights, unroll};
+use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
 use crate::quant::PackedView;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -82,9 +82,10 @@ impl Simd for Dotprod {
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
-        acc: &mut [Acc; M],
+        start: *const f32,
+        to: [*mut f32; M],
     ) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
     }
 }

@@ -4,7 +4,7 @@
 //! for as long as they fit, and then widened. Codes are unsigned; where quants are not, w * x = |w| * (x with the sign of w).
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, Acc, ActivationsView, Simd, Weights, unroll};
+use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
 use crate::quant::{Code, PackedView};
 use std::arch::x86_64::*;
 
@@ -179,9 +179,10 @@ impl Simd for Avx2 {
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
-        acc: &mut [Acc; M],
+        start: *const f32,
+        to: [*mut f32; M],
     ) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
     }
 }

@@ -4,7 +4,7 @@
 //! starts at `-offset * (sum of the activations)`.
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, Acc, ActivationsView, Simd, Weights, unroll};
+use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
 use crate::quant::{Code, PackedView};
 use std::arch::x86_64::*;
 
@@ -177,9 +177,10 @@ impl Simd for Avx512 {
         group: usize,
         x: ActivationsView<'_>,
         token: usize,
-        acc: &mut [Acc; M],
+        start: *const f32,
+        to: [*mut f32; M],
     ) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, acc) }
+        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
     }
 }
