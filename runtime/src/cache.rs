@@ -3,8 +3,9 @@
 //!
 //! Layers that keep the same things equally long form a group: all keys and values of the past, those of a sliding
 //! window, the inputs of short convolutions. A group's memory is pages of consecutive positions, which forks share. A
-//! page is `[layers][planes][heads][positions][head_dim]`: what one head of one layer reads lies together. Planes are
-//! keys and values, or the one plane of a convolution's inputs.
+//! page is `[layers][planes][heads][positions * width]`: what one head of one layer reads lies together. Planes are keys,
+//! as tiles (see `kernels/attention.rs`), and values, or the one plane of a convolution's inputs; `width` is the features
+//! of a head, filled up to a multiple of 4.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::ops::{Block, Values};
+use crate::kernels::{Keys, Stored, TILE, Values};
+use crate::ops::{Block, block_of_head, key_width, keys_len};
 use crate::quant::BLOCK;
 use crate::spec::{Mixer, StackSpec};
 use crate::{Error, Result};
@@ -59,7 +61,12 @@ struct GroupShape {
 impl GroupShape {
     /// Values of one position of one layer.
     fn position(&self) -> usize {
-        self.planes * self.heads * self.head_dim
+        self.planes * self.heads * self.width()
+    }
+
+    /// Numbers of a position of one head in one plane.
+    fn width(&self) -> usize {
+        key_width(self.head_dim)
     }
 }
 
@@ -123,6 +130,13 @@ impl CacheShape {
     }
 }
 
+/// 8 bits for each of 32 values, and their scale.
+fn quantize(values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+    let largest = values.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+    let inverse = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
+    (values.map(|value| (value * inverse).round_ties_even() as i8), largest / 127.0)
+}
+
 /// The values of a page.
 #[derive(Clone, Debug)]
 enum Page {
@@ -150,23 +164,46 @@ impl Page {
             }
             Self::Q8_0(page, scales) => {
                 for (i, values) in values.as_chunks::<BLOCK>().0.iter().enumerate() {
-                    let largest = values.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-                    let inverse = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
-                    scales[start / BLOCK + i] = largest / 127.0;
-                    for (quant, value) in page[start + i * BLOCK..][..BLOCK].iter_mut().zip(values) {
-                        *quant = (value * inverse).round_ties_even() as i8;
-                    }
+                    let (quants, scale) = quantize(values);
+                    scales[start / BLOCK + i] = scale;
+                    page[start + i * BLOCK..][..BLOCK].copy_from_slice(&quants);
                 }
             }
         }
     }
 
-    /// The `len` values from `start` on.
-    fn values(&self, start: usize, len: usize) -> Values<'_> {
+    /// Stores a key in the tile at `start`, as its position number `position`.
+    fn write_key(&mut self, start: usize, position: usize, key: &[f32]) {
+        /// The numbers of `position` in a tile, in the order of the features.
+        fn numbers<T>(tile: &mut [T], position: usize) -> impl Iterator<Item = &mut T> {
+            tile[position..].iter_mut().step_by(TILE)
+        }
         match self {
-            Self::F32(page) => Values::F32(&page[start..][..len]),
-            Self::F16(page) => Values::F16(&page[start..][..len]),
-            Self::Q8_0(page, scales) => Values::Q8_0(&page[start..][..len], &scales[start / BLOCK..][..len / BLOCK]),
+            Self::F32(page) => numbers(&mut page[start..], position).zip(key).for_each(|(to, &v)| *to = v),
+            Self::F16(page) => {
+                let tile = numbers(&mut page[start..], position);
+                for (to, half) in tile.zip(key.iter().map(|&v| f16::from_f32(v).to_bits())) {
+                    *to = half;
+                }
+            }
+            Self::Q8_0(page, scales) => {
+                let mut tile = numbers(&mut page[start..], position);
+                let scales = numbers(&mut scales[start / BLOCK..], position);
+                for (key, to) in key.as_chunks::<BLOCK>().0.iter().zip(scales) {
+                    let (quants, scale) = quantize(key);
+                    *to = scale;
+                    quants.into_iter().zip(&mut tile).for_each(|(quant, to)| *to = quant);
+                }
+            }
+        }
+    }
+
+    /// The `len` numbers from `start` on.
+    fn stored(&self, start: usize, len: usize) -> Stored<'_> {
+        match self {
+            Self::F32(page) => Stored::F32(&page[start..][..len]),
+            Self::F16(page) => Stored::F16(&page[start..][..len]),
+            Self::Q8_0(page, scales) => Stored::Q8_0(&page[start..][..len], &scales[start / BLOCK..][..len / BLOCK]),
         }
     }
 
@@ -279,10 +316,15 @@ impl Cache {
         let (shape, page) = (&self.shape.groups[group].0, self.shape.page);
         let group = &mut self.groups[group];
         let own = Arc::get_mut(&mut group.pages[position / page - group.first]).expect("`extend` made it our own");
+        let (width, position) = (shape.width(), position % page);
         for (plane, values) in planes.iter().enumerate() {
             for (head, values) in values.chunks_exact(shape.head_dim).enumerate() {
-                let head = (index * shape.planes + plane) * shape.heads + head;
-                own.write((head * page + position % page) * shape.head_dim, values);
+                let first = ((index * shape.planes + plane) * shape.heads + head) * page;
+                if PLANES == 2 && plane == 0 {
+                    own.write_key((first + position / TILE * TILE) * width, position % TILE, values);
+                } else {
+                    own.write((first + position) * width, values);
+                }
             }
         }
     }
@@ -297,13 +339,20 @@ impl Cache {
         let (index, slot) = self.shape.slots[layer];
         let (shape, page) = (&self.shape.groups[index].0, self.shape.page);
         let group = &self.groups[index];
-        let head = move |plane: usize| ((slot * shape.planes + plane) * shape.heads + head) * page;
+        let (head, width) =
+            (move |plane: usize| ((slot * shape.planes + plane) * shape.heads + head) * page, shape.width());
         (positions.start / page..positions.end.div_ceil(page)).map(move |index| {
             let from = positions.start.saturating_sub(index * page);
-            let count = (positions.end - index * page).min(page) - from;
+            let end = (positions.end - index * page).min(page);
             let own = &group.pages[index - group.first];
-            let plane = |plane| own.values((head(plane) + from) * shape.head_dim, count * shape.head_dim);
-            Block { keys: plane(0), values: plane(1), stride: shape.head_dim, positions: count }
+            let (tile, end_tile) = (from / TILE, end.div_ceil(TILE));
+            let keys = own.stored((head(0) + tile * TILE) * width, (end_tile - tile) * TILE * width);
+            let values = own.stored((head(1) + from) * width, (end - from) * width);
+            Block {
+                keys: Keys { stored: keys, dim: width },
+                skip: from % TILE,
+                values: Values { stored: values, stride: width, positions: end - from },
+            }
         })
     }
 
@@ -312,9 +361,9 @@ impl Cache {
         let (index, slot) = self.shape.slots[layer];
         let (shape, page) = (&self.shape.groups[index].0, self.shape.page);
         let group = &self.groups[index];
-        let start = (slot * page + position % page) * shape.head_dim;
-        match group.pages[position / page - group.first].values(start, shape.head_dim) {
-            Values::F32(row) => row,
+        let start = (slot * page + position % page) * shape.width();
+        match group.pages[position / page - group.first].stored(start, shape.head_dim) {
+            Stored::F32(row) => row,
             _ => unreachable!("convolutions keep float32"),
         }
     }
@@ -372,19 +421,30 @@ impl Cache {
     }
 }
 
-/// Keys and values of a batch of encoded sources for every decoder layer: `[source tokens of the batch, dim]` each.
+/// Keys and values of a batch of encoded sources for every decoder layer.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) dim: usize,
-    /// Per decoder layer: keys, values.
+    /// Per decoder layer: keys, as tiles (`tile_keys`) source by source, and values, `[source tokens of the batch, dim]`.
     pub(crate) layers: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
 impl Memory {
-    /// One head (of `head_dim` features) of the rows `source` of `layer`.
-    pub(crate) fn block(&self, layer: usize, source: Range<usize>, head: usize, head_dim: usize) -> Block<'_> {
-        let (keys, values) = &self.layers[layer];
-        Block::of_head(keys, values, self.dim, source, head, head_dim)
+    /// Some `positions` of one head (of `head_dim` features) of the source that has the rows `rows` of the batch and
+    /// `tiled` positions before it, those that fill up tiles included.
+    pub(crate) fn block(
+        &self,
+        layer: usize,
+        rows: Range<usize>,
+        tiled: usize,
+        head: usize,
+        head_dim: usize,
+        positions: Range<usize>,
+    ) -> Block<'_> {
+        let (tiles, values) = &self.layers[layer];
+        let first = keys_len(tiled, self.dim / head_dim, head_dim) + keys_len(rows.len(), head, head_dim);
+        let values = &values[rows.start * self.dim + head * head_dim..rows.end * self.dim];
+        block_of_head(&tiles[first..], key_width(head_dim), values, self.dim, positions)
     }
 }
 
@@ -436,16 +496,18 @@ mod tests {
 
     /// What head 1 of `layer` reads of the last `count` positions.
     fn tags(cache: &Cache, layer: usize, count: usize) -> Vec<f32> {
-        let first = |values: Values<'_>, i: usize| match values {
-            Values::F32(v) => v[i],
-            Values::F16(v) => f16::from_bits(v[i]).to_f32(),
-            Values::Q8_0(v, scales) => f32::from(v[i]) * scales[i / BLOCK],
+        let number = |stored: Stored<'_>, i: usize, scale: usize| match stored {
+            Stored::F32(v) => v[i],
+            Stored::F16(v) => f16::from_bits(v[i]).to_f32(),
+            Stored::Q8_0(v, scales) => f32::from(v[i]) * scales[scale],
         };
         let end = cache.positions();
         let blocks = cache.blocks(layer, 1, end.saturating_sub(count)..end);
-        let tags = blocks.flat_map(|b| {
-            (0..b.positions).map(move |i| {
-                let (key, value) = (first(b.keys, i * b.stride), first(b.values, i * b.stride));
+        let tags = blocks.flat_map(|Block { keys, skip, values }| {
+            (0..values.positions).map(move |i| {
+                let (tile, place) = ((skip + i) / TILE * TILE * keys.dim, (skip + i) % TILE);
+                let key = number(keys.stored, tile + 5 * TILE + place, tile / BLOCK + place);
+                let value = number(values.stored, i * values.stride + 5, i * values.stride / BLOCK);
                 assert_eq!(key, -value);
                 key
             })

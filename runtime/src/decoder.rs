@@ -3,9 +3,9 @@
 
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
-use crate::ops::{Machine, ShortConv, attend};
+use crate::ops::{Machine, Partial, ShortConv, attend, attend_part, parts};
 use crate::plan::DecoderParts;
-use crate::session::{Sequence, Source};
+use crate::session::Sequence;
 use crate::spec::DecoderSpec;
 
 /// The rows of one step: which sequence and position each belongs to.
@@ -14,6 +14,19 @@ struct Rows<'a, 'r> {
     /// Sequence and position of each row of the residual stream.
     at: &'a [(usize, usize)],
     layer: usize,
+    /// For attention that threads share.
+    partials: &'a mut Vec<f32>,
+}
+
+/// From so many pairs of a row and a head of keys on, each is computed by one thread.
+const MANY_ITEMS: usize = 64;
+
+/// What a decoder's step needs beside [`Scratch`].
+#[derive(Debug, Default)]
+pub(crate) struct StepScratch {
+    /// Sequence and position of each row of the residual stream.
+    at: Vec<(usize, usize)>,
+    partials: Vec<f32>,
 }
 
 impl Context for Rows<'_, '_> {
@@ -26,14 +39,46 @@ impl Context for Rows<'_, '_> {
             cache.write(layer, position, [&k[i * width..][..width], &v[i * width..][..width]]);
         }
         let (rows, group) = (&*self.rows, heads.group() * heads.dim);
-        machine.pool.rows(out, group, &|items, out| {
-            for (item, out) in items.zip(out.chunks_exact_mut(group)) {
-                let (sequence, position) = at[item / heads.kv];
-                let cache = &rows[sequence].state.cache;
-                let blocks = cache.blocks(layer, item % heads.kv, span.of(position, cache.positions()));
-                attend(machine.kernels, heads, &q[item * group..][..group], blocks, out);
+        let find = |item: usize| {
+            let (sequence, position) = at[item / heads.kv];
+            let cache = &rows[sequence].state.cache;
+            let seen = span.of(position, cache.positions());
+            (seen, move |part| cache.blocks(layer, item % heads.kv, part))
+        };
+        let query = |item: usize| &q[item * group..][..group];
+        let items = at.len() * heads.kv;
+        let most = (0..items).step_by(heads.kv).map(|item| parts(find(item).0).len()).max().unwrap_or(0);
+        if most == 1 || items >= MANY_ITEMS {
+            machine.pool.rows(out, group, &|items, out| {
+                for (item, out) in items.zip(out.chunks_exact_mut(group)) {
+                    let (seen, blocks) = find(item);
+                    attend(machine.kernels, heads, query(item), seen, blocks, out);
+                }
+            });
+            return;
+        }
+        // Few rows and a long past: threads share it. The same parts, merged in the same order.
+        let len = Partial::len(heads);
+        let partials = sized(self.partials, items * most * len);
+        machine.pool.rows(partials, len, &|numbers, partials| {
+            for (number, partial) in numbers.zip(partials.chunks_exact_mut(len)) {
+                let (item, part) = (number / most, number % most);
+                let (seen, blocks) = find(item);
+                if let Some(part) = parts(seen).nth(part) {
+                    let partial = &mut Partial::new(heads, partial);
+                    attend_part(machine.kernels, heads, query(item), blocks(part), partial);
+                }
             }
         });
+        for (item, (out, partials)) in
+            out.chunks_exact_mut(group).zip(partials.chunks_exact_mut(most * len)).enumerate()
+        {
+            let count = parts(find(item).0).len();
+            let mut found = partials.chunks_exact_mut(len).take(count).map(|partial| Partial::new(heads, partial));
+            let mut all = found.next().expect("a row sees itself");
+            found.for_each(|next| all.merge(machine.kernels, heads.dim, &next));
+            all.finish(machine.kernels, heads.dim, out);
+        }
     }
 
     fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
@@ -41,9 +86,9 @@ impl Context for Rows<'_, '_> {
         let (layer, at, rows) = (self.layer, self.at, &*self.rows);
         machine.pool.rows(out, heads.dim, &|items, out| {
             for (item, out) in items.zip(out.chunks_exact_mut(heads.dim)) {
-                let Source { memory, rows } = &rows[at[item / heads.kv].0].state.source;
-                let block = memory.block(layer, rows.clone(), item % heads.kv, heads.dim);
-                attend(machine.kernels, heads, &q[item * heads.dim..][..heads.dim], std::iter::once(block), out);
+                let source = &rows[at[item / heads.kv].0].state.source;
+                let blocks = |part| std::iter::once(source.block(layer, item % heads.kv, heads.dim, part));
+                attend(machine.kernels, heads, &q[item * heads.dim..][..heads.dim], 0..source.positions, blocks, out);
             }
         });
     }
@@ -72,10 +117,11 @@ pub(crate) fn hidden(
     parts: &DecoderParts,
     dim: usize,
     rows: &mut [Row<'_, Sequence>],
-    at: &mut Vec<(usize, usize)>,
+    step: &mut StepScratch,
     scratch: &mut Scratch,
 ) -> usize {
     let stack = &parts.stack;
+    let StepScratch { at, partials } = step;
     at.clear();
     for (sequence, row) in rows.iter_mut().enumerate() {
         let first = row.state.cache.positions();
@@ -88,7 +134,7 @@ pub(crate) fn hidden(
         stack.embedding.embed(&stack.matrix, token, position, x);
     }
     set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
-    let mut context = Rows { rows, at, layer: 0 };
+    let mut context = Rows { rows, at, layer: 0, partials };
     for (index, layer) in stack.layers.iter().enumerate() {
         context.layer = index;
         layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
@@ -113,12 +159,12 @@ pub(crate) fn decode(
     parts: &DecoderParts,
     spec: &DecoderSpec,
     rows: &mut [Row<'_, Sequence>],
-    at: &mut Vec<(usize, usize)>,
+    step: &mut StepScratch,
     scratch: &mut Scratch,
     logits: &mut Logits,
 ) {
     let dim = spec.stack.dim;
-    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, at, scratch) };
+    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch) };
     let logits = logits.reset(wanted, spec.stack.vocab);
     if wanted == 0 {
         return;

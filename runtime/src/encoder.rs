@@ -3,28 +3,45 @@
 use std::ops::Range;
 
 use crate::Token;
+use crate::kernels::TILE;
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
-use crate::ops::{Block, Machine, ShortConv, attend};
+use crate::ops::{Machine, ShortConv, attend, block_of_head, key_width, keys_len, tile_keys};
 use crate::plan::StackPlan;
 
 /// Self-attention within each source of a batch whose rows lie one after the other.
 struct Sources<'a> {
     /// The rows of the source that each row belongs to.
     of_row: &'a [Range<usize>],
+    /// The keys of a layer, laid out as tiles, and where each row's source begins there, in positions.
+    tiles: Vec<f32>,
+    first_tiled: &'a [usize],
 }
 
 impl Context for Sources<'_> {
     fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         let Attention { heads, span, .. } = *attention;
-        let (group, stride) = (heads.group() * heads.dim, heads.kv * heads.dim);
+        let (group, stride, width) = (heads.group() * heads.dim, heads.kv * heads.dim, key_width(heads.dim));
+        let (of_row, first_tiled) = (self.of_row, self.first_tiled);
+        let last = of_row.len() - 1;
+        let positions = first_tiled[last] + of_row[last].len();
+        let tiles = sized(&mut self.tiles, keys_len(positions, heads.kv, heads.dim));
+        let mut row = 0;
+        while let Some(source) = of_row.get(row) {
+            let tiles = &mut tiles[keys_len(first_tiled[row], heads.kv, heads.dim)..];
+            tile_keys(&k[source.start * stride..source.end * stride], heads.kv, heads.dim, tiles);
+            row = source.end;
+        }
+        let tiles = &*tiles;
         machine.pool.rows(out, group, &|items, out| {
             for (item, out) in items.zip(out.chunks_exact_mut(group)) {
                 let (row, head) = (item / heads.kv, item % heads.kv);
-                let source = &self.of_row[row];
+                let source = &of_row[row];
+                let first = keys_len(first_tiled[row], heads.kv, heads.dim);
+                let tiles = &tiles[first + keys_len(source.len(), head, heads.dim)..];
+                let values = &v[source.start * stride + head * heads.dim..source.end * stride];
                 let seen = span.of(row - source.start, source.len());
-                let rows = source.start + seen.start..source.start + seen.end;
-                let block = Block::of_head(k, v, stride, rows, head, heads.dim);
-                attend(machine.kernels, heads, &q[item * group..][..group], std::iter::once(block), out);
+                let blocks = |part| std::iter::once(block_of_head(tiles, width, values, stride, part));
+                attend(machine.kernels, heads, &q[item * group..][..group], seen, blocks, out);
             }
         });
     }
@@ -56,10 +73,13 @@ pub(crate) fn encode(
     scratch: &mut Scratch,
 ) -> Vec<Range<usize>> {
     let mut ranges = Vec::with_capacity(sources.len());
-    let mut of_row = Vec::new();
+    let (mut of_row, mut first_tiled) = (Vec::new(), Vec::new());
+    let mut tiled = 0;
     for source in sources {
         let range = of_row.len()..of_row.len() + source.len();
         of_row.resize(range.end, range.clone());
+        first_tiled.resize(range.end, tiled);
+        tiled += source.len().next_multiple_of(TILE);
         ranges.push(range);
     }
     let rows = of_row.len();
@@ -69,7 +89,7 @@ pub(crate) fn encode(
         plan.embedding.embed(&plan.matrix, token, position, x);
     }
     set_positions(&plan.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
-    let mut context = Sources { of_row: &of_row };
+    let mut context = Sources { of_row: &of_row, tiles: Vec::new(), first_tiled: &first_tiled };
     for layer in &plan.layers {
         layer.forward(machine, &plan.ropes, scratch, rows, dim, &mut context);
     }

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::{Cache, CacheShape, Memory};
-use crate::layer::Scratch;
+use crate::decoder::StepScratch;
+use crate::kernels::TILE;
+use crate::layer::{Attention, Scratch, sized};
 use crate::model::{EncoderDecoder, Logits, Model, Row, State, Want};
-use crate::ops::{Activations, Machine};
+use crate::ops::{Activations, Block, Machine, keys_len, tile_keys};
 use crate::plan::{DecoderPlan, EncoderDecoderPlan};
 use crate::spec::StackSpec;
 use crate::threads::ThreadPool;
@@ -17,8 +19,19 @@ pub use crate::cache::KvType;
 /// The encoded source of a sequence: some rows of a batch. A decoder-only model has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) rows: Range<usize>,
+    memory: Arc<Memory>,
+    rows: Range<usize>,
+    /// Positions of the sources before it in the batch, each filled up to whole tiles.
+    tiled: usize,
+    /// How many of the rows the decoder sees.
+    pub(crate) positions: usize,
+}
+
+impl Source {
+    /// Keys and values of one head of some of the positions.
+    pub(crate) fn block(&self, layer: usize, head: usize, head_dim: usize, positions: Range<usize>) -> Block<'_> {
+        self.memory.block(layer, self.rows.clone(), self.tiled, head, head_dim, positions)
+    }
 }
 
 /// One sequence: the source it reads, if any, and what the model keeps of its tokens.
@@ -32,8 +45,7 @@ impl Sequence {
     /// Lets the decoder see the first `positions` tokens of the source only, at least one: for encoders whose input is
     /// padded to a fixed size.
     pub fn keep_source(&mut self, positions: usize) {
-        let rows = &mut self.source.rows;
-        rows.end = rows.end.min(rows.start + positions.max(1));
+        self.source.positions = self.source.positions.min(positions.max(1));
     }
 
     /// Bytes of the memory it holds, shared with its forks or not.
@@ -64,7 +76,7 @@ pub struct DecoderSession {
     pool: Arc<ThreadPool>,
     shape: Arc<CacheShape>,
     scratch: Scratch,
-    at: Vec<(usize, usize)>,
+    step: StepScratch,
 }
 
 impl std::fmt::Debug for DecoderSession {
@@ -80,13 +92,16 @@ impl DecoderSession {
     /// [`Error::BadRequest`] where the model's heads are not whole blocks of `kv`.
     pub fn new(plan: Arc<DecoderPlan>, pool: Arc<ThreadPool>, kv: KvType) -> Result<Self> {
         let shape = Arc::new(plan.cache_shape(kv)?);
-        Ok(Self { plan, pool, shape, scratch: Scratch::default(), at: Vec::new() })
+        Ok(Self { plan, pool, shape, scratch: Scratch::default(), step: StepScratch::default() })
     }
 
     /// A new sequence, at position 0.
     pub fn sequence(&self) -> Sequence {
         let memory = Arc::new(Memory { dim: 0, layers: Vec::new() });
-        Sequence { source: Source { memory, rows: 0..0 }, cache: Cache::new(self.shape.clone()) }
+        Sequence {
+            source: Source { memory, rows: 0..0, tiled: 0, positions: 0 },
+            cache: Cache::new(self.shape.clone()),
+        }
     }
 
     /// What it runs.
@@ -112,12 +127,12 @@ impl DecoderSession {
     /// # Errors
     /// As [`Model::step`].
     pub fn hidden(&mut self, sequence: &mut Sequence, tokens: &[Token]) -> Result<&[f32]> {
-        let Self { plan, pool, scratch, at, .. } = self;
+        let Self { plan, pool, scratch, step, .. } = self;
         let spec = &plan.spec().stack;
         check_tokens(spec, tokens, sequence.position())?;
         let machine = Machine { kernels: plan.kernels(), pool };
         let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
-        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, at, scratch);
+        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch);
         Ok(&scratch.x[..wanted * spec.dim])
     }
 }
@@ -130,12 +145,12 @@ impl Model for DecoderSession {
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
-        let Self { plan, pool, scratch, at, .. } = self;
+        let Self { plan, pool, scratch, step, .. } = self;
         for row in rows.iter() {
             check_tokens(&plan.spec().stack, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), pool };
-        decoder::decode(machine, &plan.parts, plan.spec(), rows, at, scratch, logits);
+        decoder::decode(machine, &plan.parts, plan.spec(), rows, step, scratch, logits);
         Ok(())
     }
 }
@@ -147,7 +162,7 @@ pub struct EncoderDecoderSession {
     pool: Arc<ThreadPool>,
     shape: Arc<CacheShape>,
     scratch: Scratch,
-    at: Vec<(usize, usize)>,
+    step: StepScratch,
 }
 
 impl std::fmt::Debug for EncoderDecoderSession {
@@ -161,7 +176,7 @@ impl EncoderDecoderSession {
     pub fn new(plan: Arc<EncoderDecoderPlan>, pool: Arc<ThreadPool>) -> Self {
         let shape = CacheShape::new(&plan.spec().decoder.stack, KvType::F32, CacheShape::SHORT_PAGE);
         let shape = Arc::new(shape.expect("float32 suits every shape"));
-        Self { plan, pool, shape, scratch: Scratch::default(), at: Vec::new() }
+        Self { plan, pool, shape, scratch: Scratch::default(), step: StepScratch::default() }
     }
 
     /// The same session on the threads of another pool.
@@ -237,13 +252,13 @@ impl Model for EncoderDecoderSession {
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
-        let Self { plan, pool, scratch, at, .. } = self;
+        let Self { plan, pool, scratch, step, .. } = self;
         let spec = &plan.spec().decoder;
         for row in rows.iter() {
             check_tokens(&spec.stack, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), pool };
-        decoder::decode(machine, &plan.decoder, spec, rows, at, scratch, logits);
+        decoder::decode(machine, &plan.decoder, spec, rows, step, scratch, logits);
         Ok(())
     }
 }
@@ -255,22 +270,41 @@ impl EncoderDecoder for EncoderDecoderSession {
         let maps: Vec<_> = plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
         let users: Vec<_> = maps.iter().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
         let rows: usize = sources.iter().map(|source| source.len()).sum();
-        let mut layers: Vec<_> = maps.iter().map(|_| (vec![0.0; rows * dim], vec![0.0; rows * dim])).collect();
-        let mut ranges = Vec::with_capacity(sources.len());
-        let mut first = 0;
+        let tiled: usize = sources.iter().map(|source| source.len().next_multiple_of(TILE)).sum();
+        let layer = |(cross, _): &&(Attention, _)| {
+            (vec![0.0; keys_len(tiled, cross.heads.kv, cross.heads.dim)], vec![0.0; rows * dim])
+        };
+        let mut layers: Vec<_> = maps.iter().map(layer).collect();
+        let mut places = Vec::with_capacity(sources.len());
+        let (mut first, mut first_tiled) = (0, 0);
+        let mut all_keys = Vec::new();
         self.run_encoder(sources, |machine, activations, output, encoded| {
             let input = activations.prepare(machine, output, dim, &users);
             let span = first * dim..first * dim + output.len();
-            for ((cross, _), (keys, values)) in maps.iter().zip(&mut layers) {
-                cross.key.forward(machine, input, &mut keys[span.clone()]);
+            let place = |range: &Range<usize>| {
+                let place = (first + range.start..first + range.end, first_tiled);
+                first_tiled += range.len().next_multiple_of(TILE);
+                place
+            };
+            let group = places.len();
+            places.extend(encoded.iter().map(place));
+            for ((cross, _), (tiles, values)) in maps.iter().zip(&mut layers) {
+                let (heads, all_keys) = (cross.heads, sized(&mut all_keys, output.len()));
+                cross.key.forward(machine, input, all_keys);
+                for (range, (_, tiled)) in encoded.iter().zip(&places[group..]) {
+                    let tiles = &mut tiles[keys_len(*tiled, heads.kv, heads.dim)..];
+                    tile_keys(&all_keys[range.start * dim..range.end * dim], heads.kv, heads.dim, tiles);
+                }
                 cross.value.forward(machine, input, &mut values[span.clone()]);
             }
-            ranges.extend(encoded.iter().map(|range| first + range.start..first + range.end));
             first += output.len() / dim;
         })?;
         let memory = Arc::new(Memory { dim, layers });
-        let sequence =
-            |rows| Sequence { source: Source { memory: memory.clone(), rows }, cache: Cache::new(self.shape.clone()) };
-        Ok(ranges.into_iter().map(sequence).collect())
+        let sequence = |(rows, tiled): (Range<usize>, usize)| {
+            let positions = rows.len();
+            let source = Source { memory: memory.clone(), rows, tiled, positions };
+            Sequence { source, cache: Cache::new(self.shape.clone()) }
+        };
+        Ok(places.into_iter().map(sequence).collect())
     }
 }

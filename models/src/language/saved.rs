@@ -1,6 +1,6 @@
 //! Sessions on disk: a header, the tokens, and the model's state.
 //!
-//! `babil session 1\n`, then a u64 length and a line of JSON ([`Header`]), u32 tokens, the state's bytes. Little-endian.
+//! `babil session 2\n`, then a u64 length and a line of JSON ([`Header`]), u32 tokens, the state's bytes. Little-endian.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use babil_runtime::{Error, Result, Token};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8] = b"babil session 1\n";
+const MAGIC: &[u8] = b"babil session 2\n";
 
 #[derive(Serialize, Deserialize)]
 struct Header {

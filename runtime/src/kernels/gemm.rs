@@ -11,8 +11,10 @@
 //! float32. An instruction set brings registers and a few operations on them ([`Simd`]); a type of weights is data
 //! ([`Format`]), of which every branch below is decided at compile time.
 
+use super::simd::{Simd, Work};
 use crate::quant::{BLOCK, BlockType, Code, Format, PackedView, Scales, TILE_ROWS};
 use crate::threads::ColumnsMut;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Columns that have a sum of their own: half a block.
@@ -98,74 +100,6 @@ const MAX_ROWS: usize = 2 * TILE_ROWS;
 
 /// Where accumulators start without a bias.
 static ZEROS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
-
-/// An instruction set: its registers and what it does with them. A register of bytes holds 4 columns (a quad) of `LANES` rows,
-/// one of integers or floats a value for each of these rows.
-///
-/// # Safety
-/// Of all functions: the CPU must support the instruction set, and what is named `at` must be readable for as many values
-/// as are loaded. It need not be aligned.
-pub(super) trait Simd {
-    /// `[LANES][4]` bytes.
-    type Bytes: Copy;
-    /// `[LANES]` i32.
-    type Ints: Copy;
-    /// `[LANES]` f32.
-    type Floats: Copy;
-    /// Rows of a register: a divisor of 16.
-    const LANES: usize;
-    /// The most tokens that are multiplied together, 1 or 4: as many as there are registers for.
-    const TOKENS: usize = 4;
-
-    /// Loads bytes.
-    unsafe fn bytes(at: *const u8) -> Self::Bytes;
-    /// Each byte shifted right by `right` bits, or left by `-right`, and with `mask`, which has no bit that came from
-    /// another byte.
-    unsafe fn field(bytes: Self::Bytes, right: i32, mask: u8) -> Self::Bytes;
-    /// a | b
-    unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// The products of quads `first..first + W::QUADS` of `P` registers of rows, at `rows` (their first quad's byte in the
-    /// tile), and of `M` tokens, at `x` (the block's 32 quants), whose sums over these columns are `sums`.
-    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
-        rows: [*const u8; P],
-        first: usize,
-        x: [*const i8; M],
-        sums: [i32; M],
-    ) -> [[Self::Ints; P]; M];
-
-    /// i32 -> f32
-    unsafe fn floats(ints: Self::Ints) -> Self::Floats;
-    /// Loads float32.
-    unsafe fn load(at: *const f32) -> Self::Floats;
-    /// Stores float32.
-    unsafe fn store(at: *mut f32, x: Self::Floats);
-    /// x for each row.
-    unsafe fn splat(x: f32) -> Self::Floats;
-    /// a * b
-    unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// a * b + c, rounded once
-    unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// Loads float16.
-    unsafe fn f16(at: *const u8) -> Self::Floats;
-    /// Loads unsigned bytes.
-    unsafe fn u8(at: *const u8) -> Self::Floats;
-    /// Loads signed bytes.
-    unsafe fn i8(at: *const u8) -> Self::Floats;
-    /// Loads the low or the high nibbles of bytes.
-    unsafe fn nibbles(at: *const u8, high: bool) -> Self::Floats;
-    /// Loads powers of two: see [`crate::quant::power_of_two`].
-    unsafe fn powers_of_two(at: *const u8) -> Self::Floats;
-
-    /// [`multiply`], compiled for the instruction set.
-    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        start: *const f32,
-        to: [*mut f32; M],
-    );
-}
 
 /// Runs the body for each of the numbers that is below the limit, with a number that the compiler knows.
 macro_rules! unroll {
@@ -278,8 +212,31 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
 /// - `w` must be of type `W::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
 /// - `w` must have group `group` and `x` token `token`.
 /// - `start` must be readable and each of `to` writable for `N * LANES` floats.
+struct Multiply<'a, W, const N: usize, const P: usize, const M: usize> {
+    w: PackedView<'a>,
+    group: usize,
+    x: ActivationsView<'a>,
+    token: usize,
+    start: *const f32,
+    to: [*mut f32; M],
+    _weights: PhantomData<W>,
+}
+
+impl<W: Weights, const N: usize, const P: usize, const M: usize> Work for Multiply<'_, W, N, P, M> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { w, group, x, token, start, to, .. } = self;
+        // SAFETY: the duties of who makes it.
+        unsafe { multiply::<S, W, N, P, M>(w, group, x, token, start, to) }
+    }
+}
+
+/// See [`Multiply`].
+///
+/// # Safety
+/// As there.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
+unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     w: PackedView<'_>,
     group: usize,
     x: ActivationsView<'_>,
@@ -406,7 +363,7 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
 /// The product of `N` registers of rows, from `row` on, and up to `M` tokens, with bias, stored to `out`.
 ///
 /// # Safety
-/// As [`multiply`].
+/// As [`Multiply`].
 unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     row: usize,
     tokens: Range<usize>,
@@ -429,18 +386,19 @@ unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: us
         }
         None => (),
     }
+    let (group, token, start) = (row / TILE_ROWS, tokens.start, start.as_ptr());
+    let work = |to| Multiply::<W, N, P, M> { w, group, x, token, start, to, _weights: PhantomData };
     if inside && tokens.len() == M {
         let mut to = [std::ptr::null_mut(); M];
         for (to, token) in to.iter_mut().zip(tokens.clone()) {
             *to = out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
         }
         // SAFETY: the caller's duty; start and to point to slices of `width` floats.
-        unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, start.as_ptr(), to) };
+        unsafe { S::with(work(to)) };
     } else {
         let mut results = [ZEROS; M];
-        let to = results.each_mut().map(|results| results.as_mut_ptr());
         // SAFETY: the caller's duty; start and to point to `width` floats at least.
-        unsafe { S::tile::<W, N, P, M>(w, row / TILE_ROWS, x, tokens.start, start.as_ptr(), to) };
+        unsafe { S::with(work(results.each_mut().map(|results| results.as_mut_ptr()))) };
         for (token, results) in tokens.zip(&results) {
             let out = &mut out.row_mut(token)[row - columns.start..];
             let len = out.len().min(width);

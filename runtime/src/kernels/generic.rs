@@ -353,14 +353,19 @@ pub(super) fn max(x: &[f32]) -> f32 {
     merge(fold(x, f32::NEG_INFINITY, larger), larger)
 }
 
-/// See [`super::Kernels::softmax`].
+/// See [`super::Kernels::exponentials`].
 #[inline(always)]
-pub(super) fn softmax(x: &mut [f32]) {
-    let max = max(x);
+pub(super) fn exponentials(x: &mut [f32], max: f32) -> f32 {
     for v in x.iter_mut() {
         *v = exp(*v - max);
     }
-    let inverse = 1.0 / sum(fold(x, 0.0, |acc, v| acc + v));
+    sum(fold(x, 0.0, |acc, v| acc + v))
+}
+
+/// See [`super::Kernels::softmax`].
+#[inline(always)]
+pub(super) fn softmax(x: &mut [f32]) {
+    let inverse = 1.0 / exponentials(x, max(x));
     for v in x {
         *v *= inverse;
     }
@@ -392,93 +397,6 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "add of rows of different lengths");
     for (y, x) in y.iter_mut().zip(x) {
         *y += x;
-    }
-}
-
-/// See [`super::AttentionScores`].
-#[inline(always)]
-pub(super) fn attention_scores(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
-    let key = |i: usize| &keys[i * stride..][..q.len()];
-    let (fours, rest) = scores.as_chunks_mut::<4>();
-    let done = fours.len() * 4;
-    for (i, scores) in fours.iter_mut().enumerate() {
-        let dots = dots([key(4 * i), key(4 * i + 1), key(4 * i + 2), key(4 * i + 3)], q, |v| v);
-        for j in 0..4 {
-            scores[j] = scale * dots[j];
-        }
-    }
-    for (i, score) in rest.iter_mut().enumerate() {
-        *score = scale * dot(q, key(done + i));
-    }
-}
-
-/// See [`super::AttentionValues`].
-#[inline(always)]
-pub(super) fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]) {
-    for (i, &p) in p.iter().enumerate() {
-        let values = &values[i * stride..][..out.len()];
-        for (out, &v) in out.iter_mut().zip(values) {
-            *out = p.mul_add(v, *out);
-        }
-    }
-}
-
-/// [`widen_f16`] of a number.
-#[inline(always)]
-fn widen(half: u16) -> f32 {
-    widen_f16(half.to_le_bytes())
-}
-
-/// See [`super::Kernels::attention_scores_f16`].
-#[inline(always)]
-pub(super) fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]) {
-    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
-        *score = scale * dots([key], q, widen)[0];
-    }
-}
-
-/// See [`super::Kernels::attention_values_f16`].
-#[inline(always)]
-pub(super) fn attention_values_f16(p: &[f32], values: &[u16], out: &mut [f32]) {
-    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
-    for (&p, values) in p.iter().zip(values.chunks_exact(out.len())) {
-        for (out, &v) in out.iter_mut().zip(values) {
-            *out = p.mul_add(widen(v), *out);
-        }
-    }
-}
-
-/// See [`super::Kernels::attention_scores_q8_0`].
-#[inline(always)]
-pub(super) fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scale: f32, scores: &mut [f32]) {
-    assert_eq!(keys.len(), q.len() * scores.len(), "a key for each score");
-    assert_eq!(keys.len(), scales.len() * BLOCK, "a scale for each block");
-    let blocks = q.len() / BLOCK;
-    for (i, score) in scores.iter_mut().enumerate() {
-        let (keys, scales) = (&keys[i * q.len()..][..q.len()], &scales[i * blocks..][..blocks]);
-        let mut total = 0.0;
-        for ((q, keys), scale) in q.chunks_exact(BLOCK).zip(keys.chunks_exact(BLOCK)).zip(scales) {
-            total = scale.mul_add(dots([keys], q, f32::from)[0], total);
-        }
-        *score = scale * total;
-    }
-}
-
-/// See [`super::Kernels::attention_values_q8_0`].
-#[inline(always)]
-pub(super) fn attention_values_q8_0(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]) {
-    assert_eq!(values.len(), out.len() * p.len(), "a value for each probability");
-    assert_eq!(values.len(), scales.len() * BLOCK, "a scale for each block");
-    let blocks = out.len() / BLOCK;
-    for (i, &p) in p.iter().enumerate() {
-        let (values, scales) = (&values[i * out.len()..][..out.len()], &scales[i * blocks..][..blocks]);
-        for ((out, values), scale) in out.chunks_exact_mut(BLOCK).zip(values.chunks_exact(BLOCK)).zip(scales) {
-            let factor = p * scale;
-            for (out, &v) in out.iter_mut().zip(values) {
-                *out = factor.mul_add(f32::from(v), *out);
-            }
-        }
     }
 }
 

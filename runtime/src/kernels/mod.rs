@@ -5,16 +5,20 @@
 //! token's result depends neither on the other tokens of a call nor on the range of columns that is asked for.
 //!
 //! - `gemm.rs`: the product of packed weights and int8 activations, for every instruction set and type of weights;
+//! - `attention.rs`: scores with stored keys and sums of stored values, for every instruction set and type of cache;
 //! - `generic.rs`: the portable body of everything else;
+//! - `simd.rs`: what the first two ask of an instruction set;
 //! - `scalar.rs`, `x86_64/`, `aarch64/`: a file per instruction set, with what it does with its registers, and its table.
 //!
 //! `ADDING_A_KERNEL.md` says how to add one.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "loops over registers and lanes read best by index")]
 
+mod attention;
 mod gemm;
 mod generic;
 mod scalar;
+mod simd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -23,6 +27,7 @@ mod tests;
 use crate::quant::{BlockType, PackedView};
 use crate::threads::ColumnsMut;
 use crate::{Error, Result};
+pub use attention::{Keys, Stored, TILE, Values};
 pub use gemm::{ActivationsView, SUM_COLUMNS};
 
 /// The environment variable that [`Kernels::from_env`] reads.
@@ -97,14 +102,11 @@ pub type GemmFloat = fn(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, 
 pub type LayerNorm = fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
 /// y = x / sqrt(mean(x^2) + eps) * weight, over one row; all of x's length.
 pub type RmsNorm = fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
-/// scores\[i] = scale * dot(q, keys\[i*stride..]\[..q.len()]) for each i in `scores`: one head, one query.
-pub type AttentionScores = fn(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
-/// out += sum_i p\[i] * values\[i*stride..]\[..out.len()], in order of i: one head, one query.
-pub type AttentionValues = fn(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
-/// As [`AttentionScores`] for 8-bit keys, one after the other, with a scale for every 32 (`key_scales`).
-pub type AttentionScoresQ8 = fn(q: &[f32], keys: &[i8], key_scales: &[f32], scale: f32, scores: &mut [f32]);
-/// As [`AttentionValues`] for 8-bit values, one after the other, with a scale for every 32.
-pub type AttentionValuesQ8 = fn(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]);
+/// The scores of heads of queries, `[heads][features][4]`, each feature 4 times: head `h`'s with position `i` of the keys
+/// goes to `scores[h * stride + i]`, for all positions of their tiles. (q, keys, scores, stride)
+pub type AttentionScores = fn(q: &[f32], keys: Keys<'_>, scores: &mut [f32], stride: usize);
+/// out\[h] += sum_i p\[h * stride + i] * values\[i], in order of i, for heads of `dim` features. (p, stride, values, out, dim)
+pub type AttentionValues = fn(p: &[f32], stride: usize, values: Values<'_>, out: &mut [f32], dim: usize);
 /// Turns each pair of features of one head by its angle: (a, b) becomes (a cos - b sin, b cos + a sin).
 pub type Rotate = fn(x: &mut [f32], cos: &[f32], sin: &[f32]);
 
@@ -129,6 +131,8 @@ pub struct Kernels {
     pub rms_norm: RmsNorm,
     /// The largest value, minus infinity for an empty row; NaNs are passed over.
     pub max: fn(&[f32]) -> f32,
+    /// Each value becomes e^(value - max); returns their sum. (x, max)
+    pub exponentials: fn(&mut [f32], f32) -> f32,
     /// Softmax of one row, in place. At least one value must be finite, or all become NaN.
     pub softmax: fn(&mut [f32]),
     /// ln(sum(exp(x))), computed from the maximum down.
@@ -141,14 +145,6 @@ pub struct Kernels {
     pub attention_scores: AttentionScores,
     /// See [`AttentionValues`].
     pub attention_values: AttentionValues,
-    /// As [`AttentionScores`] for finite float16 keys, one after the other. (q, keys, scale, scores)
-    pub attention_scores_f16: fn(&[f32], &[u16], f32, &mut [f32]),
-    /// As [`AttentionValues`] for finite float16 values, one after the other. (p, values, out)
-    pub attention_values_f16: fn(&[f32], &[u16], &mut [f32]),
-    /// See [`AttentionScoresQ8`].
-    pub attention_scores_q8_0: AttentionScoresQ8,
-    /// See [`AttentionValuesQ8`].
-    pub attention_values_q8_0: AttentionValuesQ8,
     /// See [`Rotate`]: feature i and feature i + n/2 are a pair.
     pub rotate_halves: Rotate,
     /// See [`Rotate`]: features 2i and 2i + 1 are a pair.
@@ -193,7 +189,7 @@ use gemms;
 macro_rules! table {
     (isa: $isa:expr, features: $features:literal, simd: $simd:ty, rows: $rows:tt $(,)?) => {
         pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
-            use $crate::kernels::{Activation, Kernels, generic};
+            use $crate::kernels::{Activation, Kernels, attention, generic};
             use $crate::threads::ColumnsMut;
             $crate::kernels::shims! {
                 $features;
@@ -204,16 +200,11 @@ macro_rules! table {
                 fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
                 fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
                 fn max(x: &[f32]) -> f32;
+                fn exponentials(x: &mut [f32], max: f32) -> f32;
                 fn softmax(x: &mut [f32]);
                 fn log_sum_exp(x: &[f32]) -> f32;
                 fn activate(activation: Activation, x: &mut [f32]);
                 fn add(x: &[f32], y: &mut [f32]);
-                fn attention_scores(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]);
-                fn attention_values(p: &[f32], values: &[f32], stride: usize, out: &mut [f32]);
-                fn attention_scores_f16(q: &[f32], keys: &[u16], scale: f32, scores: &mut [f32]);
-                fn attention_values_f16(p: &[f32], values: &[u16], out: &mut [f32]);
-                fn attention_scores_q8_0(q: &[f32], keys: &[i8], scales: &[f32], scale: f32, scores: &mut [f32]);
-                fn attention_values_q8_0(p: &[f32], values: &[i8], scales: &[f32], out: &mut [f32]);
                 fn rotate_halves(x: &mut [f32], cos: &[f32], sin: &[f32]);
                 fn rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]);
                 fn softcap(cap: f32, x: &mut [f32]);
@@ -232,16 +223,13 @@ macro_rules! table {
                 layer_norm,
                 rms_norm,
                 max,
+                exponentials,
                 softmax,
                 log_sum_exp,
                 activate,
                 add,
-                attention_scores,
-                attention_values,
-                attention_scores_f16,
-                attention_values_f16,
-                attention_scores_q8_0,
-                attention_values_q8_0,
+                attention_scores: attention::scores::<$simd>,
+                attention_values: attention::sums::<$simd>,
                 rotate_halves,
                 rotate_pairs,
                 softcap,
@@ -289,16 +277,13 @@ const SCALAR: Kernels = {
         layer_norm: generic::layer_norm,
         rms_norm: generic::rms_norm,
         max: generic::max,
+        exponentials: generic::exponentials,
         softmax: generic::softmax,
         log_sum_exp: generic::log_sum_exp,
         activate: generic::activate,
         add: generic::add,
-        attention_scores: generic::attention_scores,
-        attention_values: generic::attention_values,
-        attention_scores_f16: generic::attention_scores_f16,
-        attention_values_f16: generic::attention_values_f16,
-        attention_scores_q8_0: generic::attention_scores_q8_0,
-        attention_values_q8_0: generic::attention_values_q8_0,
+        attention_scores: attention::scores::<scalar::Scalar>,
+        attention_values: attention::sums::<scalar::Scalar>,
         rotate_halves: generic::rotate_halves,
         rotate_pairs: generic::rotate_pairs,
         softcap: generic::softcap,

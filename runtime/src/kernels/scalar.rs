@@ -1,7 +1,8 @@
 //! The portable instruction set: registers are arrays of 16 rows.
 
-use super::gemm::{self, ActivationsView, Simd, Weights};
-use crate::quant::{PackedView, TILE_ROWS, power_of_two};
+use super::gemm::{self, Weights};
+use super::simd::{Simd, Work};
+use crate::quant::{TILE_ROWS, power_of_two};
 use half::f16;
 
 /// See the module.
@@ -99,20 +100,26 @@ impl Simd for Scalar {
         bytes.map(|b| f32::from(if high { b >> 4 } else { b & 15 }))
     }
 
+    unsafe fn quads(at: *const f32) -> Self::Floats {
+        // SAFETY: the caller vouches for the values.
+        let four = unsafe { at.cast::<[f32; 4]>().read_unaligned() };
+        std::array::from_fn(|i| four[i % 4])
+    }
+
+    unsafe fn sum_quads(x: [Self::Floats; 4], to: *mut f32) {
+        let x = x[0];
+        let sums = std::array::from_fn(|i| (x[i] + x[i + 8]) + (x[i + 4] + x[i + 12]));
+        // SAFETY: the caller vouches for the values.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(sums) }
+    }
+
     unsafe fn powers_of_two(at: *const u8) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(power_of_two)
     }
 
-    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        start: *const f32,
-        to: [*mut f32; M],
-    ) {
+    unsafe fn with<W: Work>(work: W) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
+        unsafe { work.run::<Self>() }
     }
 }

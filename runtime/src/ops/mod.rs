@@ -8,7 +8,9 @@ mod norm;
 mod rope;
 mod short_conv;
 
-pub(crate) use attention::{Block, Heads, Values, attend};
+pub(crate) use attention::{
+    Block, Heads, Partial, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
+};
 pub(crate) use embedding::Embedding;
 pub(crate) use linear::{Activations, Linear, Matrix};
 pub(crate) use norm::Norm;

@@ -3,8 +3,8 @@
 
 use crate::kernels::Isa;
 use crate::kernels::aarch64::{neon_registers, quants};
-use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
-use crate::quant::PackedView;
+use crate::kernels::gemm::{self, Weights, unroll};
+use crate::kernels::simd::{Simd, Work};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -77,15 +77,8 @@ impl Simd for Dotprod {
     }
 
     #[target_feature(enable = "neon,dotprod")]
-    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        start: *const f32,
-        to: [*mut f32; M],
-    ) {
+    unsafe fn with<W: Work>(work: W) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
+        unsafe { work.run::<Self>() }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn dotprod() -> Option<Kernels> {
     able.then_some(dotprod::TABLE)
 }
 
-/// What both instruction sets have of `gemm::Simd`: all but the integer products.
+/// What both instruction sets have of `Simd`: all but the integer products.
 macro_rules! neon_registers {
     () => {
         type Bytes = uint8x16_t;
@@ -108,6 +108,18 @@ macro_rules! neon_registers {
                 let bytes = $crate::kernels::aarch64::widen(at);
                 vcvtq_f32_u32(if high { vshrq_n_u32::<4>(bytes) } else { vandq_u32(bytes, vdupq_n_u32(15)) })
             }
+        }
+
+        #[inline(always)]
+        unsafe fn quads(at: *const f32) -> float32x4_t {
+            // SAFETY: the caller vouches for 4 values.
+            unsafe { vld1q_f32(at) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum_quads(x: [float32x4_t; 4], to: *mut f32) {
+            // SAFETY: the caller vouches for 4 values.
+            unsafe { vst1q_f32(to, vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]))) }
         }
 
         /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.

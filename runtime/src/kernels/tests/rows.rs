@@ -1,14 +1,7 @@
 //! Operations of decoder-only models: the same bits on every instruction set, and near their definitions in float64.
 
-use half::f16;
-
 use super::super::testing::{assert_same_bits, for_each_kernel, values};
 use super::super::{Activation, Isa, Kernels};
-
-/// Positions of the keys below.
-const POSITIONS: usize = 5;
-const SCALE: f32 = 0.125;
-const P: [f32; POSITIONS] = [0.5, 0.3, -0.2, 0.1, 0.0];
 
 /// Inputs of one size: whole blocks, and an even number.
 struct Inputs {
@@ -16,9 +9,6 @@ struct Inputs {
     y: Vec<f32>,
     cos: Vec<f32>,
     sin: Vec<f32>,
-    halves: Vec<u16>,
-    quants: Vec<i8>,
-    scales: Vec<f32>,
 }
 
 impl Inputs {
@@ -29,9 +19,6 @@ impl Inputs {
             y: values(n, 2),
             cos: angles.iter().map(|a| a.cos()).collect(),
             sin: angles.iter().map(|a| a.sin()).collect(),
-            halves: values(n * POSITIONS, 4).iter().map(|&v| f16::from_f32(v).to_bits()).collect(),
-            quants: values(n * POSITIONS, 5).iter().map(|v| (v * 127.0) as i8).collect(),
-            scales: values(n * POSITIONS / 32, 6),
         }
     }
 
@@ -42,17 +29,8 @@ impl Inputs {
             f(&mut x);
             x
         };
-        let scores = |f: &dyn Fn(&mut [f32])| {
-            let mut scores = vec![0.25; POSITIONS];
-            f(&mut scores);
-            scores
-        };
-        let Self { x, y, cos, sin, halves, quants, scales } = self;
+        let Self { y, cos, sin, .. } = self;
         vec![
-            ("scores_f16", scores(&|s| (kernels.attention_scores_f16)(x, halves, SCALE, s))),
-            ("values_f16", changed(&|x| (kernels.attention_values_f16)(&P, halves, x))),
-            ("scores_q8_0", scores(&|s| (kernels.attention_scores_q8_0)(x, quants, scales, SCALE, s))),
-            ("values_q8_0", changed(&|x| (kernels.attention_values_q8_0)(&P, quants, scales, x))),
             ("rotate_halves", changed(&|x| (kernels.rotate_halves)(x, cos, sin))),
             ("rotate_pairs", changed(&|x| (kernels.rotate_pairs)(x, cos, sin))),
             ("softcap", changed(&|x| (kernels.softcap)(2.5, x))),
@@ -72,24 +50,11 @@ impl Inputs {
         let [x, y, cos, sin] = [&self.x, &self.y, &self.cos, &self.sin].map(|values| wide(values));
         let n = x.len();
         let map = |f: &dyn Fn(usize) -> f64| (0..n).map(f).collect::<Vec<_>>();
-        let half = |i: usize| f64::from(f16::from_bits(self.halves[i]).to_f32());
-        let byte = |i: usize| f64::from(self.quants[i]) * f64::from(self.scales[i / 32]);
-        let scores = |key: &dyn Fn(usize) -> f64| {
-            let score = |k: usize| f64::from(SCALE) * (0..n).map(|i| x[i] * key(k * n + i)).sum::<f64>();
-            (0..POSITIONS).map(score).collect::<Vec<_>>()
-        };
-        let sums = |value: &dyn Fn(usize) -> f64| {
-            map(&|i| x[i] + (0..POSITIONS).map(|k| f64::from(P[k]) * value(k * n + i)).sum::<f64>())
-        };
         let rotated = |i: usize, pair: usize, other: usize, first: bool| {
             if first { x[i] * cos[pair] - x[other] * sin[pair] } else { x[i] * cos[pair] + x[other] * sin[pair] }
         };
         let gelu = |x: f64| x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
         vec![
-            ("scores_f16", scores(&half)),
-            ("values_f16", sums(&half)),
-            ("scores_q8_0", scores(&byte)),
-            ("values_q8_0", sums(&byte)),
             ("rotate_halves", map(&|i| rotated(i, i % (n / 2), (i + n / 2) % n, i < n / 2))),
             ("rotate_pairs", map(&|i| rotated(i, i / 2, i ^ 1, i % 2 == 0))),
             ("softcap", map(&|i| 2.5 * (x[i] / 2.5).tanh())),

@@ -4,8 +4,9 @@
 //! for as long as they fit, and then widened. Codes are unsigned; where quants are not, w * x = |w| * (x with the sign of w).
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
-use crate::quant::{Code, PackedView};
+use crate::kernels::gemm::{self, Weights, unroll};
+use crate::kernels::simd::{Simd, Work};
+use crate::quant::Code;
 use std::arch::x86_64::*;
 
 table! {
@@ -160,6 +161,24 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn quads(at: *const f32) -> __m256 {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe {
+            let four = _mm_loadu_ps(at);
+            _mm256_set_m128(four, four)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_quads(x: [__m256; 4], to: *mut f32) {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe {
+            let eight = _mm256_add_ps(x[0], x[1]);
+            _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)));
+        }
+    }
+
     /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
     #[inline(always)]
     unsafe fn powers_of_two(at: *const u8) -> __m256 {
@@ -174,15 +193,8 @@ impl Simd for Avx2 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        start: *const f32,
-        to: [*mut f32; M],
-    ) {
+    unsafe fn with<W: Work>(work: W) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
+        unsafe { work.run::<Self>() }
     }
 }

@@ -4,8 +4,9 @@
 //! starts at `-offset * (sum of the activations)`.
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, ActivationsView, Simd, Weights, unroll};
-use crate::quant::{Code, PackedView};
+use crate::kernels::gemm::{self, Weights, unroll};
+use crate::kernels::simd::{Simd, Work};
+use crate::quant::Code;
 use std::arch::x86_64::*;
 
 table! {
@@ -158,6 +159,22 @@ impl Simd for Avx512 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn quads(at: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(at)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_quads(x: [__m512; 4], to: *mut f32) {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe {
+            let upper = _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(x[0])));
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(x[0]), upper);
+            _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)));
+        }
+    }
+
     /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
     #[inline(always)]
     unsafe fn powers_of_two(at: *const u8) -> __m512 {
@@ -172,15 +189,8 @@ impl Simd for Avx512 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn tile<W: Weights, const N: usize, const P: usize, const M: usize>(
-        w: PackedView<'_>,
-        group: usize,
-        x: ActivationsView<'_>,
-        token: usize,
-        start: *const f32,
-        to: [*mut f32; M],
-    ) {
+    unsafe fn with<W: Work>(work: W) {
         // SAFETY: the caller's duty.
-        unsafe { gemm::multiply::<Self, W, N, P, M>(w, group, x, token, start, to) }
+        unsafe { work.run::<Self>() }
     }
 }

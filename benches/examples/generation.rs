@@ -1,0 +1,108 @@
+//! Speed of a language model: tokens per second of the prompt and of generation, at depths of the context.
+//!
+//! `cargo run --release -p babil-benches --example generation -- MODEL.gguf --prompt 512 --depth 0 --depth 4096`
+//!
+//! Tokens are random, because speed does not depend on them. Each number is the median of the rounds; a line of JSON
+//! tells them all, with the processor time a token takes and the memory in use.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use babil_benches::{cpu_seconds, memory};
+use babil_models::language::{LanguageModel, LanguageOptions};
+use babil_runtime::Token;
+use babil_runtime::model::{Logits, Model, Row, State, Want};
+use clap::Parser;
+use serde_json::json;
+
+#[derive(Parser)]
+struct Options {
+    /// A GGUF file.
+    model: PathBuf,
+    /// Threads; all that the machine has by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Tokens of a prompt to measure; any number of times.
+    #[arg(long)]
+    prompt: Vec<usize>,
+    /// Tokens before those that are generated; any number of times.
+    #[arg(long)]
+    depth: Vec<usize>,
+    /// Tokens to generate at each depth.
+    #[arg(long, default_value_t = 32)]
+    generate: usize,
+    /// Tokens of a step of the prompt.
+    #[arg(long, default_value_t = 512)]
+    chunk: usize,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let start = Instant::now();
+    let most = options.prompt.iter().chain(&options.depth).max().copied().unwrap_or(0) + options.generate;
+    let model_options = LanguageOptions { threads: options.threads, context: Some(most), ..LanguageOptions::default() };
+    let model = LanguageModel::open(&options.model, &model_options)?;
+    let mut session = model.session()?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let vocab = session.vocab();
+    let mut seed = 1u64;
+    let mut token = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((seed >> 33) as usize % vocab) as Token
+    };
+    let mut logits = Logits::default();
+    let mut state = session.sequence();
+    session.step(&mut [Row { state: &mut state, tokens: &[token()], want: Want::Last }], &mut logits)?;
+    let first_seconds = start.elapsed().as_secs_f64();
+
+    let mut prompts = Vec::new();
+    for &count in &options.prompt {
+        let mut speeds = Vec::new();
+        for _ in 0..options.rounds {
+            let tokens: Vec<Token> = (0..count).map(|_| token()).collect();
+            state.truncate(0);
+            let start = Instant::now();
+            for step in tokens.chunks(options.chunk) {
+                session.step(&mut [Row { state: &mut state, tokens: step, want: Want::Last }], &mut logits)?;
+            }
+            speeds.push(count as f64 / start.elapsed().as_secs_f64());
+        }
+        prompts.push(json!({ "tokens": count, "tokens_per_second": median(speeds) }));
+    }
+    let mut depths = Vec::new();
+    for &depth in &options.depth {
+        let (mut speeds, mut cpu) = (Vec::new(), Vec::new());
+        let tokens: Vec<Token> = (0..depth).map(|_| token()).collect();
+        state.truncate(0);
+        for step in tokens.chunks(options.chunk) {
+            session.step(&mut [Row { state: &mut state, tokens: step, want: Want::Last }], &mut logits)?;
+        }
+        for _ in 0..options.rounds {
+            state.truncate(depth);
+            let (start, before) = (Instant::now(), cpu_seconds());
+            for _ in 0..options.generate {
+                session.step(&mut [Row { state: &mut state, tokens: &[token()], want: Want::Last }], &mut logits)?;
+            }
+            speeds.push(options.generate as f64 / start.elapsed().as_secs_f64());
+            let used = cpu_seconds().zip(before).context("the system does not tell processor time")?;
+            cpu.push((used.0 - used.1) / options.generate as f64);
+        }
+        depths.push(json!({
+            "depth": depth, "tokens_per_second": median(speeds), "cpu_seconds_per_token": median(cpu),
+        }));
+    }
+    let report = json!({
+        "load_seconds": load_seconds, "first_token_seconds": first_seconds, "prompts": prompts, "generation": depths,
+        "memory": memory(),
+    });
+    println!("{report}");
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
