@@ -40,11 +40,17 @@ lean:
 example *ARGS:
     cargo run --release -p babil-models --example translate {{ARGS}}
 
-# Random input for a reader, until something breaks: `just fuzz gguf` (nightly Rust and cargo-fuzz).
-fuzz NAME *ARGS:
-    mkdir -p fuzz/corpus/{{NAME}}
-    cp -n runtime/tests/{{NAME}}/*.{{NAME}} fuzz/corpus/{{NAME}}/
-    cargo +nightly fuzz run {{NAME}} -- -max_len=65536 -rss_limit_mb=1024 {{ARGS}}
+# Damaged and hostile files through every reader, for SECONDS each; the short form is one of the tests.
+fuzz SECONDS="120":
+    BABIL_FUZZ_SECONDS={{SECONDS}} BABIL_FUZZ_SEED="$(date +%s)000000" \
+        cargo test -p babil-models --no-default-features --test fuzz -- --nocapture
+
+# The same, guided by coverage, until something breaks (nightly Rust and cargo-fuzz): gguf, safetensors, tokenizer,
+# template, session or model.
+fuzz-coverage NAME *ARGS:
+    BABIL_FUZZ_SEEDS="$PWD/fuzz/corpus" BABIL_FUZZ_ONLY={{NAME}} \
+        cargo test -p babil-models --no-default-features --test fuzz
+    cargo +nightly fuzz run {{NAME}} -- -max_len=262144 -rss_limit_mb=2048 {{ARGS}}
 
 # Everything that CI does, on this machine.
 ci:

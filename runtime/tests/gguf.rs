@@ -2,11 +2,14 @@
 
 #[path = "gguf/builder.rs"]
 mod builder;
+#[path = "gguf/hostile.rs"]
+mod hostile;
 
 use babil_runtime::quant::BlockType;
 use babil_runtime::weights::gguf::{Numbers, Strings, TensorHeader, Value, Writer, alignment};
 use babil_runtime::weights::{Encoding, Tensor, Weights};
 use builder::{ARRAY, File, STRING, U32, array, sample, string};
+use hostile::hostile;
 use proptest::prelude::*;
 
 fn open(bytes: Vec<u8>) -> babil_runtime::Result<Weights> {
@@ -75,6 +78,21 @@ fn nested_arrays_and_version_2_are_read() {
     assert_eq!(weights.expect("k", &[2, 256]).unwrap().bytes().len(), 288);
 }
 
+/// Written by nobody, but in a damaged file a norm may look like this.
+#[test]
+fn vectors_and_cubes_of_blocks_are_decoded() {
+    let file = File::new(34 * 8 + 32).tensor("v", &[64], 8, 0).tensor("cube", &[32, 3, 2], 8, 96);
+    let mut bytes = file.bytes();
+    // A scale of 0.5 and the codes 1, 2, 3, ... in the second block of `v`.
+    let start = bytes.len() - (34 * 8 + 32) + 34;
+    bytes[start..start + 2].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
+    (1..=32).for_each(|code| bytes[start + 1 + usize::from(code)] = code);
+    let weights = open(bytes).unwrap();
+    let second: Vec<f32> = (1..=32).map(|code| 0.5 * code as f32).collect();
+    assert_eq!(weights.get("v").unwrap().to_f32(), [vec![0.0; 32], second].concat());
+    assert_eq!(weights.get("cube").unwrap().to_f32(), [0.0; 192]);
+}
+
 #[test]
 fn a_vocabulary_without_tensors_needs_no_data() {
     let weights = open(File::new(0).key("a", U32, &[0; 4]).bytes()).unwrap();
@@ -106,77 +124,6 @@ fn getters_name_the_key_and_both_types() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gguf/");
     insta::assert_snapshot!(messages.join("\n").replace(folder, ""));
     assert_eq!(invalid.expect::<&[u8]>("bytes").unwrap(), b"a\xffb");
-}
-
-/// Name and bytes of files that must be refused.
-fn hostile() -> Vec<(&'static str, Vec<u8>)> {
-    let file = || File::new(64);
-    let tensor = |dimensions: &[u64], kind, offset| file().tensor("t", dimensions, kind, offset).bytes();
-    let key = |kind, value: &[u8]| File::new(0).key("k", kind, value).bytes();
-    let most = u64::MAX;
-    let deep = (0..20).fold(array(U32, 0, &[]), |inner, _| array(ARRAY, 1, &inner));
-    let version = |version| File { version, ..File::new(0) }.bytes();
-    let twice = file().key("k", U32, &[0; 4]).key("j", U32, &[0; 4]).key("k", U32, &[0; 4]);
-    vec![
-        ("magic alone", b"GGUF".to_vec()),
-        ("header cut", sample().bytes()[..20].to_vec()),
-        ("version 1", version(1)),
-        ("version 4", version(4)),
-        ("big-endian", version(3u32.swap_bytes())),
-        ("tensors overflow", file().claiming(most, 0)),
-        ("keys overflow", file().claiming(0, most)),
-        ("more tensors than fit", file().claiming(3, 0)),
-        ("more tensors than there are", File::new(320).tensor("t", &[8], 0, 0).claiming(2, 0)),
-        (
-            "key of 2^63 bytes",
-            [&version(3)[..16], &[1, 0, 0, 0, 0, 0, 0, 0], &(1u64 << 63).to_le_bytes(), &[0; 9]].concat(),
-        ),
-        ("key is not UTF-8", File::new(0).key(b"a\xff", U32, &[0; 4]).bytes()),
-        ("key twice", twice.bytes()),
-        ("unknown metadata type", key(13, &[0; 16])),
-        ("bool of 2", key(7, &[2])),
-        ("value cut", key(10, &[0; 5])),
-        ("string beyond the file", key(STRING, &100u64.to_le_bytes())),
-        ("string of 2^64 - 1 bytes", key(STRING, &most.to_le_bytes())),
-        ("array of 2^64 - 1 strings", key(ARRAY, &array(STRING, most, &[]))),
-        ("array of 2^61 u64s", key(ARRAY, &array(10, 1 << 61, &[0; 64]))),
-        ("array of more than there is", key(ARRAY, &array(U32, 5, &[0; 16]))),
-        ("array with a string cut", key(ARRAY, &array(STRING, 2, &[string("a"), string("bc")].concat()[..17]))),
-        ("array of an unknown type", key(ARRAY, &array(77, 0, &[]))),
-        ("arrays 20 deep", key(ARRAY, &deep)),
-        ("alignment 0", file().key("general.alignment", U32, &[0; 4]).bytes()),
-        ("alignment 48", file().key("general.alignment", U32, &48u32.to_le_bytes()).bytes()),
-        ("alignment is a string", file().key("general.alignment", STRING, &string("32")).bytes()),
-        (
-            "alignment beyond the file",
-            file().key("general.alignment", U32, &(1u32 << 31).to_le_bytes()).tensor("t", &[8], 0, 0).bytes(),
-        ),
-        ("tensor name is not UTF-8", file().tensor(b"\xc0\x80", &[8], 0, 0).bytes()),
-        ("tensor twice", file().tensor("t", &[8], 0, 0).tensor("t", &[8], 0, 32).bytes()),
-        ("tensors overlap", file().tensor("t", &[9], 0, 0).tensor("u", &[7], 0, 32).bytes()),
-        ("no dimensions", tensor(&[], 0, 0)),
-        ("5 dimensions", tensor(&[1, 1, 1, 1, 1], 0, 0)),
-        ("2^32 - 1 dimensions", {
-            let mut bytes = tensor(&[1], 0, 0);
-            bytes[24 + 9..24 + 13].fill(255);
-            bytes
-        }),
-        ("dimension 0", tensor(&[8, 0], 0, 0)),
-        ("dimensions overflow", tensor(&[1 << 32, 1 << 32], 0, 0)),
-        ("bytes overflow", tensor(&[1 << 62], 0, 0)),
-        ("larger than the file", tensor(&[1 << 40], 8, 0)),
-        ("unknown type", tensor(&[8], 99, 0)),
-        ("type of llama.cpp that is not read", tensor(&[256], 16, 0)),
-        ("row is not whole blocks", tensor(&[33], 8, 0)),
-        ("row is not whole super-blocks", tensor(&[128, 2], 12, 0)),
-        ("offset unaligned", tensor(&[8], 0, 4)),
-        ("offset beyond the file", tensor(&[8], 0, 64)),
-        ("end beyond the file", tensor(&[16], 0, 32)),
-        ("offset overflows", tensor(&[8], 0, most - 31)),
-        ("i2_s without its scale", tensor(&[128, 2], 36, 0)),
-        ("integers beyond the file", tensor(&[100], 26, 0)),
-        ("part of several", File::new(0).key("split.count", U32, &2u32.to_le_bytes()).bytes()),
-    ]
 }
 
 #[test]

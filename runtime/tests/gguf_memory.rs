@@ -1,46 +1,17 @@
 //! Opening a GGUF file takes memory in proportion to its header as it really is, whatever it claims, and none for the
 //! strings and numbers of its vocabulary.
 
+#[path = "support/allocator.rs"]
+mod allocator;
 #[path = "gguf/builder.rs"]
 mod builder;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use babil_runtime::weights::Weights;
 use builder::{ARRAY, File, STRING, U32, array, sample, string};
 
-/// The system's allocator, which counts.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(held, Relaxed);
-        // SAFETY: the caller's promises are those of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above; the pointer came from there.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Peak of memory taken while `bytes`, which belong to the caller already, are opened.
 fn peak(bytes: Vec<u8>) -> usize {
-    let before = HELD.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    drop(Weights::from_vec(bytes, "model.gguf"));
-    PEAK.load(Relaxed) - before
+    allocator::peak_of(|| drop(Weights::from_vec(bytes, "model.gguf"))).1
 }
 
 /// One test, because the counters are the process's.

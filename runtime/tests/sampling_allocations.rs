@@ -1,38 +1,11 @@
 //! Choosing a token allocates nothing once a sampler's buffers have grown.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/allocator.rs"]
+mod allocator;
 
+use allocator::allocations;
 use babil_runtime::Token;
 use babil_runtime::sampling::{Dry, Mirostat, Penalties, Sampler, SamplingOptions, Xtc};
-
-/// The system's allocator, counting this thread's allocations.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn choosing_a_token_allocates_nothing() {
@@ -59,8 +32,8 @@ fn choosing_a_token_allocates_nothing() {
             sampler.accept(token).unwrap();
         };
         (0..10).for_each(&mut choose);
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         (10..40).for_each(&mut choose);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{options:?}");
+        assert_eq!(allocations() - before, 0, "{options:?}");
     }
 }

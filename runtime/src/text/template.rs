@@ -107,7 +107,7 @@ impl ChatTemplate {
         environment.add_test("iterable", python::is_iterable);
         environment.add_function("raise_exception", python::raise_exception);
         environment.add_function("namespace", namespace::namespace);
-        on_large_stack(|| environment.add_template_owned(NAME, source::prepared(source)))?
+        on_large_stack(label, || environment.add_template_owned(NAME, source::prepared(source)))?
             .map_err(|error| problem(label, &error))?;
         Ok(Self { environment, label: label.to_owned() })
     }
@@ -124,16 +124,21 @@ impl ChatTemplate {
         let now = options.now.unwrap_or_else(SystemTime::now);
         environment.add_function("strftime_now", move |format: &str| python::strftime(format, now));
         let template = environment.get_template(NAME).map_err(|error| problem(&self.label, &error))?;
-        on_large_stack(|| template.render(variables(messages, options)))?.map_err(|error| problem(&self.label, &error))
+        on_large_stack(&self.label, || template.render(variables(messages, options)))?
+            .map_err(|error| problem(&self.label, &error))
     }
 }
 
-/// Runs `job` on a thread of its own with [`STACK`] bytes of stack.
-fn on_large_stack<T: Send>(job: impl FnOnce() -> T + Send) -> Result<T> {
+/// Runs `job` on a thread of its own with [`STACK`] bytes of stack. Where the engine panics, as some versions do on a
+/// `loop.cycle()` of nothing, the template of the file `label` is to blame.
+fn on_large_stack<T: Send>(label: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(NAME.to_owned()).stack_size(STACK).spawn_scoped(scope, job);
         let thread = thread.map_err(|error| Error::io("start", "a thread for the chat template", error))?;
-        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        thread.join().map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Error::bad_file(label, format!("{NAME}: the template engine fails: {}", text.unwrap_or("it panics")))
+        })
     })
 }
 

@@ -235,7 +235,8 @@ impl Tokenizer {
         let file: File = serde_json::from_slice(json).map_err(|source| bad(format!("not a tokenizer: {source}")))?;
         let pipeline = Pipeline::read(&file).map_err(|part| Error::Unsupported(format!("{label}: {part}")))?;
         let mut known = WellKnown::default();
-        let mut tokens = tokens(&file, &pipeline, size, &mut known).map_err(bad)?;
+        let count = count(&file, size, json.len()).map_err(bad)?;
+        let mut tokens = tokens(&file, &pipeline, count, &mut known).map_err(bad)?;
         let id = |content: &str| file.added_tokens.iter().find(|token| token.content == content).map(|token| token.id);
         let bos = first_token(&file.post_processor);
         let mut special = SpecialTokens {
@@ -288,8 +289,25 @@ impl Tokenizer {
     }
 }
 
-/// All tokens by id. Rows of the model that are no token are unused ones without text.
-fn tokens(file: &File, pipeline: &Pipeline, size: usize, known: &mut WellKnown) -> std::result::Result<Tokens, String> {
+/// The number of tokens, those included that the file does not have: ids are below it. `size` is the number of the
+/// model's rows, `bytes` that of the file's bytes, which bounds what is allocated.
+fn count(file: &File, size: usize, bytes: usize) -> std::result::Result<usize, String> {
+    let all = file.model.vocab.ids.iter().copied().chain(file.added_tokens.iter().map(|token| token.id));
+    let Some(last) = all.max() else { return Ok(0) };
+    match last as usize {
+        id if id >= size => Err(format!("there is a token {id}, but the model has {size} rows")),
+        id if id >= bytes => Err(format!("there is a token {id}, more than a file of {bytes} bytes can have")),
+        id => Ok(id + 1),
+    }
+}
+
+/// All `count` tokens by id. Rows of the model that are no token are unused ones without text.
+fn tokens(
+    file: &File,
+    pipeline: &Pipeline,
+    count: usize,
+    known: &mut WellKnown,
+) -> std::result::Result<Tokens, String> {
     /// Where a token's text is.
     #[derive(Clone, Copy)]
     enum At {
@@ -298,11 +316,6 @@ fn tokens(file: &File, pipeline: &Pipeline, size: usize, known: &mut WellKnown) 
         Added(u32),
     }
     let Vocab { tokens: strings, ids } = &file.model.vocab;
-    let all = ids.iter().copied().chain(file.added_tokens.iter().map(|token| token.id));
-    let count = all.max().map_or(0, |id| id as usize + 1);
-    if count > size {
-        return Err(format!("there is a token {}, but the model has {size} rows", count - 1));
-    }
     let mut places = vec![At::Nowhere; count];
     for (index, &id) in (0..).zip(ids) {
         if !matches!(std::mem::replace(&mut places[id as usize], At::Vocab(index)), At::Nowhere) {

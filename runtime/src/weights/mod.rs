@@ -208,8 +208,11 @@ impl Tensor {
             for (row, out) in out.chunks_exact_mut(view.cols.max(1)).enumerate() {
                 crate::quant::dequantize_row(view, row, out);
             }
-        } else if let Some(view) = self.as_blocks() {
-            for (row, out) in out.chunks_exact_mut(view.cols().max(1)).enumerate() {
+        } else if let (Encoding::Blocks(block), Some(&cols)) = (self.encoding, self.shape.last()) {
+            // Any number of dimensions: a file may have vectors of blocks.
+            let cols = cols.max(1);
+            let view = BlocksView::new(block, out.len() / cols, cols, self.bytes()).expect("checked with the header");
+            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
                 view.dequantize_row(row, out);
             }
         } else {

@@ -101,6 +101,16 @@ fn deep_values_do_not_overflow_the_stack() {
 }
 
 #[test]
+fn a_panic_of_the_engine_is_an_error() {
+    let cycle = "{% for i in [1] %}{{ loop.cycle() }}{% endfor %}";
+    assert!(
+        render(cycle).contains("the template engine fails: attempt to calculate the remainder"),
+        "{}",
+        render(cycle)
+    );
+}
+
+#[test]
 fn messages_read_and_write_the_json_of_chat_apis() {
     let text = r#"[{"role":"user","content":[{"type":"text","text":"a"}]},
         {"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[{"z":1,"a":2}]},

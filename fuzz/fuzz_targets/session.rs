@@ -1,0 +1,8 @@
+//! Stored sessions.
+
+#![no_main]
+
+#[path = "../../models/tests/fuzz/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::session(data));
