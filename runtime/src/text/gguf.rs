@@ -3,7 +3,7 @@
 //! What keys leave open is filled in as llama.cpp does, with one exception: where it would guess (a byte-level
 //! vocabulary that names no pre-tokenizer, or marks of which the file says nothing), there is an error or no mark.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::marks::{Finder, Strip};
 use super::merge::Merges;
@@ -164,16 +164,23 @@ fn tokens(metadata: &Metadata, alphabet: Alphabet) -> Result<(Tokens, WellKnown)
     Ok((tokens, known))
 }
 
+/// The merges. Those of or to what is no token are left out: a vocabulary that was cut may have all merges of the whole
+/// one. (llama.cpp carries them out, and then spells what is no token in bytes, or drops it.)
 fn merges(metadata: &Metadata, tokens: &Tokens) -> Result<Merges> {
     let pairs = strings(metadata, MERGES)?;
     let mut merges = Merges::with_capacity(pairs.len());
     let mut both = Vec::new();
+    let mut left_out = 0;
     for (rank, pair) in pairs.enumerate() {
-        let wrong =
-            |problem: &str| metadata.bad(MERGES, format!("merge {rank} {:?} {problem}", String::from_utf8_lossy(pair)));
         // A token may begin with a space.
-        let space = pair.iter().skip(1).position(|&byte| byte == b' ').ok_or_else(|| wrong("has no space"))? + 1;
-        merges.push_spelled(tokens, [&pair[..space], &pair[space + 1..]], &mut both).map_err(wrong)?;
+        let space = pair.iter().skip(1).position(|&byte| byte == b' ').ok_or_else(|| {
+            metadata.bad(MERGES, format!("merge {rank} {:?} has no space", String::from_utf8_lossy(pair)))
+        })? + 1;
+        let pair = [&pair[..space], &pair[space + 1..]];
+        left_out += usize::from(merges.push_spelled(tokens, pair, &mut both).is_err());
+    }
+    if left_out > 0 {
+        tracing::debug!("metadata key `{MERGES}`: {left_out} merges are of or to what is no token");
     }
     Ok(merges)
 }

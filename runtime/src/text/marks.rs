@@ -1,6 +1,6 @@
 //! Finding tokens that are kept whole in a text: marks such as `<|im_end|>`, and words that somebody added.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::sentencepiece::PieceKind;
 use super::tokenizer::Marks;
@@ -41,6 +41,11 @@ impl Finder {
         keys.sort_unstable();
         keys.dedup_by_key(|(text, _)| *text);
         Self { trie: Trie::from_sorted(&keys), strips }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.trie.held_bytes() + self.strips.allocation_size()
     }
 
     /// The token that is found whole where `text` stands.

@@ -160,6 +160,11 @@ impl Merges {
         Ok(())
     }
 
+    /// Bytes of memory that they take.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<[Token; 3]>() * self.merges.capacity() + self.index.allocation_size()
+    }
+
     /// The rank of a pair, and what it becomes.
     pub(super) fn find(&self, left: Token, right: Token) -> Option<(u32, Token)> {
         let merge = |rank: u32| &self.merges[rank as usize];

@@ -217,6 +217,16 @@ impl Tokenizer {
         self.len() == 0
     }
 
+    /// Bytes of memory that it takes.
+    pub fn held_bytes(&self) -> usize {
+        let joins = match &self.joins {
+            Joins::Merges(merges) => merges.held_bytes(),
+            Joins::Ranks(ranks) => size_of::<u32>() * ranks.capacity(),
+        };
+        let lists = size_of::<Token>() * self.special.eog.capacity() + size_of::<usize>() * self.splitter.0.capacity();
+        self.tokens.held_bytes() + joins + self.finder.held_bytes() + lists
+    }
+
     /// The bytes that token `id` stands for: of a mark, its name. Not always whole characters.
     pub fn token_bytes(&self, id: Token) -> Option<&[u8]> {
         ((id as usize) < self.len()).then(|| self.tokens.bytes(id))

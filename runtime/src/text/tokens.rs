@@ -163,6 +163,12 @@ impl Tokens {
         self.ends.len()
     }
 
+    /// Bytes of memory that they take.
+    pub(super) fn held_bytes(&self) -> usize {
+        let lists = size_of::<u32>() * self.ends.capacity() + size_of::<PieceKind>() * self.kinds.capacity();
+        self.bytes.capacity() + lists + self.index.allocation_size()
+    }
+
     pub(super) fn alphabet(&self) -> Alphabet {
         self.alphabet
     }

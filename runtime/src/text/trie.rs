@@ -63,6 +63,11 @@ impl Trie {
         Some(self.values[node]).filter(|&value| value != NONE)
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<u32>() * (self.first_child.capacity() + self.values.capacity()) + self.labels.capacity()
+    }
+
     fn child(&self, node: usize, label: u8) -> Option<usize> {
         let start = self.first_child[node] as usize;
         let end = self.first_child[node + 1] as usize;
