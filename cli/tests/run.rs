@@ -329,7 +329,7 @@ fn a_plan_adds_up_and_a_limit_refuses() {
         let plan = plan(more);
         let memory = &plan["memory"];
         let part = |name: &str| number(&memory[name]);
-        let parts = part("small_tensors") + part("cache") + part("scratch") + part("logits");
+        let parts = part("small_tensors") + part("tokenizer") + part("cache") + part("scratch") + part("logits");
         assert_eq!(number(&plan["anonymous"]), parts);
         assert_eq!(number(&plan["total"]), parts + part("weights"));
     }
@@ -342,7 +342,8 @@ fn a_plan_adds_up_and_a_limit_refuses() {
     let text = run(&["plan", &model, "--ctx", "128"]);
     assert_exit(&text, 0);
     let lines: Vec<_> = stdout(&text).lines().collect();
-    assert!(lines[2].starts_with("keys and values") && lines[2].ends_with("128 tokens of context"), "{lines:?}");
+    assert!(lines[2].starts_with("tokenizer"), "{lines:?}");
+    assert!(lines[3].starts_with("keys and values") && lines[3].ends_with("128 tokens of context"), "{lines:?}");
 
     // Exactly what is needed is enough; a byte less is not.
     let total = number(&short["total"]);

@@ -5,9 +5,11 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::cache::{CacheShape, KvType};
+use crate::generate::Lookup;
 use crate::plan::decoder_parameters;
 use crate::quant::{BlockType, packed_len};
 use crate::spec::{DecoderSpec, FfnKind, Mixer, TensorNames};
+use crate::text::Tokenizer;
 use crate::weights::{Encoding, Weights};
 
 /// What a model needs, in bytes.
@@ -19,17 +21,19 @@ pub struct MemoryNeeds {
     pub packed_copy: u64,
     /// Norms, biases and other small tensors, decoded.
     pub small_tensors: u64,
+    /// The vocabulary.
+    pub tokenizer: u64,
     /// Keys, values and other state of one conversation of the full context.
     pub cache: u64,
     /// Buffers of a forward pass.
     pub scratch: u64,
-    /// Logits of a step.
+    /// Logits of a step, those after each token of a draft ([`Lookup`]) too.
     pub logits: u64,
 }
 
 impl MemoryNeeds {
     /// The needs of a model for conversations of `context` tokens whose prompts come in chunks of `chunk`, with float
-    /// matrices quantised to `quant`.
+    /// matrices quantised to `quant`. Without a tokenizer, see [`MemoryNeeds::with_tokenizer`].
     ///
     /// # Errors
     /// Heads that are not whole blocks of `kv`.
@@ -78,16 +82,23 @@ impl MemoryNeeds {
             weights: mapped as u64,
             packed_copy: packed as u64,
             small_tensors: small as u64,
+            tokenizer: 0,
             cache: CacheShape::new(&spec.stack, kv, CacheShape::LONG_PAGE)?.bytes(context, rows) as u64,
             // Scores of one head, on each of a few threads, come on top.
             scratch: (rows * row + 4 * 8 * context) as u64,
-            logits: 4 * spec.stack.vocab as u64,
+            logits: 4 * spec.stack.vocab as u64 * (1 + Lookup::default().draft as u64),
         })
+    }
+
+    /// The same with what `tokenizer` takes.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: &Tokenizer) -> Self {
+        Self { tokenizer: tokenizer.held_bytes() as u64, ..self }
     }
 
     /// Memory that is the program's own, and cannot be dropped by the system.
     pub fn anonymous(&self) -> u64 {
-        self.small_tensors + self.cache + self.scratch + self.logits
+        self.small_tensors + self.tokenizer + self.cache + self.scratch + self.logits
     }
 
     /// Everything: what must be there for the model to run at its full speed.

@@ -38,9 +38,10 @@ pub(crate) fn run(args: PlanArgs, context: &Context) -> Result<()> {
     let mut lines = vec![
         ("weights", memory.weights, "mapped from a file; the system may drop and read them again"),
         ("small tensors", memory.small_tensors, "norms and biases"),
+        ("tokenizer", memory.tokenizer, "the vocabulary"),
         ("keys and values", memory.cache, ""),
         ("buffers", memory.scratch, "of a forward pass"),
-        ("logits", memory.logits, ""),
+        ("logits", memory.logits, "of a step, drafts of --lookup included"),
         ("in all", total, ""),
     ];
     if memory.packed_copy > 0 {

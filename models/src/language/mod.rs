@@ -82,6 +82,8 @@ pub struct Described {
     pub architecture: String,
     /// The family's description.
     pub language: families::Language,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
     /// How keys and values are stored.
     pub kv: KvType,
     /// Most tokens of a text.
@@ -98,12 +100,19 @@ impl Described {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or a context that the model cannot have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
+        if options.backend == Backend::Candle {
+            return Err(Error::BadRequest("what a model needs on the candle backend is not known".to_owned()));
+        }
         check_magic(path)?;
         let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
         let kv = options.kv.unwrap_or(KvType::F16);
-        let needs = |context| MemoryNeeds::of(spec, &weights, &*language.names, context, CHUNK, kv, options.quant);
+        let tokenizer = families::tokenizer(path, &weights)?;
+        let needs = |context| {
+            let needs = MemoryNeeds::of(spec, &weights, &*language.names, context, CHUNK, kv, options.quant)?;
+            Ok(needs.with_tokenizer(&tokenizer))
+        };
         let context = match options.context {
             Some(context) if context == 0 || context > most => {
                 let problem = format!("a context of {context} tokens: the model was made for 1 to {most}");
@@ -119,7 +128,8 @@ impl Described {
         if options.context.is_none() {
             language = families::open(path, Some(context))?.language;
         }
-        Ok(Self { path: path.to_owned(), weights, architecture, kv, context, longest: most, memory, language })
+        let path = path.to_owned();
+        Ok(Self { path, weights, architecture, language, tokenizer, kv, context, longest: most, memory })
     }
 }
 
@@ -213,8 +223,7 @@ impl LanguageModel {
         if let Some(limit) = options.memory_limit {
             check_memory(&described, limit)?;
         }
-        let Described { path, weights, architecture, language, kv, context, longest, memory } = described;
-        let tokenizer = families::tokenizer(&path, &weights)?;
+        let Described { path, weights, architecture, language, tokenizer, kv, context, longest, memory } = described;
         let template = families::template(&path, &weights)?;
         let kernels = Kernels::from_env()?;
         // Whatever is wrong with the tensors is wrong with this file, not with a copy of it.
@@ -261,12 +270,12 @@ impl LanguageModel {
     /// A session of the native engine.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] of another backend.
+    /// [`Error::BadRequest`] of another backend.
     pub fn session(&self) -> Result<DecoderSession> {
         match &self.engine {
             Engine::Native(plan, _) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
             #[cfg(feature = "candle")]
-            Engine::Candle(_) => Err(Error::Unsupported("this on the candle backend".to_owned())),
+            Engine::Candle(_) => Err(Error::BadRequest("only the native backend computes this, not candle".to_owned())),
         }
     }
 
