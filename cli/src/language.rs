@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use babil_models::catalogue::{self, Catalogue, Resolved};
 use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
+use babil_models::tasks::chat::Chat;
 use babil_models::{Backend, families};
 use babil_runtime::Error;
 use babil_runtime::generate::{Lookup, Overflow};
@@ -94,8 +95,20 @@ fn parse_type(name: &str) -> std::result::Result<BlockType, String> {
 }
 
 impl ModelArgs {
-    pub(crate) fn options(&self) -> LanguageOptions {
-        LanguageOptions {
+    /// # Errors
+    /// Options that the backend does not have.
+    fn options(&self) -> Result<LanguageOptions> {
+        let native = [
+            ("--kv", self.kv.is_some()),
+            ("--quant", self.quant.is_some()),
+            ("--memory-limit", self.memory_limit.is_some()),
+        ];
+        if matches!(self.backend, BackendArg::Candle)
+            && let Some((option, _)) = native.iter().find(|(_, given)| *given)
+        {
+            return Err(UsageError::new(format!("{option} cannot be used with --backend candle")).into());
+        }
+        Ok(LanguageOptions {
             backend: match self.backend {
                 BackendArg::Cpu => Backend::Cpu,
                 BackendArg::Candle => Backend::Candle,
@@ -110,14 +123,15 @@ impl ModelArgs {
             memory_limit: self.memory_limit,
             quant: self.quant,
             ..LanguageOptions::default()
-        }
+        })
     }
 
     /// Opens the model called `name`, and says on stderr what the user did not ask for but gets.
     pub(crate) fn open(&self, name: &str, context: &Context) -> Result<Opened> {
+        let options = self.options()?;
         let start = Instant::now();
         let path = self.path(name, context)?;
-        let model = LanguageModel::open(&path, &self.options())?;
+        let model = LanguageModel::open(&path, &options)?;
         let opened = Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) };
         self.note_unasked(&opened.model, context);
         Ok(opened)
@@ -153,7 +167,13 @@ impl ModelArgs {
 
     /// Looks at the model called `name` without loading it.
     pub(crate) fn describe(&self, name: &str, context: &Context) -> Result<Described> {
-        Ok(Described::open(&self.path(name, context)?, &self.options())?)
+        let options = self.options()?;
+        if options.backend == Backend::Candle {
+            return Err(
+                UsageError::new("what a model needs is known of the native engine, not of --backend candle").into()
+            );
+        }
+        Ok(Described::open(&self.path(name, context)?, &options)?)
     }
 }
 
@@ -168,6 +188,21 @@ pub(crate) fn model_path(name: &str) -> Result<PathBuf> {
         Resolved::Bundled => Err(UsageError::new(format!("`{name}` translates: use `babil translate`")).into()),
         Resolved::NotPulled { entry } => Err(catalogue::Error::NotPulled { name: entry.name }.into()),
     }
+}
+
+/// Goes on with the conversation in `path`, where the user asked for the system prompt `system` or none. A conversation
+/// has the one that it began with: another one cannot be had.
+pub(crate) fn restore_chat(chat: &mut Chat<'_>, path: &Path, system: Option<&str>) -> Result<()> {
+    chat.restore(path)?;
+    if system.is_none() || system == chat.system() {
+        return Ok(());
+    }
+    let own = if chat.system().is_some() { "another system prompt" } else { "no system prompt" };
+    Err(UsageError::new(format!(
+        "the conversation in {} has {own}: go on without --system, or begin another one with another --session",
+        path.display()
+    ))
+    .into())
 }
 
 fn file_bytes(path: &Path) -> u64 {

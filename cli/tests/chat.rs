@@ -91,6 +91,17 @@ fn a_conversation_is_saved_and_goes_on() {
     let second = answers(&model, &["--session", &session], "hello\n");
     assert_eq!(second, whole[2..]);
 
+    // The same system prompt is no other one; what cannot be had is refused, and the file stays as it is.
+    let with_system = |system: &str| chat(&model, &["--system", system, "--session", &session], "/exit\n");
+    assert_exit(&with_system("be kind"), 0);
+    let (before, refused) = (folder.read("talk"), with_system("be brief"));
+    assert_exit(&refused, 2);
+    insta::assert_snapshot!(stderr(&refused).replace(folder.root(), "FOLDER"));
+    assert_eq!(folder.read("talk"), before);
+    let refused = run(&["run", &model, "--system", "be brief", "--session", &session, "hello"]);
+    assert_exit(&refused, 2);
+    assert_eq!(folder.read("talk"), before);
+
     let copy = folder.path("copy");
     let saved = chat(&model, &[], &format!("who are you\n/save {copy}\n/load {copy}x\n"));
     assert_exit(&saved, 0);

@@ -364,6 +364,32 @@ fn a_plan_adds_up_and_a_limit_refuses() {
     assert!(stderr(&output).contains(&format!("a context of {context} tokens")), "{}", stderr(&output));
 }
 
+#[cfg(feature = "candle")]
+#[test]
+fn what_candle_does_not_have_is_refused() {
+    let (native, folder) = (model("llama"), Folder::new());
+    // Runs on candle without being asked, because nothing else has it.
+    let metadata = [("general.architecture", Value::Str(b"glm4"))];
+    let other = folder.variant("llama", "glm4.gguf", &metadata, |_| ());
+    let mut messages = String::new();
+    for option in [["--kv", "f16"], ["--quant", "q8_0"], ["--memory-limit", "8G"]] {
+        for (code, arguments) in [
+            (2, [&["run", &native, "a", "--backend", "candle"], &option[..]].concat()),
+            (2, [&["plan", &native, "--backend", "candle"], &option[..]].concat()),
+            (5, [&["run", &other, "a"], &option[..]].concat()),
+        ] {
+            let output = run(&arguments);
+            assert_exit(&output, code);
+            assert!(output.stdout.is_empty());
+            messages += stderr(&output);
+        }
+    }
+    let output = run(&["plan", &native, "--backend", "candle"]);
+    assert_exit(&output, 2);
+    messages += stderr(&output);
+    insta::assert_snapshot!(messages);
+}
+
 #[test]
 fn float_weights_are_quantised_while_loading() {
     let (model, cache) = (model("gemma3"), Folder::new());

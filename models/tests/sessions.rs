@@ -130,6 +130,13 @@ fn sessions_of_other_models_and_damaged_ones_are_refused() {
         refused(&llama, "missing"),
     ];
 
+    // Its positions are turned otherwise in texts of more than 8 tokens.
+    let mut short = open("phi3-long", 8, KvType::F16).generator().unwrap();
+    generate(&mut *short, &tokens(4, 1), &greedy(2));
+    short.save(&path("of-short-texts"), "").unwrap();
+    messages.push(refused(&open("phi3-long", 256, KvType::F16), "of-short-texts"));
+    assert_eq!(open("phi3-long", 7, KvType::F16).generator().unwrap().restore(&path("of-short-texts")).unwrap(), "");
+
     let whole = std::fs::read(path("session")).unwrap();
     for end in [0, 10, 20, 100, 400, whole.len() - 1] {
         std::fs::write(path("short"), &whole[..end]).unwrap();

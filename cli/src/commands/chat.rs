@@ -14,7 +14,7 @@ use rustyline::history::DefaultHistory;
 
 use crate::args::Context;
 use crate::interrupt::{clear, interrupted};
-use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json};
+use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, restore_chat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +77,7 @@ pub(crate) fn run(args: ChatArgs, context: &Context) -> Result<()> {
         terminal,
     };
     if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
-        talk.chat.restore(path)?;
+        restore_chat(&mut talk.chat, path, args.system.as_deref())?;
         context.output.note(format!("{} messages of {}", talk.chat.messages().len(), path.display()));
     }
     if terminal {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use babil_models::language::{Answer, News, Request};
@@ -15,7 +15,7 @@ use clap::Args;
 use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
-use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, read_text};
+use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, read_text, restore_chat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -142,7 +142,7 @@ fn continue_text(
     context: &Context,
 ) -> Result<Outcome> {
     let mut generator = opened.model.generator()?;
-    let restored = restore(args, |path| generator.restore(path).map(drop))?;
+    let restored = restore(args, |path| Ok(generator.restore(path).map(drop)?))?;
     let tokenizer = opened.model.tokenizer();
     let tokens: Vec<Token> = if restored {
         [generator.tokens(), &tokenizer.encode(prompt, Marks::AsText)?].concat()
@@ -168,7 +168,7 @@ fn answer(args: &RunArgs, opened: &Opened, prompt: &str, request: &Request, cont
         _ => Think::Default,
     };
     let mut chat = Chat::new(&opened.model, args.system.as_deref(), think)?;
-    restore(args, |path| chat.restore(path))?;
+    restore(args, |path| restore_chat(&mut chat, path, args.system.as_deref()))?;
     let mut shown = Ok(());
     let json = context.output.is_json();
     let answer = chat.say(prompt, request, &mut |news| match news {
@@ -187,9 +187,9 @@ fn answer(args: &RunArgs, opened: &Opened, prompt: &str, request: &Request, cont
 }
 
 /// Restores the session that was asked for, if its file exists; says whether it did.
-fn restore(args: &RunArgs, restore: impl FnOnce(&std::path::Path) -> babil_runtime::Result<()>) -> Result<bool> {
+fn restore(args: &RunArgs, restore: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
     match &args.session {
-        Some(path) if path.exists() => Ok(restore(path).map(|()| true)?),
+        Some(path) if path.exists() => restore(path).map(|()| true),
         _ => Ok(false),
     }
 }

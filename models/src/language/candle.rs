@@ -13,6 +13,7 @@ use super::generator::{Generator, StoredState, TextGenerator};
 use super::{Engine, LanguageModel, LanguageOptions};
 use crate::candle::{ARCHITECTURES, CandleLanguageModel, CandleSequence};
 use crate::families;
+use crate::open::Backend;
 
 /// Positions of a conversation unless more are asked for.
 const CONTEXT: usize = 4096;
@@ -35,12 +36,18 @@ pub(super) fn generator(path: &Path, tokenizer: Arc<Tokenizer>, context: usize) 
 impl LanguageModel {
     pub(super) fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
         let unknown = [
-            ("a type of keys and values", options.kv.is_some()),
-            ("a memory limit", options.memory_limit.is_some()),
-            ("a type to quantise to", options.quant.is_some()),
+            ("another type of keys and values", options.kv.is_some()),
+            ("a limit of memory", options.memory_limit.is_some()),
+            ("quantising while loading", options.quant.is_some()),
         ];
         if let Some((option, _)) = unknown.iter().find(|(_, given)| *given) {
-            return Err(Error::Unsupported(format!("{option} on the candle backend")));
+            let why = match options.backend {
+                Backend::Candle => "the candle backend does not have it",
+                Backend::Cpu => {
+                    "the model runs on candle, which does not have it, because its architecture is not native"
+                }
+            };
+            return Err(Error::BadRequest(format!("{option}: {why}")));
         }
         let weights = Weights::open(families::weights_file(path))?;
         let metadata = weights

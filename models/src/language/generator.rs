@@ -208,14 +208,14 @@ impl StoredState for DecoderSession {
 
 /// The error that sessions of this backend stay in memory.
 fn not_stored() -> Error {
-    Error::Unsupported("sessions in files on this backend: only the native one has them".to_owned())
+    Error::BadRequest("sessions in files on this backend: only the native one has them".to_owned())
 }
 
 impl<M: StoredState> Generator<M> {
-    /// What tells the model from others.
-    fn fingerprint(&self) -> Result<String> {
+    /// What sessions of the model say of it.
+    fn origin(&self) -> Result<saved::Origin> {
         let weights = self.weights.as_ref().ok_or_else(not_stored)?;
-        Ok(saved::fingerprint(&self.model.description(), weights))
+        Ok(saved::Origin::new(weights, &self.model.description(), self.limit))
     }
 }
 
@@ -269,11 +269,11 @@ impl<M: StoredState + Send> TextGenerator for Generator<M> {
         let bytes = self.model.state_to_bytes(state).ok_or_else(not_stored)?;
         // Tokens that the state has not seen are computed when the session goes on.
         let (tokens, position) = (self.context.tokens(), state.position());
-        saved::write(path, &self.fingerprint()?, &saved::Saved::new(tokens, position, bytes, notes))
+        saved::write(path, self.origin()?, &saved::Saved::new(tokens, position, bytes, notes))
     }
 
     fn restore(&mut self, path: &Path) -> Result<String> {
-        let saved = saved::read(path, &self.fingerprint()?)?;
+        let saved = saved::read(path, &self.origin()?)?;
         let state = self.model.state_from_bytes(&saved.state).filter(|state| state.position() == saved.position);
         let state = state.ok_or_else(|| {
             Error::bad_file(path.display().to_string(), "its state is damaged, or has keys and values of another type")

@@ -14,8 +14,7 @@ const MAGIC: &[u8] = b"babil session 2\n";
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// The model's [`fingerprint`].
-    model: String,
+    origin: Origin,
     tokens: usize,
     /// Tokens that the state has seen.
     position: usize,
@@ -47,10 +46,43 @@ fn hash(parts: &[&[u8]]) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What tells a model from others: its `description` and, of each tensor, the name, type, shape and a few bytes. Models
-/// that were trained on from the same one differ in those.
-pub(super) fn fingerprint(description: &str, weights: &Weights) -> String {
-    let mut parts = description.as_bytes().to_vec();
+/// What a session is of.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The [`fingerprint`] of the model's tensors.
+    weights: String,
+    /// SHA-256 of what else a state depends on.
+    description: String,
+    /// Most tokens of a text: there are models that turn their positions otherwise when it is long.
+    context: usize,
+}
+
+impl Origin {
+    /// A session of the model with these `weights`, whose states depend on what `description` says, too.
+    pub(super) fn new(weights: &Weights, description: &str, context: usize) -> Self {
+        Self { weights: fingerprint(weights), description: hash(&[description.as_bytes()]), context }
+    }
+
+    /// Why a session of this origin is not one of `model`.
+    fn refusal(&self, model: &Self) -> Option<String> {
+        if self.weights != model.weights || (self.description != model.description && self.context == model.context) {
+            return Some("is a session of another model".to_owned());
+        }
+        (self.description != model.description).then(|| {
+            let Self { context, .. } = self;
+            let other = model.context;
+            format!(
+                "is a session with a context of {context} tokens, and with one of {other} this model computes otherwise: \
+                 open the model with a context of {context}"
+            )
+        })
+    }
+}
+
+/// What tells a model's tensors from others: of each, the name, type, shape and a few bytes. Models that were trained on
+/// from the same one differ in those.
+fn fingerprint(weights: &Weights) -> String {
+    let mut parts = Vec::new();
     let mut tensors: Vec<_> = weights.iter().collect();
     tensors.sort_by_key(|(name, _)| *name);
     for (name, tensor) in tensors {
@@ -72,11 +104,11 @@ fn check_kind(path: &Path) -> Result<()> {
 }
 
 /// Writes a session to `path`: to a temporary file beside it that is renamed, so that a full disk leaves what was there.
-pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
+pub(super) fn write(path: &Path, origin: Origin, saved: &Saved) -> Result<()> {
     check_kind(path)?;
     let tokens: Vec<u8> = saved.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     let header = Header {
-        model: model.to_owned(),
+        origin,
         tokens: saved.tokens.len(),
         position: saved.position,
         state_bytes: saved.state.len(),
@@ -98,8 +130,8 @@ pub(super) fn write(path: &Path, model: &str, saved: &Saved) -> Result<()> {
     written().map_err(|error| Error::io("write the session", path, error))
 }
 
-/// Reads a session of the model that `model` describes.
-pub(super) fn read(path: &Path, model: &str) -> Result<Saved> {
+/// Reads a session of `model`.
+pub(super) fn read(path: &Path, model: &Origin) -> Result<Saved> {
     check_kind(path)?;
     let bytes = std::fs::read(path).map_err(|error| Error::io("read the session", path, error))?;
     let bad = |problem: &str| Error::bad_file(path.display().to_string(), problem);
@@ -115,8 +147,8 @@ pub(super) fn read(path: &Path, model: &str) -> Result<Saved> {
         whole.then_some((header, tokens, state))
     };
     let (header, tokens, state) = parsed().ok_or_else(|| bad("is a damaged session"))?;
-    if header.model != model {
-        return Err(bad("is a session of another model"));
+    if let Some(problem) = header.origin.refusal(model) {
+        return Err(bad(&problem));
     }
     let tokens = tokens.as_chunks::<4>().0.iter().map(|bytes| Token::from_le_bytes(*bytes)).collect();
     Ok(Saved { tokens, position: header.position, state: state.to_vec(), notes: header.notes })

@@ -85,6 +85,14 @@ impl<'m> Chat<'m> {
         &self.messages
     }
 
+    /// The system prompt, where there is one.
+    pub fn system(&self) -> Option<&str> {
+        match &self.messages.iter().find(|message| message.role == "system")?.content {
+            Content::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Stores the conversation, and all that the model remembers of it.
     ///
     /// # Errors
