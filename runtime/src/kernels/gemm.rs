@@ -98,6 +98,9 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
 
+/// How far ahead one token's weights are fetched, in bytes of codes.
+const AHEAD: usize = 4096;
+
 /// Where accumulators start without a bias.
 static ZEROS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
 
@@ -270,6 +273,17 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
             }
         }
         for b in 0..blocks {
+            if M == 1 {
+                // One token waits for memory, and the processor's own prefetching ends with a page.
+                for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
+                    unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
+                        S::prefetch(tile(n, b).wrapping_add(AHEAD + line * 64));
+                    });
+                    S::prefetch(
+                        scales(n, b).wrapping_add(AHEAD * format.span_bytes() / (format.span() * format.tile_bytes())),
+                    );
+                }
+            }
             let mut quants = [x.quants.as_ptr(); M];
             let mut x_scales = [0.0; M];
             for m in 0..M {
@@ -315,17 +329,18 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     }
 }
 
-/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together.
+/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1`, so that
+/// memory is read from one end to the other.
 ///
 /// # Safety
 /// The CPU must support the instruction set.
-pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS)) };
+    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS) && (N1 * S::LANES).is_multiple_of(TILE_ROWS)) };
     assert!(w.block == W::BLOCK, "a kernel for other weights");
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
@@ -336,6 +351,13 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
     assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
 
+    if x.rows == 1 {
+        for row in columns.step_by(N1 * S::LANES) {
+            // SAFETY: as below.
+            unsafe { strip::<S, W, N1, 1, 1>(row, 0..1, w, x, bias, out) };
+        }
+        return;
+    }
     // As few passes as possible, of about equal size.
     let passes = x.rows.div_ceil(S::TOKENS).max(1);
     let step = x.rows.div_ceil(passes).max(1);

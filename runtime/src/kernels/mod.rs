@@ -161,10 +161,10 @@ pub struct Kernels {
     pub scale: fn(f32, &mut [f32]),
 }
 
-/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time (and
-/// how many of them in flight together).
+/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time, how
+/// many of them in flight together, and how many at a time for one token.
 macro_rules! gemms {
-    ($simd:ty, rows: ($n:literal, $p:literal)) => {{
+    ($simd:ty, rows: ($n:literal, $p:literal, $single:literal)) => {{
         fn of<const INDEX: usize>(
             w: $crate::quant::PackedView<'_>,
             x: $crate::kernels::ActivationsView<'_>,
@@ -173,7 +173,7 @@ macro_rules! gemms {
         ) {
             use $crate::kernels::gemm::{Type, gemm};
             // SAFETY: who has the table has a CPU with the features of this instruction set.
-            unsafe { gemm::<$simd, Type<INDEX>, $n, $p>(w, x, bias, out) }
+            unsafe { gemm::<$simd, Type<INDEX>, $n, $p, $single>(w, x, bias, out) }
         }
         &[
             of::<0>, of::<1>, of::<2>, of::<3>, of::<4>, of::<5>, of::<6>, of::<7>, of::<8>, of::<9>, of::<10>,
@@ -270,7 +270,7 @@ const SCALAR: Kernels = {
     Kernels {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
-        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1)),
+        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1, 1)),
         gemm_f32: generic::gemm_f32,
         gemm_f16: generic::gemm_f16,
         gemm_bf16: generic::gemm_bf16,

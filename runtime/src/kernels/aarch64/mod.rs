@@ -122,6 +122,12 @@ macro_rules! neon_registers {
             unsafe { vst1q_f32(to, vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]))) }
         }
 
+        #[inline(always)]
+        unsafe fn prefetch(at: *const u8) {
+            // SAFETY: a prefetch of any address is allowed (its intrinsic is not stable yet).
+            unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
+        }
+
         /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
         #[inline(always)]
         unsafe fn powers_of_two(at: *const u8) -> float32x4_t {
