@@ -77,6 +77,7 @@ fn main() -> Result<()> {
         }
         prompts.push(json!({ "tokens": count, "tokens_per_second": median(speeds) }));
     }
+    let weights = bytes_of_weights(&options)?;
     let mut depths = Vec::new();
     for &depth in &options.depth {
         let (mut speeds, mut cpu) = (Vec::new(), Vec::new());
@@ -97,6 +98,7 @@ fn main() -> Result<()> {
         }
         depths.push(json!({
             "depth": depth, "tokens_per_second": median(speeds), "cpu_seconds_per_token": median(cpu),
+            "bytes_per_token": weights + state.bytes(),
         }));
     }
     let bandwidth = options.bandwidth.then(|| bandwidth(&options)).transpose()?;
@@ -107,6 +109,14 @@ fn main() -> Result<()> {
     });
     println!("{report}");
     Ok(())
+}
+
+/// Bytes of weights that a token needs: all tensors, but for embeddings that are not the output matrix as well.
+fn bytes_of_weights(options: &Options) -> Result<usize> {
+    let weights = Weights::open(&options.model)?;
+    let tied = weights.get("output.weight").is_none();
+    let read = weights.iter().filter(|(name, _)| tied || *name != "token_embd.weight");
+    Ok(read.map(|(_, tensor)| tensor.bytes().len()).sum())
 }
 
 /// Bytes per second of reading all tensors of the file, mapped and warm: the most that generation could read.

@@ -193,7 +193,7 @@ impl ThreadPool {
         &self,
         rows: usize,
         (a, b, c): (&mut [A], &mut [B], &mut [C]),
-        f: &(dyn Fn(Range<usize>, &mut [A], &mut [B], &mut [C]) + Sync),
+        f: &(impl Fn(Range<usize>, &mut [A], &mut [B], &mut [C]) + Sync),
     ) {
         /// # Safety
         /// Calls must be for different rows, and end before the matrix's borrow does.
