@@ -61,11 +61,13 @@ pub enum Isa {
     Neon,
     /// aarch64 with `sdot`.
     Dotprod,
+    /// aarch64 with `smmla` as well.
+    I8mm,
 }
 
 impl Isa {
     /// Every instruction set, those of other architectures included; of one architecture, the better ones last.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod];
+    pub const ALL: [Self; 6] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod, Self::I8mm];
 
     /// Its name in [`ISA_VARIABLE`].
     pub const fn name(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 }
@@ -312,6 +315,8 @@ impl Kernels {
             Isa::Neon => aarch64::neon(),
             #[cfg(target_arch = "aarch64")]
             Isa::Dotprod => aarch64::dotprod(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => aarch64::i8mm(),
             _ => None,
         }
     }

@@ -403,7 +403,7 @@ fn tables_are_found_by_name() {
     assert_eq!(Kernels::all().next().map(|kernels| kernels.isa), Some(Isa::Scalar));
     assert_eq!(Kernels::named("scalar").unwrap().isa, Isa::Scalar);
     let unknown = Kernels::named("mmx").unwrap_err().to_string();
-    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod");
+    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod, i8mm");
     let elsewhere = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
     let error = Kernels::named(elsewhere).unwrap_err();
     assert!(matches!(error, crate::Error::Unsupported(_)), "{error}");

@@ -1,6 +1,7 @@
 //! Kernels for 64-bit ARM: a register holds a quad of columns of 4 rows, a quarter of a tile.
 
 mod dotprod;
+mod i8mm;
 mod neon;
 
 use super::Kernels;
@@ -18,7 +19,15 @@ pub(super) fn dotprod() -> Option<Kernels> {
     able.then_some(dotprod::TABLE)
 }
 
-/// What both instruction sets have of `Simd`: all but the integer products.
+/// The table with matrix products, if this CPU can run it.
+pub(super) fn i8mm() -> Option<Kernels> {
+    let able = is_aarch64_feature_detected!("neon")
+        && is_aarch64_feature_detected!("dotprod")
+        && is_aarch64_feature_detected!("i8mm");
+    able.then_some(i8mm::TABLE)
+}
+
+/// What all instruction sets have of `Simd`: all but the integer products.
 macro_rules! neon_registers {
     () => {
         type Bytes = uint8x16_t;
