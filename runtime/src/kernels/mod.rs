@@ -91,8 +91,8 @@ impl std::fmt::Display for Isa {
 /// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/16]`, cols being a
 /// multiple of 32.
 ///
-/// Of each block, the scale is largest magnitude / 127 or largest magnitude / 126, whichever makes the smaller error, and a
-/// quant is x / scale to the nearest integer (ties to even). That is a twelfth less error, in squares, than 127 alone.
+/// Of each block, the scale is largest magnitude / 127, / 126, / 125 or / 124, whichever makes the smallest error, and a quant
+/// is x / scale to the nearest integer (ties to even). That is a seventh less error, in squares, than 127 alone.
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.

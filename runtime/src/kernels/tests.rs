@@ -251,13 +251,13 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
             let nearest = |top: f64| x.iter().map(|v| (v * top / largest).round()).collect::<Vec<_>>();
             let error = |q: &[f64], scale: f64| x.iter().zip(q).map(|(x, q)| (x - scale * q).powi(2)).sum::<f64>();
             let rounding = |top: f64| error(&nearest(top), largest / top);
-            let expected = rounding(127.0).min(rounding(126.0));
+            let expected = [127.0, 126.0, 125.0, 124.0].map(rounding).into_iter().fold(f64::INFINITY, f64::min);
             let error = error(&q, f64::from(scale));
             assert!((error - expected).abs() <= 1e-3 * expected, "{error} instead of {expected}");
             errors += error;
             usual += x.iter().map(|v| (v - (v * 127.0 / largest).round() * largest / 127.0).powi(2)).sum::<f64>();
         }
-        assert!(errors < 0.95 * usual, "{errors} of the usual {usual}");
+        assert!(errors < 0.9 * usual, "{errors} of the usual {usual}");
     });
 }
 
@@ -437,5 +437,5 @@ fn bits_are_those_of_every_other_architecture() {
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
-    assert_eq!(format!("{hash:016x}"), "d959c4e2003e9368");
+    assert_eq!(format!("{hash:016x}"), "46700ab7c00ce46a");
 }
