@@ -73,6 +73,10 @@ bench-peers *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/peers/run.py {{ARGS}}
 
+# Language models (GGUF files) beside llama.cpp, in the same run: `just bench-language MODEL.gguf --llama-bench PROGRAM`.
+bench-language *ARGS:
+    python3 benches/peers/language.py {{ARGS}}
+
 # Logits of quantised models beside llama.cpp's, held against float32; needs a build of llama.cpp, see the script.
 accuracy *ARGS: _venv
     .venv/bin/pip install --quiet numpy gguf

@@ -13,6 +13,8 @@ use babil_benches::{cpu_seconds, memory};
 use babil_models::language::{LanguageModel, LanguageOptions};
 use babil_runtime::Token;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::Weights;
 use clap::Parser;
 use serde_json::json;
 
@@ -37,6 +39,9 @@ struct Options {
     chunk: usize,
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Also measure how fast the same threads read the file's tensors from memory.
+    #[arg(long)]
+    bandwidth: bool,
 }
 
 fn main() -> Result<()> {
@@ -72,6 +77,7 @@ fn main() -> Result<()> {
         }
         prompts.push(json!({ "tokens": count, "tokens_per_second": median(speeds) }));
     }
+    let weights = bytes_of_weights(&options)?;
     let mut depths = Vec::new();
     for &depth in &options.depth {
         let (mut speeds, mut cpu) = (Vec::new(), Vec::new());
@@ -92,14 +98,49 @@ fn main() -> Result<()> {
         }
         depths.push(json!({
             "depth": depth, "tokens_per_second": median(speeds), "cpu_seconds_per_token": median(cpu),
+            "bytes_per_token": weights + state.bytes(),
         }));
     }
+    let bandwidth = options.bandwidth.then(|| bandwidth(&options)).transpose()?;
     let report = json!({
+        "bytes_per_second": bandwidth,
         "load_seconds": load_seconds, "first_token_seconds": first_seconds, "prompts": prompts, "generation": depths,
         "memory": memory(),
     });
     println!("{report}");
     Ok(())
+}
+
+/// Bytes of weights that a token needs: all tensors, but for embeddings that are not the output matrix as well.
+fn bytes_of_weights(options: &Options) -> Result<usize> {
+    let weights = Weights::open(&options.model)?;
+    let tied = weights.get("output.weight").is_none();
+    let read = weights.iter().filter(|(name, _)| tied || *name != "token_embd.weight");
+    Ok(read.map(|(_, tensor)| tensor.bytes().len()).sum())
+}
+
+/// Bytes per second of reading all tensors of the file, mapped and warm: the most that generation could read.
+fn bandwidth(options: &Options) -> Result<f64> {
+    /// Bytes that a thread takes at once.
+    const PART: usize = 1 << 20;
+    let weights = Weights::open(&options.model)?;
+    let parts: Vec<&[u8]> = weights.iter().flat_map(|(_, tensor)| tensor.bytes().chunks(PART)).collect();
+    let pool =
+        ThreadPool::new(options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())));
+    let mut speeds = Vec::new();
+    for _ in 0..=options.rounds {
+        let start = Instant::now();
+        pool.run(parts.len(), &|part| {
+            let mut sums = [0u64; 32];
+            for words in parts[part].as_chunks::<8>().0.as_chunks::<32>().0 {
+                sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(u64::from_le_bytes(*word)));
+            }
+            std::hint::black_box(sums);
+        });
+        speeds.push(parts.iter().map(|part| part.len()).sum::<usize>() as f64 / start.elapsed().as_secs_f64());
+    }
+    // The first pass brings the file into memory.
+    Ok(median(speeds.split_off(1)))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

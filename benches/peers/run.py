@@ -115,9 +115,9 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def build():
-    """Builds our side and returns the program."""
-    command = ["cargo", "build", "--release", "-p", "babil-benches", "--example", "translation"]
+def build(example):
+    """Builds an example of ours and returns the program."""
+    command = ["cargo", "build", "--release", "-p", "babil-benches", "--example", example]
     command += ["--message-format", "json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -300,6 +300,16 @@ def commit():
     return done.stdout.strip() or None
 
 
+def this_machine():
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory": memory_size(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
 def slug(name):
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -358,7 +368,7 @@ def main():
     if min(args.rounds, args.limit, args.random_limit, *args.batch, *args.beam, *args.threads) < 1:
         parser.error("all numbers must be at least 1")
 
-    program = args.program or build()
+    program = args.program or build("translation")
     bundled, opus = prepare(args, program)
     plan = [(bundled, batch, beam, threads) for beam in args.beam for batch in args.batch for threads in args.threads]
     plan += [(opus, 16, beam, threads) for beam in args.beam for threads in args.threads]
@@ -376,11 +386,7 @@ def main():
     options += ["--threads", *map(str, args.threads), "--rounds", str(args.rounds)]
     weights = (args.model or ROOT / "models" / "bundled" / "en-fr") / "model.safetensors"
     machine = {
-        "date": datetime.date.today().isoformat(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "memory": memory_size(),
-        "system": f"{platform.system()} {platform.machine()}",
+        **this_machine(),
         "babil": f"{cases[0]['ours']['version']}, commit {commit()}, kernels {cases[0]['ours']['isa']}",
         "ctranslate2": f"{cases[0]['peer']['version']}, compute_type int8",
         "sha256_of_the_weights": digest(weights),

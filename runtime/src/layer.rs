@@ -3,7 +3,9 @@
 use std::mem::swap;
 
 use crate::Result;
-use crate::ops::{Activations, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv};
+use crate::ops::{
+    Activations, COLUMNS, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv, for_rows, forward_all,
+};
 use crate::plan::Loader;
 use crate::spec::{
     Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement,
@@ -267,7 +269,7 @@ impl Layer {
             context.attend_memory(machine, attention, q, attended);
             let input = activations.prepare(machine, attended, inner / rows, &[&attention.output]);
             attention.output.forward(machine, input, &mut normed[..rows * dim]);
-            self.merge(machine, norms, scratch, rows * dim);
+            self.merge(machine, norms, scratch, rows * dim, dim);
         }
         self.feed_forward(machine, scratch, rows, dim);
     }
@@ -287,12 +289,11 @@ impl Layer {
         let (inner, keys) = (rows * attention.query.weight.rows(), rows * attention.key.weight.rows());
         {
             let projections = [&attention.query, &attention.key, &attention.value];
-            let outs = [sized(q, inner), sized(k, keys), sized(v, keys)];
             let input = self.mixer_norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
             let input = activations.prepare(machine, input, dim, &projections);
-            for (projection, out) in projections.iter().zip(outs) {
-                projection.forward(machine, input, out);
-            }
+            let [query, key, value] = projections;
+            let maps = [(query, sized(q, inner)), (key, sized(k, keys)), (value, sized(v, keys))];
+            forward_all(machine, input, maps);
         }
         let head_dim = attention.heads.dim;
         let mut norm_heads = |place: HeadNorm, q: &mut Vec<f32>, k: &mut Vec<f32>| {
@@ -320,7 +321,7 @@ impl Layer {
         }
         let input = activations.prepare(machine, &attended[..inner], inner / rows, &[&attention.output]);
         attention.output.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.mixer_norms, scratch, rows * dim);
+        self.merge(machine, &self.mixer_norms, scratch, rows * dim, dim);
     }
 
     fn short_conv(
@@ -341,7 +342,7 @@ impl Layer {
         context.convolve(machine, conv, bcx, out);
         let input = activations.prepare(machine, out, dim, &[&conv.output]);
         conv.output.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.mixer_norms, scratch, rows * dim);
+        self.merge(machine, &self.mixer_norms, scratch, rows * dim, dim);
     }
 
     fn feed_forward(&self, machine: Machine<'_>, scratch: &mut Scratch, rows: usize, dim: usize) {
@@ -353,21 +354,23 @@ impl Layer {
             Some(gate_map) => {
                 let (hidden, gate) = (sized(hidden, len), sized(gate, len));
                 let input = activations.prepare(machine, input, dim, &[gate_map, up]);
-                up.forward(machine, input, hidden);
-                gate_map.forward(machine, input, gate);
-                let width = len / rows;
-                machine.pool.rows(hidden, width, &|range, hidden| {
-                    let gate = &gate[range.start * width..range.end * width];
-                    for (gate, hidden) in gate.chunks_exact(width).zip(hidden.chunks_exact_mut(width)) {
-                        (machine.kernels.gated)(*activation, gate, hidden);
+                machine.pool.columns_of_both([hidden, gate], len / rows, COLUMNS, &|mut hidden, mut gate| {
+                    up.columns(machine, input, &mut hidden);
+                    gate_map.columns(machine, input, &mut gate);
+                    for row in 0..rows {
+                        (machine.kernels.gated)(*activation, gate.row_mut(row), hidden.row_mut(row));
                     }
                 });
             }
             None => {
                 let hidden = sized(hidden, len);
                 let input = activations.prepare(machine, input, dim, &[up]);
-                up.forward(machine, input, hidden);
-                (machine.kernels.activate)(*activation, hidden);
+                machine.pool.columns([(hidden, len / rows)], COLUMNS, &|_, mut hidden| {
+                    up.columns(machine, input, &mut hidden);
+                    for row in 0..rows {
+                        (machine.kernels.activate)(*activation, hidden.row_mut(row));
+                    }
+                });
             }
         }
         if let Some(norm) = sub_norm {
@@ -375,12 +378,12 @@ impl Layer {
         }
         let input = activations.prepare(machine, &hidden[..len], len / rows, &[down]);
         down.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.ffn_norms, scratch, rows * dim);
+        self.merge(machine, &self.ffn_norms, scratch, rows * dim, dim);
     }
 
     /// Adds a sublayer's output (`scratch.normed`) to the stream (`scratch.x`), normalised as `norms` say; `len` values
     /// each.
-    fn merge(&self, machine: Machine<'_>, norms: &Norms, scratch: &mut Scratch, len: usize) {
+    fn merge(&self, machine: Machine<'_>, norms: &Norms, scratch: &mut Scratch, len: usize, dim: usize) {
         let Scratch { x, normed, spare, .. } = scratch;
         if let Norms::Both(_, after) = norms {
             normalize(machine, after, normed, spare, len);
@@ -390,13 +393,18 @@ impl Layer {
             (machine.kernels.scale)(self.residual_scale, output);
         }
         match norms {
-            Norms::Pre(_) | Norms::Both(..) => (machine.kernels.add)(output, x),
+            Norms::Pre(_) | Norms::Both(..) => add(machine, output, x, dim),
             Norms::Post(norm) => {
-                (machine.kernels.add)(x, output);
+                add(machine, x, output, dim);
                 norm.forward(machine, output, x);
             }
         }
     }
+}
+
+/// y += x, both `[rows, width]`.
+fn add(machine: Machine<'_>, x: &[f32], y: &mut [f32], width: usize) {
+    for_rows(machine, y, width, &|rows, y| (machine.kernels.add)(&x[rows.start * width..rows.end * width], y));
 }
 
 impl Norms {

@@ -109,19 +109,61 @@ impl ThreadPool {
         }
     }
 
-    /// Splits the columns of a row-major matrix `[rows, stride]` into ranges that start at multiples of `granularity`
-    /// and runs `f` on each of them, in parallel.
+    /// Splits the columns of row-major matrices `[rows, stride]` into ranges that start at multiples of `granularity` and
+    /// runs `f(which matrix, some of its columns)` on each of them, in parallel. A part of the job may be columns of several
+    /// matrices, so that one job serves matrices of any sizes.
     ///
     /// # Panics
-    /// If `stride` or `granularity` is 0, or the matrix is not whole rows; or as [`ThreadPool::run`] does.
-    pub fn columns(&self, matrix: &mut [f32], stride: usize, granularity: usize, f: &(dyn Fn(ColumnsMut<'_>) + Sync)) {
-        let whole = ColumnsMut::whole(matrix, stride);
-        let (split, base) = (Split::new(stride, granularity, self.threads()), Base(whole.data));
+    /// If a `stride` or `granularity` is 0, or a matrix is not whole rows; or as [`ThreadPool::run`] does.
+    pub fn columns<const N: usize>(
+        &self,
+        matrices: [(&mut [f32], usize); N],
+        granularity: usize,
+        f: &(dyn Fn(usize, ColumnsMut<'_>) + Sync),
+    ) {
+        let matrices = matrices.map(|(matrix, stride)| {
+            let ColumnsMut { data, rows, stride, .. } = ColumnsMut::whole(matrix, stride);
+            (Base(data), rows, stride)
+        });
+        assert!(granularity > 0, "a granularity of 0");
+        let grains = |stride: usize| stride.div_ceil(granularity);
+        let split = Split::new(matrices.iter().map(|(_, _, stride)| grains(*stride)).sum(), 1, self.threads());
         self.run(split.parts, &|part| {
-            let columns = split.range(part);
-            // SAFETY: `split` gives every part other columns, all of them inside `whole`, whose borrow of `matrix`
-            // lasts until `run` has returned.
-            f(ColumnsMut { data: base.get(), rows: whole.rows, stride, columns, _matrix: PhantomData });
+            let Range { mut start, mut end } = split.range(part);
+            for (index, (base, rows, stride)) in matrices.iter().enumerate() {
+                let columns = (start * granularity).min(*stride)..(end * granularity).min(*stride);
+                (start, end) = (start.saturating_sub(grains(*stride)), end.saturating_sub(grains(*stride)));
+                if !columns.is_empty() {
+                    // SAFETY: `split` gives every part other columns, all of them inside the matrix, whose borrow lasts
+                    // until `run` has returned.
+                    f(
+                        index,
+                        ColumnsMut { data: base.get(), rows: *rows, stride: *stride, columns, _matrix: PhantomData },
+                    );
+                }
+            }
+        });
+    }
+
+    /// [`ThreadPool::columns`] of two matrices of the same shape, which are split at the same columns.
+    ///
+    /// # Panics
+    /// As there, or if the shapes differ.
+    pub fn columns_of_both(
+        &self,
+        [a, b]: [&mut [f32]; 2],
+        stride: usize,
+        granularity: usize,
+        f: &(dyn Fn(ColumnsMut<'_>, ColumnsMut<'_>) + Sync),
+    ) {
+        assert_eq!(a.len(), b.len(), "matrices of different shapes");
+        let rows = a.len() / stride;
+        let base = Base(ColumnsMut::whole(b, stride).data);
+        self.columns([(a, stride)], granularity, &|_, a| {
+            // SAFETY: `columns` gives every call other columns of `a`, so these are others of `b`, whose borrow lasts until
+            // it has returned; and a and b are different matrices.
+            let b = ColumnsMut { data: base.get(), rows, stride, columns: a.columns(), _matrix: PhantomData };
+            f(a, b);
         });
     }
 
@@ -140,6 +182,37 @@ impl ThreadPool {
             let values =
                 unsafe { std::slice::from_raw_parts_mut(base.get().add(rows.start * stride), rows.len() * stride) };
             f(rows, values);
+        });
+    }
+
+    /// [`ThreadPool::rows`] of three matrices of any types, with as many rows, that are split at the same rows.
+    ///
+    /// # Panics
+    /// If a stride is 0 or a matrix is not `rows` whole rows; or as [`ThreadPool::run`] does.
+    pub fn rows_of_three<A: Send, B: Send, C: Send>(
+        &self,
+        rows: usize,
+        (a, b, c): (&mut [A], &mut [B], &mut [C]),
+        f: &(impl Fn(Range<usize>, &mut [A], &mut [B], &mut [C]) + Sync),
+    ) {
+        /// # Safety
+        /// Calls must be for different rows, and end before the matrix's borrow does.
+        unsafe fn part<'a, T>(base: Base<T>, stride: usize, rows: &Range<usize>) -> &'a mut [T] {
+            // SAFETY: the matrix has these rows; the caller's duty.
+            unsafe { std::slice::from_raw_parts_mut(base.get().add(rows.start * stride), rows.len() * stride) }
+        }
+        let whole = [a.len(), b.len(), c.len()].iter().all(|len| rows > 0 && len.is_multiple_of(rows));
+        assert!(whole, "matrices that are not {rows} rows");
+        let strides = [a.len() / rows, b.len() / rows, c.len() / rows];
+        let bases = (Base(a.as_mut_ptr()), Base(b.as_mut_ptr()), Base(c.as_mut_ptr()));
+        let split = Split::new(rows, 1, self.threads());
+        self.run(split.parts, &|number| {
+            let rows = split.range(number);
+            // SAFETY: `split` gives every part other rows; the borrows last until `run` has returned.
+            let (a, b, c) = unsafe {
+                (part(bases.0, strides[0], &rows), part(bases.1, strides[1], &rows), part(bases.2, strides[2], &rows))
+            };
+            f(rows, a, b, c);
         });
     }
 }
@@ -342,14 +415,21 @@ impl Split {
 }
 
 /// The first value of a matrix whose parts several threads write.
-#[derive(Clone, Copy)]
-struct Base(*mut f32);
+struct Base<T>(*mut T);
 
-// SAFETY: a pointer is only a number; those who make slices from it see to it that they are disjoint.
-unsafe impl Sync for Base {}
+impl<T> Clone for Base<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
-impl Base {
-    fn get(&self) -> *mut f32 {
+impl<T> Copy for Base<T> {}
+
+// SAFETY: a pointer is only a number; those who make slices of T, which is Send, from it see to it that they are disjoint.
+unsafe impl<T: Send> Sync for Base<T> {}
+
+impl<T> Base<T> {
+    fn get(&self) -> *mut T {
         self.0
     }
 }
@@ -486,13 +566,14 @@ mod tests {
     }
 
     #[test]
-    fn columns_cover_the_matrix_once() {
+    fn columns_cover_each_matrix_once() {
         for threads in POOLS {
             let pool = ThreadPool::new(threads);
-            for (rows, stride) in [(1, 1), (3, 15), (2, 16), (5, 17), (4, 1000)] {
-                let mut matrix = vec![0.0; rows * stride];
-                pool.columns(&mut matrix, stride, 16, &|mut view| {
-                    let columns = view.columns();
+            for (rows, strides) in [(1, [1, 40]), (3, [15, 1]), (2, [16, 16]), (5, [17, 100]), (4, [1000, 7])] {
+                let mut matrices = strides.map(|stride| vec![0.0; rows * stride]);
+                let [a, b] = &mut matrices;
+                pool.columns([(a, strides[0]), (b, strides[1])], 16, &|index, mut view| {
+                    let (columns, stride) = (view.columns(), strides[index]);
                     assert!(columns.start % 16 == 0 && (columns.end % 16 == 0 || columns.end == stride));
                     for row in 0..view.rows() {
                         for (column, value) in columns.clone().zip(view.row_mut(row)) {
@@ -500,7 +581,36 @@ mod tests {
                         }
                     }
                 });
-                assert!(matrix.iter().enumerate().all(|(i, &v)| v == i as f32 + 1.0));
+                for matrix in &matrices {
+                    assert!(matrix.iter().enumerate().all(|(i, &v)| v == i as f32 + 1.0));
+                }
+                let [a, _] = &mut matrices;
+                let mut other = a.clone();
+                pool.columns_of_both([a, &mut other], strides[0], 16, &|mut a, mut b| {
+                    assert_eq!(a.columns(), b.columns());
+                    for row in 0..rows {
+                        a.row_mut(row).iter_mut().zip(b.row_mut(row)).for_each(|(a, b)| (*a, *b) = (*a + *b, 0.0));
+                    }
+                });
+                assert!(a.iter().enumerate().all(|(i, &v)| v == 2.0 * (i as f32 + 1.0)));
+                assert!(other.iter().all(|&v| v == 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_three_matrices_are_split_together() {
+        for threads in POOLS {
+            let pool = ThreadPool::new(threads);
+            for rows in [1, 3, 100] {
+                let (mut a, mut b, mut c) = (vec![0i8; rows * 7], vec![0.0; rows], vec![0; rows * 2]);
+                pool.rows_of_three(rows, (&mut a, &mut b, &mut c), &|range, a, b, c| {
+                    assert_eq!((a.len(), b.len(), c.len()), (range.len() * 7, range.len(), range.len() * 2));
+                    a.iter_mut().for_each(|v| *v += 1);
+                    b.iter_mut().for_each(|v| *v += 1.0);
+                    c.iter_mut().for_each(|v| *v += 1);
+                });
+                assert!(a.iter().all(|&v| v == 1) && b.iter().all(|&v| v == 1.0) && c.iter().all(|&v| v == 1));
             }
         }
     }

@@ -15,7 +15,6 @@ use super::simd::{Simd, Work};
 use crate::quant::{BLOCK, BlockType, Code, Format, PackedView, Scales, TILE_ROWS};
 use crate::threads::ColumnsMut;
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// Columns that have a sum of their own: half a block.
 pub const SUM_COLUMNS: usize = BLOCK / 2;
@@ -97,6 +96,9 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
+
+/// How far ahead one token's weights are fetched, in bytes of codes.
+const AHEAD: usize = 4096;
 
 /// Where accumulators start without a bias.
 static ZEROS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
@@ -204,39 +206,15 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
 
 /// The product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token` on:
 /// accumulators start with the values at `start`, one for each row, and are stored at `to`, for each token. `P` registers
-/// are in flight together: they share the loads of the activations. Where there are fewer groups or tokens left, the last
-/// one is computed again: what is stored for it is to be ignored.
+/// are in flight together: they share the loads of the activations. `FETCH`: weights further on are brought near.
 ///
 /// # Safety
 /// - The CPU must support the instruction set.
 /// - `w` must be of type `W::BLOCK`, `w` and `x` consistent (see their `is_consistent`), with equal `cols`.
-/// - `w` must have group `group` and `x` token `token`.
+/// - `w` must have the groups and `x` the tokens.
 /// - `start` must be readable and each of `to` writable for `N * LANES` floats.
-struct Multiply<'a, W, const N: usize, const P: usize, const M: usize> {
-    w: PackedView<'a>,
-    group: usize,
-    x: ActivationsView<'a>,
-    token: usize,
-    start: *const f32,
-    to: [*mut f32; M],
-    _weights: PhantomData<W>,
-}
-
-impl<W: Weights, const N: usize, const P: usize, const M: usize> Work for Multiply<'_, W, N, P, M> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Self { w, group, x, token, start, to, .. } = self;
-        // SAFETY: the duties of who makes it.
-        unsafe { multiply::<S, W, N, P, M>(w, group, x, token, start, to) }
-    }
-}
-
-/// See [`Multiply`].
-///
-/// # Safety
-/// As there.
 #[inline(always)]
-unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
+unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize, const FETCH: bool>(
     w: PackedView<'_>,
     group: usize,
     x: ActivationsView<'_>,
@@ -247,9 +225,7 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS) };
     let format = W::FORMAT;
     let (blocks, span) = (w.cols / BLOCK, format.span());
-    let last_group = w.rows.div_ceil(TILE_ROWS) - 1;
-    let group_of = |n: usize| last_group.min(group + n * S::LANES / TILE_ROWS);
-    let token_of = |m: usize| (token + m).min(x.rows - 1);
+    let group_of = |n: usize| group + n * S::LANES / TILE_ROWS;
     // The first byte of register n's rows in tile b of their group, and the scales of the tile's span.
     let tile = |n: usize, b: usize| {
         let lane = n * S::LANES % TILE_ROWS;
@@ -270,16 +246,27 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
             }
         }
         for b in 0..blocks {
+            if FETCH {
+                // The processor's own prefetching ends with a page.
+                for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
+                    unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
+                        S::prefetch(tile(n, b).wrapping_add(AHEAD + line * 64));
+                    });
+                    S::prefetch(
+                        scales(n, b).wrapping_add(AHEAD * format.span_bytes() / (format.span() * format.tile_bytes())),
+                    );
+                }
+            }
             let mut quants = [x.quants.as_ptr(); M];
             let mut x_scales = [0.0; M];
             for m in 0..M {
-                quants[m] = quants[m].add(token_of(m) * w.cols + b * BLOCK);
-                x_scales[m] = *x.scales.as_ptr().add(token_of(m) * blocks + b);
+                quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
+                x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
             }
             unroll!(half < W::SCALES, 0 1; {
                 let mut sums = [0; M];
                 for m in 0..M {
-                    let halves = x.sums.as_ptr().add((token_of(m) * blocks + b) * 2);
+                    let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
                     sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
                 }
                 unroll!(part < N / P, 0 1 2 3; {
@@ -315,17 +302,18 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     }
 }
 
-/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together.
+/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1`, so that
+/// memory is read from one end to the other.
 ///
 /// # Safety
 /// The CPU must support the instruction set.
-pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
     out: &mut ColumnsMut<'_>,
 ) {
-    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS)) };
+    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS) && N1 * S::LANES == TILE_ROWS) };
     assert!(w.block == W::BLOCK, "a kernel for other weights");
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
@@ -335,74 +323,69 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize>(
     let columns = out.columns();
     assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
-
-    // As few passes as possible, of about equal size.
-    let passes = x.rows.div_ceil(S::TOKENS).max(1);
-    let step = x.rows.div_ceil(passes).max(1);
-    // The rows of a strip stay in the cache while the tokens pass.
-    for row in columns.step_by(N * S::LANES) {
-        for token in (0..x.rows).step_by(step) {
-            let tokens = step.min(x.rows - token);
-            // SAFETY: the operands were checked above; the row is one of the weights', the token one of the activations'.
-            unsafe {
-                if const { S::TOKENS == 1 } {
-                    strip::<S, W, N, P, 1>(row, token..token + 1, w, x, bias, out);
-                } else {
-                    match tokens {
-                        1 => strip::<S, W, N, P, 1>(row, token..token + 1, w, x, bias, out),
-                        2 => strip::<S, W, N, P, 2>(row, token..token + 2, w, x, bias, out),
-                        // 3 as well: a token too many costs less than another pass over the weights.
-                        _ => strip::<S, W, N, P, 4>(row, token..token + tokens, w, x, bias, out),
-                    }
-                }
-            }
-        }
-    }
+    // SAFETY: the CPU is the caller's duty; the operands fit each other.
+    unsafe { S::with(Product::<W, N, P, N1> { w, x, bias, out, _weights: PhantomData }) };
 }
 
-/// The product of `N` registers of rows, from `row` on, and up to `M` tokens, with bias, stored to `out`.
-///
-/// # Safety
-/// As [`Multiply`].
-unsafe fn strip<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
-    row: usize,
-    tokens: Range<usize>,
-    w: PackedView<'_>,
-    x: ActivationsView<'_>,
-    bias: Option<&[f32]>,
-    out: &mut ColumnsMut<'_>,
-) {
-    let columns = out.columns();
-    let width = N * S::LANES;
-    let inside = row + width <= columns.end;
-    let mut start = &ZEROS[..width];
-    let mut some = ZEROS;
-    match bias {
-        Some(bias) if inside => start = &bias[row..row + width],
-        Some(bias) => {
-            let bias = &bias[row..columns.end];
-            some[..bias.len()].copy_from_slice(bias);
-            start = &some[..width];
-        }
-        None => (),
-    }
-    let (group, token, start) = (row / TILE_ROWS, tokens.start, start.as_ptr());
-    let work = |to| Multiply::<W, N, P, M> { w, group, x, token, start, to, _weights: PhantomData };
-    if inside && tokens.len() == M {
-        let mut to = [std::ptr::null_mut(); M];
-        for (to, token) in to.iter_mut().zip(tokens.clone()) {
-            *to = out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
-        }
-        // SAFETY: the caller's duty; start and to point to slices of `width` floats.
-        unsafe { S::with(work(to)) };
-    } else {
-        let mut results = [ZEROS; M];
-        // SAFETY: the caller's duty; start and to point to `width` floats at least.
-        unsafe { S::with(work(results.each_mut().map(|results| results.as_mut_ptr()))) };
-        for (token, results) in tokens.zip(&results) {
-            let out = &mut out.row_mut(token)[row - columns.start..];
-            let len = out.len().min(width);
-            out[..len].copy_from_slice(&results[..len]);
+/// What [`gemm`] computes; its operands were checked.
+struct Product<'a, 'o, W, const N: usize, const P: usize, const N1: usize> {
+    w: PackedView<'a>,
+    x: ActivationsView<'a>,
+    bias: Option<&'a [f32]>,
+    out: &'a mut ColumnsMut<'o>,
+    _weights: PhantomData<W>,
+}
+
+impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Product<'_, '_, W, N, P, N1> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { w, x, bias, out, .. } = self;
+        let columns = out.columns();
+        let tokens = x.rows;
+        let start = |row: usize, width: usize| bias.map_or(&ZEROS[..width], |bias| &bias[row..row + width]).as_ptr();
+        // The strips of rows that are whole; a strip stays in the cache while the tokens pass.
+        let width = if tokens == 1 { N1 } else { N } * S::LANES;
+        let whole = columns.start..columns.end - columns.len() % width;
+        // SAFETY: rows are among the columns of `out`, which are rows of the weights; as many as a strip has are read at `start`
+        // and written at `to`.
+        unsafe {
+            for row in whole.clone().step_by(width) {
+                let (group, start) = (row / TILE_ROWS, start(row, width));
+                let mut to = |token: usize| out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
+                if tokens == 1 {
+                    multiply::<S, W, N1, 1, 1, true>(w, group, x, 0, start, [to(0)]);
+                    continue;
+                }
+                let mut token = 0;
+                if const { S::TOKENS == 4 } {
+                    while token + 4 <= tokens {
+                        let to = [to(token), to(token + 1), to(token + 2), to(token + 3)];
+                        multiply::<S, W, N, P, 4, false>(w, group, x, token, start, to);
+                        token += 4;
+                    }
+                    if token + 2 <= tokens {
+                        multiply::<S, W, N, P, 2, false>(w, group, x, token, start, [to(token), to(token + 1)]);
+                        token += 2;
+                    }
+                }
+                while token < tokens {
+                    multiply::<S, W, N, P, 1, false>(w, group, x, token, start, [to(token)]);
+                    token += 1;
+                }
+            }
+            for row in (whole.end..columns.end).step_by(TILE_ROWS) {
+                let rows = row..columns.end.min(row + TILE_ROWS);
+                let mut start = [0.0; TILE_ROWS];
+                if let Some(bias) = bias {
+                    start[..rows.len()].copy_from_slice(&bias[rows.clone()]);
+                }
+                for token in 0..tokens {
+                    let mut result = [0.0; TILE_ROWS];
+                    let to = [result.as_mut_ptr()];
+                    multiply::<S, W, N1, 1, 1, false>(w, row / TILE_ROWS, x, token, start.as_ptr(), to);
+                    out.row_mut(token)[row - columns.start..][..rows.len()].copy_from_slice(&result[..rows.len()]);
+                }
+            }
         }
     }
 }

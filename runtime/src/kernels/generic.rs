@@ -204,6 +204,8 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
     const AT_ONCE: usize = 8;
+    /// What the largest magnitude of a block may become.
+    const TOPS: [f32; 4] = [127.0, 126.0, 125.0, 124.0];
     let (x, rest) = x.as_chunks::<BLOCK>();
     assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
     let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
@@ -212,7 +214,7 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
     let blocks = x.chunks(AT_ONCE).zip(quants.chunks_mut(AT_ONCE));
     for ((x, quants), (scales, sums)) in blocks.zip(scales.chunks_mut(AT_ONCE).zip(sums.chunks_mut(AT_ONCE))) {
         let (mut largest, mut inverse, mut factors) = ([0.0; AT_ONCE], [0.0; AT_ONCE], [0.0; AT_ONCE]);
-        let (mut errors_127, mut errors_126) = ([0; AT_ONCE], [0; AT_ONCE]);
+        let mut errors = [[0; AT_ONCE]; TOPS.len()];
         for (x, largest) in x.iter().zip(&mut largest) {
             *largest = largest_magnitude(x);
         }
@@ -221,15 +223,19 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
             inverse[i] = if largest[i] > 1e-36 { 1.0 / largest[i] } else { 0.0 };
         }
         for (i, x) in x.iter().enumerate() {
-            errors_127[i] = rounding(x, 127.0 * inverse[i]);
-            errors_126[i] = rounding(x, 126.0 * inverse[i]);
+            for (errors, top) in errors.iter_mut().zip(TOPS) {
+                errors[i] = rounding(x, top * inverse[i]);
+            }
         }
         for i in 0..AT_ONCE {
-            // The errors are squares in units of the scale.
-            let closer = errors_126[i] as f32 * (127.0 * 127.0) < errors_127[i] as f32 * (126.0 * 126.0);
-            let (factor, scale) = if closer { (126.0, 1.0 / 126.0) } else { (127.0, 1.0 / 127.0) };
-            factors[i] = factor * inverse[i];
-            largest[i] = if inverse[i] > 0.0 { largest[i] * scale } else { 0.0 };
+            let (mut best, mut least) = (TOPS[0], f32::INFINITY);
+            for (errors, top) in errors.iter().zip(TOPS) {
+                // The errors are squares in units of the scale.
+                let error = errors[i] as f32 * (1.0 / (top * top));
+                (best, least) = if error < least { (top, error) } else { (best, least) };
+            }
+            factors[i] = best * inverse[i];
+            largest[i] = if inverse[i] > 0.0 { largest[i] / best } else { 0.0 };
         }
         scales.copy_from_slice(&largest[..scales.len()]);
         for (((x, quants), sums), factor) in x.iter().zip(quants).zip(sums).zip(factors) {

@@ -61,11 +61,13 @@ pub enum Isa {
     Neon,
     /// aarch64 with `sdot`.
     Dotprod,
+    /// aarch64 with `smmla` as well.
+    I8mm,
 }
 
 impl Isa {
     /// Every instruction set, those of other architectures included; of one architecture, the better ones last.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod];
+    pub const ALL: [Self; 6] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod, Self::I8mm];
 
     /// Its name in [`ISA_VARIABLE`].
     pub const fn name(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 }
@@ -88,8 +91,8 @@ impl std::fmt::Display for Isa {
 /// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/16]`, cols being a
 /// multiple of 32.
 ///
-/// Of each block, the scale is largest magnitude / 127 or largest magnitude / 126, whichever makes the smaller error, and a
-/// quant is x / scale to the nearest integer (ties to even). That is a twelfth less error, in squares, than 127 alone.
+/// Of each block, the scale is largest magnitude / 127, / 126, / 125 or / 124, whichever makes the smallest error, and a quant
+/// is x / scale to the nearest integer (ties to even). That is a seventh less error, in squares, than 127 alone.
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.
@@ -161,10 +164,10 @@ pub struct Kernels {
     pub scale: fn(f32, &mut [f32]),
 }
 
-/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time (and
-/// how many of them in flight together).
+/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time, how
+/// many of them in flight together, and how many at a time for one token.
 macro_rules! gemms {
-    ($simd:ty, rows: ($n:literal, $p:literal)) => {{
+    ($simd:ty, rows: ($n:literal, $p:literal, $single:literal)) => {{
         fn of<const INDEX: usize>(
             w: $crate::quant::PackedView<'_>,
             x: $crate::kernels::ActivationsView<'_>,
@@ -173,7 +176,7 @@ macro_rules! gemms {
         ) {
             use $crate::kernels::gemm::{Type, gemm};
             // SAFETY: who has the table has a CPU with the features of this instruction set.
-            unsafe { gemm::<$simd, Type<INDEX>, $n, $p>(w, x, bias, out) }
+            unsafe { gemm::<$simd, Type<INDEX>, $n, $p, $single>(w, x, bias, out) }
         }
         &[
             of::<0>, of::<1>, of::<2>, of::<3>, of::<4>, of::<5>, of::<6>, of::<7>, of::<8>, of::<9>, of::<10>,
@@ -270,7 +273,7 @@ const SCALAR: Kernels = {
     Kernels {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
-        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1)),
+        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1, 1)),
         gemm_f32: generic::gemm_f32,
         gemm_f16: generic::gemm_f16,
         gemm_bf16: generic::gemm_bf16,
@@ -312,6 +315,8 @@ impl Kernels {
             Isa::Neon => aarch64::neon(),
             #[cfg(target_arch = "aarch64")]
             Isa::Dotprod => aarch64::dotprod(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => aarch64::i8mm(),
             _ => None,
         }
     }

@@ -74,6 +74,9 @@ pub(super) trait Simd: Sized {
     /// `(x[i] + x[i + 8]) + (x[i + 4] + x[i + 12])` for i in 0..4.
     unsafe fn sum_quads(x: [Self::Floats; 4], to: *mut f32);
 
+    /// Brings the cache line of `at`, which need not be readable, near.
+    unsafe fn prefetch(at: *const u8);
+
     /// Runs `work`, compiled for the instruction set.
     unsafe fn with<W: Work>(work: W);
 }

@@ -134,7 +134,7 @@ fn a_token_does_not_depend_on_the_call() {
             }
             for granularity in [16, 32, 48, 112] {
                 let mut out = vec![f32::NAN; tokens * rows];
-                pool.columns(&mut out, rows, granularity, &|mut out| {
+                pool.columns([(&mut out, rows)], granularity, &|_, mut out| {
                     kernels.gemm(block)(weights.view(), x.view(), Some(&bias), &mut out);
                 });
                 assert_same_bits(&out, &whole);
@@ -178,7 +178,7 @@ fn float_products_are_as_defined() {
                         assert_same_bits(&out, &expected);
 
                         let mut out = vec![f32::NAN; tokens * rows];
-                        ThreadPool::new(2).columns(&mut out, rows, 3, &|mut out| {
+                        ThreadPool::new(2).columns([(&mut out, rows)], 3, &|_, mut out| {
                             gemm(&bytes[1..], cols, &x, Some(&bias), &mut out);
                         });
                         assert_same_bits(&out, &expected);
@@ -251,13 +251,13 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
             let nearest = |top: f64| x.iter().map(|v| (v * top / largest).round()).collect::<Vec<_>>();
             let error = |q: &[f64], scale: f64| x.iter().zip(q).map(|(x, q)| (x - scale * q).powi(2)).sum::<f64>();
             let rounding = |top: f64| error(&nearest(top), largest / top);
-            let expected = rounding(127.0).min(rounding(126.0));
+            let expected = [127.0, 126.0, 125.0, 124.0].map(rounding).into_iter().fold(f64::INFINITY, f64::min);
             let error = error(&q, f64::from(scale));
             assert!((error - expected).abs() <= 1e-3 * expected, "{error} instead of {expected}");
             errors += error;
             usual += x.iter().map(|v| (v - (v * 127.0 / largest).round() * largest / 127.0).powi(2)).sum::<f64>();
         }
-        assert!(errors < 0.95 * usual, "{errors} of the usual {usual}");
+        assert!(errors < 0.9 * usual, "{errors} of the usual {usual}");
     });
 }
 
@@ -403,7 +403,7 @@ fn tables_are_found_by_name() {
     assert_eq!(Kernels::all().next().map(|kernels| kernels.isa), Some(Isa::Scalar));
     assert_eq!(Kernels::named("scalar").unwrap().isa, Isa::Scalar);
     let unknown = Kernels::named("mmx").unwrap_err().to_string();
-    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod");
+    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod, i8mm");
     let elsewhere = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
     let error = Kernels::named(elsewhere).unwrap_err();
     assert!(matches!(error, crate::Error::Unsupported(_)), "{error}");
@@ -437,5 +437,5 @@ fn bits_are_those_of_every_other_architecture() {
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
-    assert_eq!(format!("{hash:016x}"), "d959c4e2003e9368");
+    assert_eq!(format!("{hash:016x}"), "46700ab7c00ce46a");
 }

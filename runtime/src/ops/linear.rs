@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::Machine;
+use super::{Machine, SHARED_ROWS};
 use crate::Result;
 use crate::kernels::{ActivationsView, GemmPacked, SUM_COLUMNS};
 use crate::quant::{BLOCK, BlocksView, TILE_ROWS};
@@ -115,17 +115,24 @@ impl Activations {
             self.quants.resize(x.len(), 0);
             self.scales.resize(blocks, 0.0);
             self.sums.resize(x.len() / SUM_COLUMNS, 0);
-            let (per_row, sums_per_row) = (cols / BLOCK, cols / SUM_COLUMNS);
-            for (row, x) in x.chunks_exact(cols).enumerate() {
-                (machine.kernels.quantize_row)(
-                    x,
-                    &mut self.quants[row * cols..][..cols],
-                    &mut self.scales[row * per_row..][..per_row],
-                    &mut self.sums[row * sums_per_row..][..sums_per_row],
-                );
+            let Self { quants, scales, sums } = &mut *self;
+            let rows = x.len() / cols;
+            let quantize = |x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]| {
+                let rows = x.chunks_exact(cols).zip(quants.chunks_exact_mut(cols));
+                let factors = scales.chunks_exact_mut(cols / BLOCK).zip(sums.chunks_exact_mut(cols / SUM_COLUMNS));
+                for ((x, quants), (scales, sums)) in rows.zip(factors) {
+                    (machine.kernels.quantize_row)(x, quants, scales, sums);
+                }
+            };
+            if rows < SHARED_ROWS {
+                quantize(x, quants, scales, sums);
+            } else {
+                machine.pool.rows_of_three(rows, (quants, scales, sums), &|rows, quants, scales, sums| {
+                    quantize(&x[rows.start * cols..rows.end * cols], quants, scales, sums);
+                });
             }
             ActivationsView {
-                rows: x.len() / cols,
+                rows,
                 cols,
                 quants: &self.quants[..x.len()],
                 scales: &self.scales[..blocks],
@@ -168,24 +175,42 @@ impl Linear {
 
     /// Writes the map of `input` (`[m, cols]`) to `out` (`[m, rows]`).
     pub(crate) fn forward(&self, machine: Machine<'_>, input: Input<'_>, out: &mut [f32]) {
+        forward_all(machine, input, [(self, out)]);
+    }
+
+    /// Writes some columns of the map of `input`.
+    pub(crate) fn columns(&self, machine: Machine<'_>, input: Input<'_>, out: &mut ColumnsMut<'_>) {
         let bias = self.bias.as_deref();
-        machine.pool.columns(out, self.weight.rows(), 2 * TILE_ROWS, &|mut out| match self.scale {
-            None => self.weight.multiply(machine, input, bias, &mut out),
-            Some(scale) => {
-                self.weight.multiply(machine, input, None, &mut out);
-                let columns = out.columns();
-                for row in 0..out.rows() {
-                    let out = out.row_mut(row);
-                    match bias {
-                        None => out.iter_mut().for_each(|y| *y *= scale),
-                        Some(bias) => {
-                            out.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, b)| *y = *y * scale + b);
-                        }
-                    }
+        let Some(scale) = self.scale else { return self.weight.multiply(machine, input, bias, out) };
+        self.weight.multiply(machine, input, None, out);
+        let columns = out.columns();
+        for row in 0..out.rows() {
+            let out = out.row_mut(row);
+            match bias {
+                None => out.iter_mut().for_each(|y| *y *= scale),
+                Some(bias) => {
+                    out.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, b)| *y = *y * scale + b);
                 }
             }
-        });
+        }
     }
+}
+
+/// Columns that a thread takes at once.
+pub(crate) const COLUMNS: usize = 2 * TILE_ROWS;
+
+/// Writes the maps of one `input` (`[m, cols]`) to their outputs (`[m, rows]` each), in one job of the thread pool.
+pub(crate) fn forward_all<const N: usize>(machine: Machine<'_>, input: Input<'_>, maps: [(&Linear, &mut [f32]); N]) {
+    let mut linears = [None; N];
+    let mut index = 0;
+    let outs = maps.map(|(linear, out)| {
+        linears[index] = Some(linear);
+        index += 1;
+        (out, linear.weight.rows())
+    });
+    machine.pool.columns(outs, COLUMNS, &|index, mut out| {
+        linears[index].expect("one for each output").columns(machine, input, &mut out);
+    });
 }
 
 #[cfg(test)]

@@ -12,10 +12,12 @@ pub(crate) use attention::{
     Block, Heads, Partial, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
 };
 pub(crate) use embedding::Embedding;
-pub(crate) use linear::{Activations, Linear, Matrix};
+pub(crate) use linear::{Activations, COLUMNS, Linear, Matrix, forward_all};
 pub(crate) use norm::Norm;
 pub(crate) use rope::{Rope, Rotations};
 pub(crate) use short_conv::ShortConv;
+
+use std::ops::Range;
 
 use crate::kernels::Kernels;
 use crate::threads::ThreadPool;
@@ -25,4 +27,18 @@ use crate::threads::ThreadPool;
 pub(crate) struct Machine<'a> {
     pub(crate) kernels: &'a Kernels,
     pub(crate) pool: &'a ThreadPool,
+}
+
+/// From so many rows on, threads share an operation on rows.
+const SHARED_ROWS: usize = 16;
+
+/// Runs `f(rows, their values)` for all rows of `x` (`[rows, width]`), on several threads where there are many.
+pub(crate) fn for_rows(
+    machine: Machine<'_>,
+    x: &mut [f32],
+    width: usize,
+    f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync),
+) {
+    let rows = x.len() / width;
+    if rows < SHARED_ROWS { f(0..rows, x) } else { machine.pool.rows(x, width, f) }
 }

@@ -1,12 +1,9 @@
 //! Normalisation of rows.
 
-use super::Machine;
+use super::{Machine, for_rows};
 use crate::Result;
 use crate::spec::Norm as Spec;
 use crate::weights::Weights;
-
-/// Rows that are worth sharing out to threads.
-const SHARED_ROWS: usize = 16;
 
 /// A norm and its parameters, `[dim]` each.
 #[derive(Debug)]
@@ -46,12 +43,6 @@ impl Norm {
                 }
             }
         };
-        if x.len() < SHARED_ROWS * dim {
-            rows(x, out);
-        } else {
-            machine
-                .pool
-                .rows(&mut out[..x.len()], dim, &|range, out| rows(&x[range.start * dim..range.end * dim], out));
-        }
+        for_rows(machine, &mut out[..x.len()], dim, &|range, out| rows(&x[range.start * dim..range.end * dim], out));
     }
 }

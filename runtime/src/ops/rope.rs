@@ -1,6 +1,6 @@
 //! Rotary positions: tables of sines and cosines for the rows of a step, and their use.
 
-use super::Machine;
+use super::{Machine, for_rows};
 use crate::spec::{Pairing, Rope as Spec};
 
 /// The rotations of some layers.
@@ -53,15 +53,16 @@ impl Rope {
             return;
         }
         let rows = rotations.cos.len() / pairs;
-        let width = x.len() / rows;
-        for (row, x) in x.chunks_exact_mut(width).enumerate() {
-            let (cos, sin) = (&rotations.cos[row * pairs..][..pairs], &rotations.sin[row * pairs..][..pairs]);
-            for head in x.chunks_exact_mut(head_dim) {
-                match pairing {
-                    Pairing::Halves => (machine.kernels.rotate_halves)(&mut head[..2 * pairs], cos, sin),
-                    Pairing::Interleaved => (machine.kernels.rotate_pairs)(&mut head[..2 * pairs], cos, sin),
+        for_rows(machine, x, x.len() / rows, &|rows, x| {
+            for (row, x) in rows.clone().zip(x.chunks_exact_mut(x.len() / rows.len())) {
+                let (cos, sin) = (&rotations.cos[row * pairs..][..pairs], &rotations.sin[row * pairs..][..pairs]);
+                for head in x.chunks_exact_mut(head_dim) {
+                    match pairing {
+                        Pairing::Halves => (machine.kernels.rotate_halves)(&mut head[..2 * pairs], cos, sin),
+                        Pairing::Interleaved => (machine.kernels.rotate_pairs)(&mut head[..2 * pairs], cos, sin),
+                    }
                 }
             }
-        }
+        });
     }
 }

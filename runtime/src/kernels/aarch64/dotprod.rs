@@ -12,7 +12,7 @@ table! {
     isa: Isa::Dotprod,
     features: "neon,dotprod",
     // 16 rows, in halves of 8, times up to 4 tokens: 8 integer and 16 float accumulators of 32 registers.
-    simd: Dotprod, rows: (4, 2),
+    simd: Dotprod, rows: (4, 2, 4),
 }
 
 /// To each lane of `acc`, adds the product of 4 bytes of `w` and the 4 bytes of `x` that `LANE` (0..4) picks.
@@ -33,6 +33,47 @@ fn sdot<const LANE: usize>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> in
     acc
 }
 
+/// [`Simd::dots`] with `sdot`.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usize, const M: usize>(
+    rows: [*const u8; P],
+    first: usize,
+    x: [*const i8; M],
+    sums: [i32; M],
+) -> [[int32x4_t; P]; M] {
+    // SAFETY: the caller vouches for the rows and the 32 quants of each token.
+    unsafe {
+        let mut dots = [[vdupq_n_s32(0); P]; M];
+        let mut quads = [vdupq_n_s8(0); M];
+        for m in 0..M {
+            dots[m] = [vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET)); P];
+        }
+        unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
+            let quad = first + i;
+            for m in 0..M {
+                if i.is_multiple_of(4) {
+                    quads[m] = vld1q_s8(x[m].add(quad * 4));
+                }
+            }
+            for p in 0..P {
+                let weights = quants::<W>(gemm::codes::<S, W>(rows[p], quad));
+                for m in 0..M {
+                    dots[m][p] = match i % 4 {
+                        0 => sdot::<0>(dots[m][p], weights, quads[m]),
+                        1 => sdot::<1>(dots[m][p], weights, quads[m]),
+                        2 => sdot::<2>(dots[m][p], weights, quads[m]),
+                        _ => sdot::<3>(dots[m][p], weights, quads[m]),
+                    };
+                }
+            }
+        });
+        dots
+    }
+}
+
 /// See the module.
 struct Dotprod;
 
@@ -46,34 +87,8 @@ impl Simd for Dotprod {
         x: [*const i8; M],
         sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
-        // SAFETY: the caller vouches for the rows and the 32 quants of each token.
-        unsafe {
-            let mut dots = [[vdupq_n_s32(0); P]; M];
-            let mut quads = [vdupq_n_s8(0); M];
-            for m in 0..M {
-                dots[m] = [vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET)); P];
-            }
-            unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
-                let quad = first + i;
-                for m in 0..M {
-                    if i.is_multiple_of(4) {
-                        quads[m] = vld1q_s8(x[m].add(quad * 4));
-                    }
-                }
-                for p in 0..P {
-                    let weights = quants::<W>(gemm::codes::<Self, W>(rows[p], quad));
-                    for m in 0..M {
-                        dots[m][p] = match i % 4 {
-                            0 => sdot::<0>(dots[m][p], weights, quads[m]),
-                            1 => sdot::<1>(dots[m][p], weights, quads[m]),
-                            2 => sdot::<2>(dots[m][p], weights, quads[m]),
-                            _ => sdot::<3>(dots[m][p], weights, quads[m]),
-                        };
-                    }
-                }
-            });
-            dots
-        }
+        // SAFETY: the caller's duty.
+        unsafe { dots::<Self, W, P, M>(rows, first, x, sums) }
     }
 
     #[target_feature(enable = "neon,dotprod")]

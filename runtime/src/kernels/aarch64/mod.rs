@@ -1,6 +1,7 @@
 //! Kernels for 64-bit ARM: a register holds a quad of columns of 4 rows, a quarter of a tile.
 
 mod dotprod;
+mod i8mm;
 mod neon;
 
 use super::Kernels;
@@ -18,7 +19,15 @@ pub(super) fn dotprod() -> Option<Kernels> {
     able.then_some(dotprod::TABLE)
 }
 
-/// What both instruction sets have of `Simd`: all but the integer products.
+/// The table with matrix products, if this CPU can run it.
+pub(super) fn i8mm() -> Option<Kernels> {
+    let able = is_aarch64_feature_detected!("neon")
+        && is_aarch64_feature_detected!("dotprod")
+        && is_aarch64_feature_detected!("i8mm");
+    able.then_some(i8mm::TABLE)
+}
+
+/// What all instruction sets have of `Simd`: all but the integer products.
 macro_rules! neon_registers {
     () => {
         type Bytes = uint8x16_t;
@@ -120,6 +129,12 @@ macro_rules! neon_registers {
         unsafe fn sum_quads(x: [float32x4_t; 4], to: *mut f32) {
             // SAFETY: the caller vouches for 4 values.
             unsafe { vst1q_f32(to, vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]))) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(at: *const u8) {
+            // SAFETY: a prefetch of any address is allowed (its intrinsic is not stable yet).
+            unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
         }
 
         /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.

@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 table! {
     isa: Isa::Avx2,
     features: "avx2,fma,f16c",
-    simd: Avx2, rows: (2, 1),
+    simd: Avx2, rows: (2, 1, 2),
 }
 
 /// See the module.
@@ -177,6 +177,12 @@ impl Simd for Avx2 {
             let eight = _mm256_add_ps(x[0], x[1]);
             _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.

@@ -14,7 +14,7 @@ table! {
     features: "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni",
     // Two groups of 16 rows times 4 tokens are 8 integer and 8 float accumulators of 32 registers. (With 6 tokens the
     // compiler runs out of registers.)
-    simd: Avx512, rows: (2, 2),
+    simd: Avx512, rows: (2, 2, 1),
 }
 
 /// See the module.
@@ -173,6 +173,12 @@ impl Simd for Avx512 {
             let eight = _mm256_add_ps(_mm512_castps512_ps256(x[0]), upper);
             _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
