@@ -4,6 +4,8 @@
 //! Its files are not part of the repository: `BABIL_STORIES` names their folder. Without it, and without
 //! `shared/data/stories260k` beside the repository, nothing is checked.
 
+mod support;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use babil_runtime::sampling::SamplingOptions;
 use babil_runtime::session::{DecoderSession, KvType};
 use babil_runtime::text::Marks;
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::Weights;
 
 const FILE: &str = "stories260K.gguf";
 /// The model's own limit.
@@ -89,6 +92,42 @@ fn the_greedy_tokens_are_the_references_on_every_instruction_set() {
             assert_eq!(streamed, text, "{isa:?}, {kv:?}");
         }
     }
+}
+
+/// As a folder in the form of Hugging Face, and as the GGUF file that is made of it.
+#[test]
+fn a_folder_and_the_file_made_of_it_tell_the_same_story() {
+    let Some(folder) = folder() else { return };
+    let (tokens, text) = expected(&folder);
+    let scratch = tempfile::tempdir().unwrap();
+    let hub = scratch.path().join("hub");
+    std::fs::create_dir(&hub).unwrap();
+    support::write_llama(&folder.join(FILE), &hub);
+    let convert = |mix: &str| {
+        let path = scratch.path().join(mix);
+        let how = Options { mix: Mix::named(mix).unwrap(), force: false, threads: 1 };
+        quantize_gguf(&hub, &path, &how, &mut |_| ControlFlow::Continue(())).unwrap();
+        path
+    };
+    let (float, eight_bits) = (convert("f32"), convert("q8_0"));
+    for (path, same) in [(hub.clone(), 200), (float.clone(), 200), (eight_bits, 50)] {
+        let model = LanguageModel::open(&path, &options(scratch.path())).unwrap();
+        let bos = model.tokenizer().prompt("", Marks::AsText).unwrap()[0];
+        let (_, streamed, found) = story(&mut *model.generator().unwrap(), bos, &greedy(200));
+        assert_eq!(found[..same], tokens[..same], "{}", path.display());
+        if same == 200 {
+            assert_eq!(streamed, text);
+        }
+        let ids = model.tokenizer().encode(&text, Marks::AsText).unwrap();
+        let original = families::tokenizer(&folder, &Weights::open(folder.join(FILE)).unwrap()).unwrap();
+        assert_eq!(ids, original.encode(&text, Marks::AsText).unwrap());
+    }
+    // The tensors are those that the folder came from, bit for bit.
+    let [made, original] = [float, folder.join(FILE)].map(|path| Weights::open(path).unwrap());
+    for (name, tensor) in original.iter() {
+        assert_eq!(made.get(name).map(|made| made.bytes()), Some(tensor.bytes()), "{name}");
+    }
+    assert_eq!(made.iter().count(), original.iter().count());
 }
 
 #[test]

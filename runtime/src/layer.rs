@@ -8,8 +8,8 @@ use crate::ops::{
 };
 use crate::plan::Loader;
 use crate::spec::{
-    Activation, AttentionBias, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement,
-    Part, Projection, QueryGrowth, Role, Span, Stack,
+    Activation, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement, Part,
+    Projection, QueryGrowth, Role, Span, Stack,
 };
 
 /// An attention block's parameters.
@@ -130,15 +130,8 @@ impl Attention {
         spec: &AttentionSpec,
     ) -> Result<Self> {
         let (inner, keys) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let linear = |projection, rows, cols| {
-            let bias = match spec.bias {
-                AttentionBias::None => false,
-                AttentionBias::QueryKeyValue => projection != Projection::Output,
-                AttentionBias::QueryValueOutput => projection != Projection::Key,
-                AttentionBias::All => true,
-            };
-            loader.linear(role(part(projection)), rows, cols, bias)
-        };
+        let linear =
+            |projection, rows, cols| loader.linear(role(part(projection)), rows, cols, spec.bias.of(projection));
         let rope = spec.rope.as_ref().map(|rope| {
             ropes.iter().position(|known| known.spec() == rope).unwrap_or_else(|| {
                 ropes.push(Rope::new(rope));

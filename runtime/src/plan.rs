@@ -184,31 +184,53 @@ pub fn parameters(spec: &EncoderDecoderSpec, weights: &Weights, names: &dyn Tens
     let mut found = Parameters { loader: Loader { weights, names }, found: BTreeMap::new() };
     found.stack(Stack::Encoder, &spec.encoder);
     found.decoder(&spec.decoder);
-    found.found.into_iter().collect()
+    found.names()
 }
 
 /// As [`parameters`], of a decoder-only model.
 pub fn decoder_parameters(spec: &DecoderSpec, weights: &Weights, names: &dyn TensorNames) -> Vec<(String, bool)> {
     let mut found = Parameters { loader: Loader { weights, names }, found: BTreeMap::new() };
     found.decoder(spec);
-    found.found.into_iter().collect()
+    found.names()
+}
+
+/// What a tensor is to a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// The part it plays.
+    pub role: Role,
+    /// What of it this is: `.weight`, `.bias` or `.scale`, or nothing where the role has one tensor.
+    pub suffix: &'static str,
+    /// Whether it is a matrix that may be quantised.
+    pub matrix: bool,
+}
+
+/// As [`decoder_parameters`], with what each tensor is.
+pub fn decoder_roles(spec: &DecoderSpec, weights: &Weights, names: &dyn TensorNames) -> BTreeMap<String, Parameter> {
+    let mut found = Parameters { loader: Loader { weights, names }, found: BTreeMap::new() };
+    found.decoder(spec);
+    found.found
 }
 
 /// Collects the names of parameters that exist.
 struct Parameters<'a> {
     loader: Loader<'a>,
-    found: BTreeMap<String, bool>,
+    found: BTreeMap<String, Parameter>,
 }
 
 impl Parameters<'_> {
     /// Adds what exists of a role's tensors: suffix, and whether it is a matrix.
-    fn add(&mut self, role: Role, suffixes: &[(&str, bool)]) {
+    fn add(&mut self, role: Role, suffixes: &[(&'static str, bool)]) {
         for &(suffix, matrix) in suffixes {
             let name = self.loader.name(role, suffix) + suffix;
             if self.loader.weights.get(&name).is_some() {
-                self.found.insert(name, matrix);
+                self.found.insert(name, Parameter { role, suffix, matrix });
             }
         }
+    }
+
+    fn names(self) -> Vec<(String, bool)> {
+        self.found.into_iter().map(|(name, parameter)| (name, parameter.matrix)).collect()
     }
 
     fn stack(&mut self, stack: Stack, spec: &StackSpec) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use babil_runtime::text::{DecodeState, DecodeStream, Detokenize, Marks, PieceKind, Tokenizer};
 use babil_runtime::weights::Weights;
-use babil_runtime::weights::gguf::Array;
+use babil_runtime::weights::gguf::{Array, Entries, Metadata};
 use babil_runtime::{Error, Result, Token};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -178,6 +178,28 @@ fn ids_are_those_of_the_tokenizers_crate() {
     }
 }
 
+/// As Gemma has them: tokens of text, and added once more.
+#[test]
+fn added_runs_of_spaces_are_found_in_text() {
+    let mut json = read_json("gemma4.json");
+    let runs: Vec<_> =
+        json["model"]["vocab"].as_object().unwrap().iter().filter(|(text, _)| text.starts_with("▁▁")).collect();
+    assert!(!runs.is_empty());
+    let added = runs.iter().map(|(text, id)| {
+        json!({"id": id, "content": text, "special": false, "normalized": false, "single_word": false, "lstrip": false,
+            "rstrip": false})
+    });
+    let added: Vec<_> = added.collect();
+    json["added_tokens"].as_array_mut().unwrap().extend(added);
+    let json = json.to_string();
+    let theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+    let ours = Tokenizer::from_json(json.as_bytes(), "tokenizer.json", 1000).unwrap();
+    for text in ["a  b", "a   b    c", "       ", "\n   x  \n"] {
+        let expected = theirs.encode_fast(text, false).unwrap();
+        assert_eq!(ours.encode(text, Marks::AsText).unwrap(), expected.get_ids(), "{text:?}");
+    }
+}
+
 /// The `tokenizer.json` of a GGUF vocabulary: its tokens and merges in the pipeline of a small one.
 fn json_of(path: &Path, pipeline: &str) -> Vec<u8> {
     let weights = Weights::open(path).unwrap();
@@ -220,7 +242,12 @@ fn large_vocabularies_are_those_of_the_tokenizers_crate() {
         let mut theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
         let label = path.display().to_string();
         compare(&label, &open(&path).unwrap(), &mut theirs, cases(100));
-        compare(&label, &Tokenizer::from_json(&json, &label, 1 << 20).unwrap(), &mut theirs, cases(100));
+        let tokenizer = Tokenizer::from_json(&json, &label, 1 << 20).unwrap();
+        compare(&label, &tokenizer, &mut theirs, cases(100));
+        match through_gguf(&tokenizer, tokenizer.len()) {
+            Ok((again, _)) => compare(&label, &again, &mut theirs, cases(100)),
+            Err(problem) => eprintln!("not written: {problem}"),
+        }
         eprintln!("{label}: as the tokenizers crate, by {pipeline}");
     }
 }
@@ -302,7 +329,7 @@ fn ends_and_marks_are_known() {
     assert_eq!(tokenizer.decode(&[id("a"), turn, tool]), "a<tool>");
     assert_eq!((tokenizer.token_bytes(id(" ")), tokenizer.token_bytes(1000)), (Some(&b" "[..]), None));
     let a = id("a");
-    tokenizer.set_ends(Some(a), &[tool, 1000]);
+    tokenizer.set_ends(Some(a), &[tool, 1000], None);
     assert_eq!((tokenizer.special().bos, &tokenizer.special().eog[..]), (Some(a), &[end, turn, tool][..]));
 }
 
@@ -456,4 +483,170 @@ fn small_and_odd_vocabularies_work() {
     assert_eq!(cut.unwrap().encode("abcab", Marks::AsText).unwrap(), [0, 3, 0, 1]);
     // Known by its name, whatever its type.
     assert_eq!((gpt2.kind(3), &gpt2.special().eog[..]), (Some(PieceKind::Control), &[3][..]));
+}
+
+/// The tokenizer as a GGUF file says it, and read again.
+fn through_gguf(tokenizer: &Tokenizer, rows: usize) -> Result<(Tokenizer, Weights)> {
+    let mut entries = Entries::default();
+    tokenizer.to_gguf(rows, "tokenizer.json", &mut entries)?;
+    let weights = Weights::from_entries("new.gguf".to_owned(), &entries, BTreeMap::new())?;
+    Ok((Tokenizer::from_gguf(weights.gguf_metadata().unwrap())?, weights))
+}
+
+/// That two tokenizers make the same of any text.
+fn same_ids(name: &str, one: &Tokenizer, other: &Tokenizer) {
+    let config = ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() };
+    let checked = TestRunner::new(config).run(&text(), |text| {
+        for marks in [Marks::AsText, Marks::Parse] {
+            let ids = one.encode(&text, marks).unwrap();
+            prop_assert_eq!(&ids, &other.encode(&text, marks).unwrap());
+            prop_assert_eq!(one.decode(&ids), other.decode(&ids));
+        }
+        Ok(())
+    });
+    if let Err(problem) = checked {
+        panic!("{name}: {problem}");
+    }
+}
+
+#[test]
+fn gguf_keys_say_what_tokenizer_json_says() {
+    for name in names("json") {
+        let mut tokenizer = open_json(&format!("{name}.json"));
+        // Its merges were not made from scores.
+        if matches!(name.as_str(), "gemma4" | "prepend") {
+            continue;
+        }
+        let id = |text: &str| tokenizer.token(text);
+        let (bos, ends, pad) = (id("a"), [id("<|im_end|>").unwrap(), id("<tool>").unwrap()], id("b"));
+        tokenizer.set_ends(bos, &ends, pad);
+        let (again, weights) = through_gguf(&tokenizer, tokenizer.len() + 2).unwrap();
+        same_ids(&name, &tokenizer, &again);
+        // An end that has no name is that of a message.
+        let mut special = tokenizer.special().clone();
+        special.eom = Some(ends[1]);
+        assert_eq!(again.special(), &special, "{name}");
+        for id in 0..tokenizer.len() as Token {
+            assert_eq!(again.kind(id), tokenizer.kind(id));
+            assert_eq!(again.token_bytes(id), tokenizer.token_bytes(id));
+        }
+        // A token for every row of the model.
+        assert_eq!(again.len(), tokenizer.len() + 2);
+        assert_eq!(again.kind(tokenizer.len() as Token), Some(PieceKind::Unused));
+
+        // As another writer's file of the same vocabulary.
+        let theirs = Weights::open(fixture(&format!("{name}.gguf"))).unwrap();
+        let [ours, theirs] = [&weights, &theirs].map(|weights| weights.gguf_metadata().unwrap());
+        let pre = |metadata: &Metadata| metadata.expect::<&str>("tokenizer.ggml.pre").unwrap().to_owned();
+        assert_eq!((pre(ours), ours.expect::<&str>("tokenizer.ggml.model").unwrap()), (pre(theirs), "gpt2"));
+        let merges = |metadata: &Metadata| {
+            let merges = metadata.expect::<Array<'_>>("tokenizer.ggml.merges").unwrap();
+            merges.strings().unwrap().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert_eq!(merges(ours), merges(theirs));
+    }
+}
+
+/// The `tokenizer.json` that the `tokenizers` library's converter makes of a SentencePiece vocabulary: every way to join
+/// two tokens to a third is a merge, by the third's score.
+fn json_of_scores(path: &Path) -> Value {
+    let weights = Weights::open(path).unwrap();
+    let metadata = weights.gguf_metadata().unwrap();
+    let array = |key: &str| metadata.expect::<Array<'_>>(&format!("tokenizer.ggml.{key}")).unwrap();
+    let tokens: Vec<String> =
+        array("tokens").strings().unwrap().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
+    let (kinds, scores) = (array("token_type").i32s().unwrap(), array("scores").f32s().unwrap());
+    let mut json = read_json("prepend.json");
+    let added = |(id, kind): (usize, i32)| {
+        let (content, special) = (&tokens[id], kind != 4);
+        let whole = matches!(kind, 2..=4);
+        whole.then(|| {
+            json!({"id": id, "content": content, "special": special, "normalized": false, "single_word": false,
+                "lstrip": false, "rstrip": false})
+        })
+    };
+    json["added_tokens"] = kinds.enumerate().filter_map(added).collect();
+    json["model"]["vocab"] = tokens.iter().enumerate().map(|(id, text)| (text.clone(), json!(id))).collect();
+    let ids: BTreeMap<&str, usize> = tokens.iter().enumerate().map(|(id, text)| (text.as_str(), id)).collect();
+    let mut merges = Vec::new();
+    for (token, score) in tokens.iter().zip(scores) {
+        for (middle, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(middle);
+            if let (Some(left_id), Some(right_id)) = (ids.get(left), ids.get(right)) {
+                merges.push((score, *left_id, *right_id, json!([left, right])));
+            }
+        }
+    }
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    json["model"]["merges"] = merges.into_iter().map(|merge| merge.3).collect();
+    json
+}
+
+#[test]
+fn merges_made_from_scores_become_scores_again() {
+    let path = fixture("llama.gguf");
+    let original = open(&path).unwrap();
+    let json = json_of_scores(&path).to_string();
+    let mut tokenizer = Tokenizer::from_json(json.as_bytes(), "tokenizer.json", 1000).unwrap();
+    tokenizer.set_ends(original.special().bos, &[original.special().eos.unwrap()], None);
+    let (again, weights) = through_gguf(&tokenizer, tokenizer.len()).unwrap();
+    let model = weights.gguf_metadata().unwrap().expect::<&str>("tokenizer.ggml.model").unwrap();
+    assert_eq!(model, "llama");
+    same_ids("against the file it comes from", &original, &again);
+    assert_eq!(again.special().eog, original.special().eog);
+    assert_eq!((again.special().bos, again.special().unk), (original.special().bos, original.special().unk));
+    let texts: Vec<String> = serde_json::from_value(read_json("texts.json")).unwrap();
+    let expected: Ids = serde_json::from_value(read_json("ids.json")["llama"]["text"].clone()).unwrap();
+    for (text, expected) in texts.iter().zip(expected) {
+        // SentencePiece's own ids.
+        if let Some(expected) = expected {
+            assert_eq!(again.encode(text, Marks::AsText).unwrap(), expected, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn what_gguf_files_cannot_say_is_named() {
+    let problem = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut json = read_json(name);
+        change(&mut json);
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), "tokenizer.json", 1000).unwrap();
+        through_gguf(&tokenizer, tokenizer.len()).map(drop).unwrap_err().to_string()
+    };
+    let scores = |change: &dyn Fn(&mut Value)| {
+        let mut json = json_of_scores(&fixture("llama.gguf"));
+        change(&mut json);
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), "tokenizer.json", 1000).unwrap();
+        through_gguf(&tokenizer, tokenizer.len()).map(drop).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(
+        [
+            // Patterns that are known, together as nobody has them.
+            problem("qwen2.json", &|json| {
+                let digits = json!({"type": "Digits", "individual_digits": true});
+                json["pre_tokenizer"]["pretokenizers"].as_array_mut().unwrap().insert(0, digits);
+            }),
+            // A word that is no longer joined from its bytes, but looked up.
+            problem("qwen2.json", &|json| {
+                json["model"]["ignore_merges"] = json!(true);
+                json["model"]["merges"].as_array_mut().unwrap().truncate(50);
+            }),
+            problem("gemma4.json", &|_| ()),
+            problem("prepend.json", &|_| ()),
+            scores(&|json| {
+                json["model"]["merges"].as_array_mut().unwrap().remove(3);
+            }),
+            scores(&|json| {
+                let merges = json["model"]["merges"].as_array_mut().unwrap();
+                let of = |merge: &Value| [0, 1].map(|part| merge[part].as_str().unwrap().to_owned()).concat();
+                let twice = merges.windows(2).position(|pair| of(&pair[0]) == of(&pair[1])).unwrap();
+                let last = merges.remove(twice);
+                merges.push(last);
+            }),
+            scores(&|json| {
+                json["decoder"]["decoders"].as_array_mut().unwrap().pop();
+            }),
+        ]
+        .join("\n")
+    );
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use babil_models::quantize::{MIXES, Mix, Options, quantize_folder, quantize_gguf};
+use babil_models::quantize::{MIXES, Mix, Options, is_translation_model, quantize_folder, quantize_gguf};
 use babil_runtime::quant::BlockType;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -17,8 +17,8 @@ use crate::output::human_bytes;
 
 /// Write a quantised copy of a model
 ///
-/// A GGUF file becomes a GGUF file that llama.cpp reads too; the types are its mixes of the same names: most matrices
-/// have the type named, those that suffer more have a finer one. What is no matrix stays as it is, and rows that are not a
+/// A language model, a GGUF file or a Hugging Face folder, becomes a GGUF file that llama.cpp reads too; the types are
+/// its mixes of the same names: most matrices have the type named, those that suffer more have a finer one. What is no matrix stays as it is, and rows that are not a
 /// multiple of a type's block take the next that fits.
 ///
 /// A translation model's folder becomes a folder, with q8_0 or q4_0. Models that are not quantised beforehand are
@@ -27,10 +27,11 @@ use crate::output::human_bytes;
 #[command(after_help = "\
 Examples:
   babil quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
+  babil quantize SmolLM2-135M-Instruct smollm2-q8_0.gguf
   babil quantize opus-mt-en-fr opus-mt-en-fr-q8
   babil quantize opus-mt-en-fr opus-mt-en-fr-q4 --type q4_0")]
 pub(crate) struct QuantizeArgs {
-    /// A GGUF file, or a folder with config.json and vocabulary, of float weights
+    /// A GGUF file, or a folder with config.json, weights and vocabulary, of float weights
     from: PathBuf,
     /// The file or folder to write
     to: PathBuf,
@@ -52,11 +53,11 @@ pub(crate) struct QuantizeArgs {
 
 pub(crate) fn run(args: QuantizeArgs, context: &Context) -> Result<()> {
     let output = &context.output;
-    if args.from.is_dir() {
+    if args.from.is_dir() && is_translation_model(&args.from)? {
         let block = match args.mix.as_str() {
             "q8_0" => BlockType::Q8_0,
             "q4_0" => BlockType::Q4_0,
-            _ => return Err(UsageError::new("a folder takes --type q8_0 or q4_0").into()),
+            _ => return Err(UsageError::new("a translation model takes --type q8_0 or q4_0").into()),
         };
         let bytes = quantize_folder(&args.from, &args.to, block, args.force)?;
         if output.is_json() {

@@ -9,8 +9,13 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, attentions};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["bitnet"], architectures: &["bitnet", "bitnet-b1.58"], from_config, from_gguf };
+pub(super) const FAMILY: Family = Family {
+    model_types: &["bitnet"],
+    architectures: &["bitnet", "bitnet-b1.58"],
+    from_config,
+    from_gguf,
+    to_gguf: |_, _, _| Ok(()),
+};
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let defaults = Defaults { activation: Activation::ReluSquared, theta: 500_000.0, ..Defaults::LLAMA };

@@ -3,16 +3,17 @@
 //! weight.
 
 use babil_runtime::Result;
-use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Norm, NormPlacement, Pairing, RopeScaling};
+use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Norm, NormPlacement, Pairing, RopeScaling, Span};
 use serde_json::Value;
 
 use super::Family;
 use super::config::Config;
 use super::dense::{Defaults, Dense, attentions, set_windows};
+use super::description::{self, Description};
 use super::keys::Keys;
 
 pub(super) const FAMILY: Family =
-    Family { model_types: &["gemma3_text"], architectures: &["gemma3"], from_config, from_gguf };
+    Family { model_types: &["gemma3_text"], architectures: &["gemma3"], from_config, from_gguf, to_gguf };
 
 /// Every how many layers one has no window.
 const PATTERN: usize = 6;
@@ -48,6 +49,15 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
     let mut spec = with_differences(dense, &windows, theta, (scaled as f32).sqrt().recip());
     spec.logit_softcap = keys.find("final_logit_softcapping")?;
     Ok(spec)
+}
+
+fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Result<()> {
+    if let Some(slides) = description::attentions(spec).find(|attention| attention.span != Span::CAUSAL) {
+        out.number("attention.sliding_window", slides.span.behind + 1);
+        slides.rope.iter().for_each(|rope| out.float("rope.freq_base_swa", rope.theta));
+    }
+    spec.logit_softcap.into_iter().for_each(|cap| out.float("final_logit_softcapping", cap));
+    Ok(())
 }
 
 fn with_differences(dense: Dense, windows: &[Option<usize>], theta: f32, scale: f32) -> DecoderSpec {

@@ -7,10 +7,11 @@ use babil_runtime::spec::{DecoderSpec, Pairing};
 use super::Family;
 use super::config::Config;
 use super::dense::{Defaults, Dense, attentions};
+use super::description::{self, Description};
 use super::keys::Keys;
 
 pub(super) const FAMILY: Family =
-    Family { model_types: &["granite"], architectures: &["granite"], from_config, from_gguf };
+    Family { model_types: &["granite"], architectures: &["granite"], from_config, from_gguf, to_gguf };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let factors = Factors {
@@ -31,6 +32,15 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
         logits: keys.expect("logit_scale")?,
     };
     Ok(with_factors(dense, &factors))
+}
+
+fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Result<()> {
+    out.float("embedding_scale", spec.stack.embed_scale);
+    out.float("logit_scale", spec.logit_scale.recip());
+    spec.stack.layers.first().into_iter().for_each(|layer| out.float("residual_scale", layer.residual_scale));
+    let scale = description::attentions(spec).next().map(|attention| attention.scale);
+    scale.into_iter().for_each(|scale| out.float("attention.scale", scale));
+    Ok(())
 }
 
 struct Factors {

@@ -8,8 +8,13 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, attentions};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["hunyuan_v1_dense"], architectures: &["hunyuan-dense"], from_config, from_gguf };
+pub(super) const FAMILY: Family = Family {
+    model_types: &["hunyuan_v1_dense"],
+    architectures: &["hunyuan-dense"],
+    from_config,
+    from_gguf,
+    to_gguf: |_, _, _| Ok(()),
+};
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     if !config.or("use_qk_norm", true)? {

@@ -91,7 +91,8 @@ pub fn tokenizer(path: &Path, weights: &Weights) -> Result<Tokenizer> {
             Some(OneOrMore::More(ids)) => ids,
             None => Vec::new(),
         };
-        tokenizer.set_ends(ends.bos_token_id, &eos);
+        let pad = ends.pad_token_id.and_then(|id| id.try_into().ok());
+        tokenizer.set_ends(ends.bos_token_id, &eos, pad);
     }
     Ok(tokenizer)
 }
@@ -107,6 +108,8 @@ fn folder(path: &Path) -> ModelFiles {
 struct Ends {
     bos_token_id: Option<Token>,
     eos_token_id: Option<OneOrMore<Token>>,
+    /// -1 where there is none.
+    pad_token_id: Option<i64>,
 }
 
 #[derive(Deserialize)]

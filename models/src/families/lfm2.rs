@@ -6,9 +6,11 @@ use babil_runtime::spec::{DecoderSpec, HeadNorm, Mixer, OutputMatrix, Pairing};
 use super::Family;
 use super::config::Config;
 use super::dense::{Defaults, Dense, attentions};
+use super::description::Description;
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family = Family { model_types: &["lfm2"], architectures: &["lfm2"], from_config, from_gguf };
+pub(super) const FAMILY: Family =
+    Family { model_types: &["lfm2"], architectures: &["lfm2"], from_config, from_gguf, to_gguf };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     // Names of values that other keys have too, and of how training started.
@@ -47,6 +49,17 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
     let attends: Vec<bool> = kv_heads.unwrap_or_default().iter().map(|&heads| heads > 0).collect();
     let conv = Mixer::ShortConv { kernel: keys.expect("shortconv.l_cache")?, bias: false };
     Ok(with_convolutions(dense, &attends, &conv))
+}
+
+fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Result<()> {
+    let kernel = spec.stack.layers.iter().find_map(|layer| match layer.mixer {
+        Mixer::ShortConv { kernel, .. } => Some(kernel),
+        Mixer::Attention(_) => None,
+    });
+    out.number("shortconv.l_cache", kernel.unwrap_or(0));
+    // Named as if it were that of the embeddings.
+    out.final_norm = "token_embd_norm";
+    Ok(())
 }
 
 fn with_convolutions(dense: Dense, attends: &[bool], conv: &Mixer) -> DecoderSpec {

@@ -10,8 +10,13 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, set_windows};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["llama", "mistral"], architectures: &["llama"], from_config, from_gguf };
+pub(super) const FAMILY: Family = Family {
+    model_types: &["llama", "mistral"],
+    architectures: &["llama"],
+    from_config,
+    from_gguf,
+    to_gguf: |_, _, _| Ok(()),
+};
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let mut spec = Dense::from_config(config, &Defaults::LLAMA)?.spec();

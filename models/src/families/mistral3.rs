@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::Family;
 use super::config::Config;
 use super::dense::{Defaults, Dense, attentions, set_windows};
+use super::description::{self, Description};
 use super::keys::Keys;
 
 pub(super) const FAMILY: Family =
-    Family { model_types: &["ministral3"], architectures: &["mistral3"], from_config, from_gguf };
+    Family { model_types: &["ministral3"], architectures: &["mistral3"], from_config, from_gguf, to_gguf };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let defaults =
@@ -28,6 +29,12 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
     let spec = Dense::from_gguf(keys, Pairing::Interleaved)?.spec();
     let every = keys.or("rope.scaling.original_context_length", spec.stack.max_positions)?;
     Ok(with_growth(spec, keys.or("attention.temperature_scale", 0.0)?, every))
+}
+
+fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Result<()> {
+    let growth = description::attentions(spec).find_map(|attention| attention.growth);
+    growth.into_iter().for_each(|growth| out.float("attention.temperature_scale", growth.factor));
+    Ok(())
 }
 
 fn with_growth(mut spec: DecoderSpec, factor: f32, every: usize) -> DecoderSpec {

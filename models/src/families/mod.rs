@@ -8,16 +8,21 @@
 //! GGUF metadata --Keys----+                      +--> names: HubNames, GgufNames
 //! ```
 //!
+//! And it writes the second for who has the first: `DecoderSpec --Description--> GGUF metadata`.
+//!
 //! - `config.rs`, `keys.rs`: typed access to the two kinds of configuration; keys that nobody read are errors;
+//! - `description.rs`: the metadata of a GGUF file for a spec;
 //! - `dense.rs`: what the usual keys say, and the spec that follows from it: Llama's;
 //! - `names.rs`: the names of tensors, which are the same in all families; matrices that files join;
 //! - one file per family: what it does differently from Llama;
 //! - `language.rs`: a path -> weights, family, tokenizer and chat template;
+//! - `to_gguf.rs`: a folder -> what a GGUF file of it holds;
 //! - `marian.rs`: the translation models, which have an encoder.
 
 mod bitnet;
 mod config;
 mod dense;
+mod description;
 mod gemma3;
 mod granite;
 mod hunyuan;
@@ -32,6 +37,7 @@ mod phi3;
 mod qwen2;
 mod qwen3;
 mod smollm3;
+mod to_gguf;
 
 use babil_runtime::spec::DecoderSpec;
 use babil_runtime::weights::Weights;
@@ -39,9 +45,11 @@ use babil_runtime::{Error, Result};
 use serde_json::Value;
 
 use config::Config;
+use description::Description;
 use keys::Keys;
 pub use language::{Language, Opened, open, template, tokenizer, weights_file};
 pub use names::{GgufNames, HubNames, split_joined};
+pub use to_gguf::{AsGguf, Turned, to_gguf};
 
 /// A family of decoder-only models.
 struct Family {
@@ -53,6 +61,8 @@ struct Family {
     from_config: fn(&Config<'_>) -> Result<DecoderSpec>,
     /// Metadata -> spec.
     from_gguf: fn(&Keys<'_>) -> Result<DecoderSpec>,
+    /// Spec (and config.json, for what is not in there) -> metadata that other families do not have.
+    to_gguf: fn(&mut Description<'_>, &DecoderSpec, &Config<'_>) -> Result<()>,
 }
 
 const FAMILIES: [Family; 11] = [
@@ -76,13 +86,17 @@ const FAMILIES: [Family; 11] = [
 /// A family that is not known, a key that is missing, or one that is not handled, each by its name.
 pub fn decoder_from_config(file: &str, config: &Value, context: usize) -> Result<DecoderSpec> {
     let config = Config::new(file, config, context)?;
-    let name: String = config.expect("model_type")?;
-    let family = FAMILIES.iter().find(|family| family.model_types.contains(&name.as_str()));
-    let family = family.ok_or_else(|| not_native(file, "model_type", &name, |family| family.model_types))?;
-    let spec = (family.from_config)(&config)?;
+    let spec = (family_of(file, &config)?.from_config)(&config)?;
     config.finish()?;
     spec.check()?;
     Ok(spec)
+}
+
+/// The family that config.json names.
+fn family_of(file: &str, config: &Config<'_>) -> Result<&'static Family> {
+    let name: String = config.expect("model_type")?;
+    let family = FAMILIES.iter().find(|family| family.model_types.contains(&name.as_str()));
+    family.ok_or_else(|| not_native(file, "model_type", &name, |family| family.model_types))
 }
 
 /// The description of a language model, from the metadata of a GGUF file; `context` as in [`decoder_from_config`].

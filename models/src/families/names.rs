@@ -109,41 +109,78 @@ impl TensorNames for GgufNames {
     }
 }
 
-/// Takes apart the matrices that files join (queries, keys and values; gate and up), under the names of their parts.
+/// A matrix that files join and models have apart.
+struct Joined {
+    hub: String,
+    gguf: String,
+    /// Names of the parts, in either form, and how many rows they have.
+    parts: Vec<([String; 2], usize)>,
+}
+
+/// The matrices that files may join: queries, keys and values; gate and up.
+fn joined(spec: &DecoderSpec) -> Vec<Joined> {
+    let mut all = Vec::new();
+    for (index, layer) in spec.stack.layers.iter().enumerate() {
+        let names = |hub: &str, gguf: &str| [format!("model.layers.{index}.{hub}"), format!("blk.{index}.{gguf}")];
+        let mut add = |whole: [&str; 2], parts: &[([&str; 2], usize)]| {
+            let [hub, gguf] = names(whole[0], whole[1]);
+            all.push(Joined {
+                hub,
+                gguf,
+                parts: parts.iter().map(|(part, rows)| (names(part[0], part[1]), *rows)).collect(),
+            });
+        };
+        if let Mixer::Attention(attention) = &layer.mixer {
+            let (queries, keys) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
+            add(
+                ["self_attn.qkv_proj.weight", "attn_qkv.weight"],
+                &[
+                    (["self_attn.q_proj.weight", "attn_q.weight"], queries),
+                    (["self_attn.k_proj.weight", "attn_k.weight"], keys),
+                    (["self_attn.v_proj.weight", "attn_v.weight"], keys),
+                ],
+            );
+            add(
+                ["self_attn.qkv_proj.bias", "attn_qkv.bias"],
+                &[
+                    (["self_attn.q_proj.bias", "attn_q.bias"], queries),
+                    (["self_attn.k_proj.bias", "attn_k.bias"], keys),
+                    (["self_attn.v_proj.bias", "attn_v.bias"], keys),
+                ],
+            );
+        }
+        if layer.ffn.kind == FfnKind::Gated {
+            // In GGUF files the joined matrix has the name of one of its parts.
+            add(
+                ["mlp.gate_up_proj.weight", "ffn_up.weight"],
+                &[
+                    (["mlp.gate_proj.weight", "ffn_gate.weight"], layer.ffn.hidden),
+                    (["mlp.up_proj.weight", "ffn_up.weight"], layer.ffn.hidden),
+                ],
+            );
+        }
+    }
+    all
+}
+
+/// Takes apart the matrices that files join, under the names of their parts.
 ///
 /// # Errors
 /// They have other shapes than the spec says.
 pub fn split_joined(weights: &mut Weights, spec: &DecoderSpec) -> Result<()> {
-    for (index, layer) in spec.stack.layers.iter().enumerate() {
-        let hub = format!("model.layers.{index}");
-        let block = format!("blk.{index}");
-        if let Mixer::Attention(attention) = &layer.mixer {
-            let (queries, keys) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-            let rows = [queries, keys, keys];
-            for kind in ["weight", "bias"] {
-                let names = ["q_proj", "k_proj", "v_proj"].map(|part| format!("{hub}.self_attn.{part}.{kind}"));
-                split(weights, &format!("{hub}.self_attn.qkv_proj.{kind}"), names, rows)?;
-                let names = ["attn_q", "attn_k", "attn_v"].map(|part| format!("{block}.{part}.{kind}"));
-                split(weights, &format!("{block}.attn_qkv.{kind}"), names, rows)?;
-            }
-        }
-        if layer.ffn.kind == FfnKind::Gated {
-            let rows = [layer.ffn.hidden; 2];
-            let names = ["gate_proj", "up_proj"].map(|part| format!("{hub}.mlp.{part}.weight"));
-            split(weights, &format!("{hub}.mlp.gate_up_proj.weight"), names, rows)?;
-            // In GGUF files the joined matrix has the name of one of its parts.
-            if weights.get(&format!("{block}.ffn_gate.weight")).is_none() {
-                let names = ["ffn_gate", "ffn_up"].map(|part| format!("{block}.{part}.weight"));
-                split(weights, &format!("{block}.ffn_up.weight"), names, rows)?;
+    for Joined { hub, gguf, parts } in joined(spec) {
+        for (form, whole) in [hub, gguf].iter().enumerate() {
+            let parts: Vec<_> = parts.iter().map(|(names, rows)| (names[form].clone(), *rows)).collect();
+            if weights.get(whole).is_some() && weights.get(&parts[0].0).is_none() {
+                weights.split_rows(whole, &parts)?;
             }
         }
     }
     Ok(())
 }
 
-fn split<const N: usize>(weights: &mut Weights, name: &str, parts: [String; N], rows: [usize; N]) -> Result<()> {
-    if weights.get(name).is_none() {
-        return Ok(());
-    }
-    weights.split_rows(name, &parts.into_iter().zip(rows).collect::<Vec<_>>())
+/// The joined matrices of `weights`, in the form of Hugging Face: their names there and in GGUF files.
+pub(super) fn joined_names(weights: &Weights, spec: &DecoderSpec) -> Vec<(String, String)> {
+    let there = joined(spec).into_iter().filter(|joined| weights.get(&joined.hub).is_some());
+    there.map(|joined| (joined.hub, joined.gguf)).collect()
 }

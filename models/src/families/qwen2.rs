@@ -8,7 +8,8 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, set_windows};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family = Family { model_types: &["qwen2"], architectures: &["qwen2"], from_config, from_gguf };
+pub(super) const FAMILY: Family =
+    Family { model_types: &["qwen2"], architectures: &["qwen2"], from_config, from_gguf, to_gguf: |_, _, _| Ok(()) };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let dense = Dense { bias: AttentionBias::QueryKeyValue, ..Dense::from_config(config, &Defaults::LLAMA)? };

@@ -8,7 +8,8 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, attentions, set_windows};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family = Family { model_types: &["qwen3"], architectures: &["qwen3"], from_config, from_gguf };
+pub(super) const FAMILY: Family =
+    Family { model_types: &["qwen3"], architectures: &["qwen3"], from_config, from_gguf, to_gguf: |_, _, _| Ok(()) };
 
 fn from_config(config: &Config<'_>) -> Result<DecoderSpec> {
     let defaults = Defaults { head_dim: Some(128), ..Defaults::LLAMA };

@@ -8,8 +8,13 @@ use super::config::Config;
 use super::dense::{Defaults, Dense, attentions, set_windows};
 use super::keys::Keys;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["smollm3"], architectures: &["smollm3"], from_config, from_gguf };
+pub(super) const FAMILY: Family = Family {
+    model_types: &["smollm3"],
+    architectures: &["smollm3"],
+    from_config,
+    from_gguf,
+    to_gguf: |_, _, _| Ok(()),
+};
 
 /// Every how many layers one has no rotary positions.
 const INTERVAL: usize = 4;

@@ -1,5 +1,6 @@
-//! A GGUF file of float weights -> one of quantised weights, which llama.cpp reads too. Metadata are kept as they are,
-//! but for the two keys that describe the quantisation and those of a file in parts.
+//! A language model with float weights, a GGUF file or a Hugging Face folder -> a GGUF file of quantised weights, which
+//! llama.cpp reads too. A file's metadata are kept as they are, but for the two keys that describe the quantisation and
+//! those of a file in parts.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
@@ -13,6 +14,7 @@ use babil_runtime::{Error, Result};
 
 use super::mix::{Facts, Mix, order};
 use super::write_whole;
+use crate::families::{AsGguf, to_gguf};
 
 /// The version of the block formats, `general.quantization_version`.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -51,10 +53,11 @@ pub struct Written {
     pub tensors: BTreeMap<String, usize>,
 }
 
-/// Writes the model in `from` to the file `to`. `progress` is called now and then, and can end it.
+/// Writes the language model in `from` (a GGUF file, or a folder with `config.json`) to the file `to`. `progress` is
+/// called now and then, and can end it.
 ///
 /// # Errors
-/// `from` is not GGUF, cannot be read, or holds what cannot be quantised (weights that are quantised already, values
+/// `from` is no language model, cannot be read, is a folder that says what GGUF files cannot say, or holds what cannot be quantised (weights that are quantised already, values
 /// that are not finite, experts); `to` exists or cannot be written; `progress` asks to stop. Then `to` is not touched.
 pub fn quantize_gguf(
     from: &Path,
@@ -62,7 +65,10 @@ pub fn quantize_gguf(
     options: &Options<'_>,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Written> {
-    let weights = Weights::open(from)?;
+    let AsGguf { weights, turned } = match from.is_dir() {
+        true => to_gguf(from)?,
+        false => AsGguf { weights: Weights::open(from)?, turned: BTreeMap::new() },
+    };
     let bad_file = |problem: &str| Error::bad_file(from.display().to_string(), problem);
     let metadata = weights.gguf_metadata().ok_or_else(|| bad_file("is not a GGUF file"))?;
     if let Some(other) = metadata.other_tensors().first() {
@@ -98,12 +104,14 @@ pub fn quantize_gguf(
                 if progress.is_break() { Err(Error::Cancelled) } else { Ok(()) }
             };
             let mut write = |bytes: &[u8]| writer.write(bytes).map_err(failed);
-            if tensor.encoding() == *encoding {
+            let turned = turned.get(*name);
+            if tensor.encoding() == *encoding && turned.is_none() {
                 report(0)?;
                 write(tensor.bytes())?;
             } else {
                 let bad = |problem| weights.bad(name, problem);
-                encode(tensor, *encoding, options.threads, &bad, &mut report, &mut write)?;
+                let source = |row| turned.map_or(row, |turned| turned.source(row));
+                encode(tensor, &source, *encoding, options.threads, &bad, &mut report, &mut write)?;
             }
             done += tensor.bytes().len() as u64;
         }
@@ -116,9 +124,10 @@ pub fn quantize_gguf(
     Ok(Written { bytes, tensors: counts })
 }
 
-/// Encodes a float tensor, a few rows at a time on each thread.
+/// Encodes a float tensor, a few rows at a time on each thread. `source` tells which of its rows comes where.
 fn encode(
     tensor: &Tensor,
+    source: &(dyn Fn(usize) -> usize + Sync),
     encoding: Encoding,
     threads: usize,
     bad: &(dyn Fn(String) -> Error + Sync),
@@ -137,7 +146,7 @@ fn encode(
         let encode_share = |(index, out): (usize, &mut [u8])| {
             let mut values = vec![0.0; columns];
             for (row, out) in out.chunks_exact_mut(row_bytes).enumerate() {
-                let row = first + index * share + row;
+                let row = source(first + index * share + row);
                 tensor.rows_to_f32(row, &mut values).expect("a float tensor");
                 check(&values, encoding).map_err(|problem| bad(format!("row {row}, {problem}")))?;
                 encoding.encode_row(&values, out);

@@ -1,4 +1,5 @@
-//! Float weights -> quantised ones: a translation model's folder, or a GGUF file.
+//! Float weights -> quantised ones: a translation model's folder -> a folder; a language model, as a GGUF file or a
+//! folder -> a GGUF file.
 
 mod folder;
 mod gguf;
@@ -10,9 +11,22 @@ use std::path::Path;
 
 use babil_runtime::{Error, Result};
 
+use crate::files::ModelFiles;
+
 pub use self::folder::quantize_folder;
 pub use self::gguf::{Options, Progress, Written, quantize_gguf};
 pub use self::mix::{MIXES, Mix};
+
+/// Whether the model in `folder` is a translation model, for [`quantize_folder`]. [`quantize_gguf`] has the others.
+///
+/// # Errors
+/// There is no config.json, or it cannot be read.
+pub fn is_translation_model(folder: &Path) -> Result<bool> {
+    let files = ModelFiles::Folder(folder.to_owned());
+    let config: Option<serde_json::Value> = files.json("config.json")?;
+    let missing = || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+    Ok(config.ok_or_else(missing)?["model_type"] == "marian")
+}
 
 /// Writes a file that has its name only when it is whole, and returns its size.
 fn write_whole(path: &Path, force: bool, write: impl FnOnce(&File) -> Result<()>) -> Result<u64> {

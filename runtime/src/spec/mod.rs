@@ -115,6 +115,18 @@ pub enum AttentionBias {
     All,
 }
 
+impl AttentionBias {
+    /// Whether `projection` has one.
+    pub fn of(self, projection: Projection) -> bool {
+        match self {
+            Self::None => false,
+            Self::QueryKeyValue => projection != Projection::Output,
+            Self::QueryValueOutput => projection != Projection::Key,
+            Self::All => true,
+        }
+    }
+}
+
 /// Where the heads of queries and keys are normalised, one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum HeadNorm {

@@ -15,12 +15,15 @@ use super::tokens::{Alphabet, Tokens};
 use crate::weights::gguf::{Array, Metadata, Strings};
 use crate::{Error, Result, Token};
 
-const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const TYPES: &str = "tokenizer.ggml.token_type";
-const SCORES: &str = "tokenizer.ggml.scores";
-const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+pub(super) const PRE: &str = "tokenizer.ggml.pre";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TYPES: &str = "tokenizer.ggml.token_type";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
+pub(super) const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(super) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 
 /// What the names of a vocabulary's model and pre-tokenizer say.
 struct Scheme {
@@ -52,25 +55,13 @@ impl Scheme {
             }
             ("gpt2", Some("sarvam-moe")) => characters,
             ("gpt2", Some(pre)) => {
-                let begins = matches!(
-                    pre,
-                    "llama3"
-                        | "llama-v3"
-                        | "llama-bpe"
-                        | "falcon3"
-                        | "falcon-h1"
-                        | "pixtral"
-                        | "midm-2.0"
-                        | "lfm2"
-                        | "jina-v5-nano"
-                        | "tekken"
-                );
+                let begins = begins(pre);
                 Self {
                     alphabet: Alphabet::Bytes,
                     splitter: split::named(pre).ok_or_else(|| {
                         Error::Unsupported(metadata.bad(PRE, format!("pre-tokenizer {pre:?}")).to_string())
                     })?,
-                    whole_words: begins || matches!(pre, "glm4" | "glm5" | "minicpm5"),
+                    whole_words: whole_words(pre),
                     add_bos: begins,
                     ..characters
                 }
@@ -86,6 +77,17 @@ impl Scheme {
             }
         })
     }
+}
+
+/// Whether texts begin with a mark where the pre-tokenizer is called `pre`, unless the file says otherwise.
+fn begins(pre: &str) -> bool {
+    let names = ["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"];
+    names.contains(&pre) || matches!(pre, "jina-v5-nano" | "tekken")
+}
+
+/// Whether a word that is a token is that token where the pre-tokenizer is called `pre`.
+pub(super) fn whole_words(pre: &str) -> bool {
+    begins(pre) || matches!(pre, "glm4" | "glm5" | "minicpm5")
 }
 
 impl Tokenizer {
@@ -104,7 +106,7 @@ impl Tokenizer {
             true => Joins::Ranks(ranks(metadata, tokens.len())?),
             false => Joins::Merges(merges(metadata, &tokens)?),
         };
-        let space_before = metadata.find("tokenizer.ggml.add_space_prefix")?.unwrap_or(scheme.space_before);
+        let space_before = metadata.find(SPACE_PREFIX)?.unwrap_or(scheme.space_before);
         Ok(Self {
             joins,
             splitter: scheme.splitter,
@@ -201,10 +203,15 @@ fn ranks(metadata: &Metadata, count: usize) -> Result<Vec<u32>> {
     Ok(ranks)
 }
 
+/// The key of the mark `name`.
+pub(super) fn id_key(name: &str) -> String {
+    format!("tokenizer.ggml.{name}_token_id")
+}
+
 fn special(metadata: &Metadata, scheme: &Scheme, count: usize) -> Result<SpecialTokens> {
     // SentencePiece's own order, which old files rely on.
     let id = |name: &str, default: Option<Token>| -> Result<Option<Token>> {
-        let key = format!("tokenizer.ggml.{name}_token_id");
+        let key = id_key(name);
         match metadata.find::<u32>(&key)? {
             Some(id) if (id as usize) < count => Ok(Some(id)),
             // How old converters write that there is none.
@@ -218,7 +225,7 @@ fn special(metadata: &Metadata, scheme: &Scheme, count: usize) -> Result<Special
     };
     // The newer of two names for the same.
     let fim = |new: &str, old: &str| Ok::<_, Error>(id(new, None)?.or(id(old, None)?));
-    let flag = |name: &str| metadata.find::<bool>(&format!("tokenizer.ggml.{name}"));
+    let flag = |key: &str| metadata.find::<bool>(key);
     let forced = scheme.alphabet == Alphabet::Spaces && !scheme.scores && scheme.add_bos;
     Ok(SpecialTokens {
         bos: id("bos", Some(1))?,
@@ -238,8 +245,8 @@ fn special(metadata: &Metadata, scheme: &Scheme, count: usize) -> Result<Special
         fim_separator: id("fim_sep", None)?,
         eog: Vec::new(),
         // Some files of Gemma 4 say that it is not wanted, and are wrong.
-        add_bos: forced || flag("add_bos_token")?.unwrap_or(scheme.add_bos),
-        add_eos: flag("add_eos_token")?.unwrap_or(false),
+        add_bos: forced || flag(ADD_BOS)?.unwrap_or(scheme.add_bos),
+        add_eos: flag(ADD_EOS)?.unwrap_or(false),
     })
 }
 

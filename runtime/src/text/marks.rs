@@ -53,6 +53,11 @@ impl Finder {
         self.trie.get(text.as_bytes())
     }
 
+    /// Whether a token takes the white space behind it along.
+    pub(super) fn strips_right(&self) -> bool {
+        self.strips.values().any(|strip| strip.right)
+    }
+
     /// Calls `found` with the parts of `text` in turn. The token that begins first is found, and of those the longest,
     /// as in the `tokenizers` library. (llama.cpp finds the longest of all first, which differs where two overlap.)
     pub(super) fn split<'a>(&self, tokens: &Tokens, text: &'a str, marks: Marks, mut found: impl FnMut(Part<'a>)) {

@@ -165,6 +165,11 @@ impl Merges {
         size_of::<[Token; 3]>() * self.merges.capacity() + self.index.allocation_size()
     }
 
+    /// The merges in order: left, right, and both together. A pair may occur again, its first place counts.
+    pub(super) fn all(&self) -> &[[Token; 3]] {
+        &self.merges
+    }
+
     /// The rank of a pair, and what it becomes.
     pub(super) fn find(&self, left: Token, right: Token) -> Option<(u32, Token)> {
         let merge = |rank: u32| &self.merges[rank as usize];

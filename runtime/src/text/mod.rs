@@ -18,6 +18,7 @@ mod split;
 pub mod stream;
 pub mod template;
 pub mod thinking;
+mod to_gguf;
 pub mod tokenizer;
 mod tokenizer_json;
 mod tokens;

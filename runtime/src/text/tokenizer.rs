@@ -151,6 +151,11 @@ impl Tokenizer {
             ids.push(id);
             return;
         }
+        self.join_word(word.as_bytes(), merger, ids);
+    }
+
+    /// Joins the symbols of `word`, a whole word whether it is a token or not.
+    pub(super) fn join_word(&self, word: &[u8], merger: &mut Merger, ids: &mut Vec<Token>) {
         merger.clear();
         match &self.joins {
             Joins::Merges(merges) => {
@@ -167,9 +172,8 @@ impl Tokenizer {
                 for symbol in self.symbols(word) {
                     merger.push(self.tokens.find(symbol), symbol.len() as u32);
                 }
-                let bytes = word.as_bytes();
                 merger.run(|left, right| {
-                    let id = self.tokens.find(&bytes[left.start as usize..right.end() as usize])?;
+                    let id = self.tokens.find(&word[left.start as usize..right.end() as usize])?;
                     Some((ranks[id as usize], id))
                 });
             }
@@ -178,17 +182,16 @@ impl Tokenizer {
             match symbol.id {
                 Some(id) => ids.push(id),
                 None => {
-                    let bytes = &word.as_bytes()[symbol.start as usize..symbol.end() as usize];
-                    self.write_bytes(bytes, |id| ids.push(id));
+                    self.write_bytes(&word[symbol.start as usize..symbol.end() as usize], |id| ids.push(id));
                 }
             }
         }
     }
 
     /// What joining begins with: the bytes of `word`, or its characters.
-    fn symbols<'a>(&self, word: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fn symbols<'a>(&self, word: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.tokens.alphabet() == Alphabet::Bytes;
-        let mut rest = word.as_bytes();
+        let mut rest = word;
         std::iter::from_fn(move || {
             // The first byte of a character says its length.
             let length = if bytes { 1 } else { (rest.first()?.leading_ones() as usize).max(1) };

@@ -276,11 +276,12 @@ impl Tokenizer {
 
     /// Says which tokens begin and end a text, where the tokenizer's file does not: those of a folder's
     /// `generation_config.json` and `config.json`. Ends are added to those that are known by their names, the first is
-    /// the end of a text. Ids outside the vocabulary are ignored.
-    pub fn set_ends(&mut self, bos: Option<Token>, eos: &[Token]) {
+    /// the end of a text. `pad` fills up batches. Ids outside the vocabulary are ignored.
+    pub fn set_ends(&mut self, bos: Option<Token>, eos: &[Token], pad: Option<Token>) {
         let known = |id: &Token| (*id as usize) < self.tokens.len();
         let special = &mut self.special;
         special.bos = special.bos.or(bos.filter(known));
+        special.pad = special.pad.or(pad.filter(known));
         let eos = eos.iter().copied().filter(known);
         special.eos = special.eos.or(eos.clone().next());
         special.eog.extend(eos);
@@ -323,7 +324,14 @@ fn tokens(
         }
     }
     for (index, token) in (0..).zip(&file.added_tokens) {
-        places[token.id as usize] = At::Added(index);
+        let place = &mut places[token.id as usize];
+        // Gemma's runs of spaces are added as they are spelled, which hardly any text is: it is spaces that they
+        // have to be found in.
+        let in_text = matches!(*place, At::Vocab(index) if strings.get(index as usize) == token.content.as_bytes());
+        let spelled = pipeline.alphabet == Alphabet::Spaces && token.content.contains('▁');
+        if token.special || !in_text || !spelled {
+            *place = At::Added(index);
+        }
     }
     let mut tokens = Tokens::new(pipeline.alphabet, count);
     for (id, place) in (0..).zip(places) {

@@ -49,6 +49,20 @@ const SPELLED: [Option<u8>; 0x144] = {
 };
 
 impl Alphabet {
+    /// Appends to `out` the spelling of `bytes`, which [`Alphabet::decode`] takes back.
+    pub(super) fn encode(self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            match self {
+                Self::Bytes => {
+                    let spelling = char::from_u32(SPELLINGS[usize::from(byte)].into()).expect("below U+0144");
+                    out.extend_from_slice(spelling.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                Self::Spaces if byte == b' ' => out.extend_from_slice(SPACE),
+                Self::Spaces => out.push(byte),
+            }
+        }
+    }
+
     /// Appends to `out` the bytes that `spelling` stands for; says whether it stands for any.
     pub(super) fn decode(self, spelling: &[u8], out: &mut Vec<u8>) -> bool {
         match self {
@@ -187,6 +201,17 @@ impl Tokens {
         self.kinds[id as usize] = kind;
     }
 
+    /// Token `id`, which is one of these, as a file spells it: what [`Tokens::push`] takes.
+    pub(super) fn spelling(&self, id: Token, out: &mut Vec<u8>) {
+        let bytes = self.bytes(id);
+        match self.kinds[id as usize] {
+            PieceKind::Byte => out.extend_from_slice(format!("<0x{:02X}>", bytes[0]).as_bytes()),
+            // What is never made from text stands as it is.
+            PieceKind::Normal if self.find(bytes) == Some(id) => self.alphabet.encode(bytes, out),
+            _ => out.extend_from_slice(bytes),
+        }
+    }
+
     /// The token that text with exactly these bytes can become.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<Token> {
         if bytes.len() > self.longest {
@@ -231,6 +256,9 @@ mod tests {
             let mut out = Vec::new();
             assert!(Alphabet::Bytes.decode(spell(byte).to_string().as_bytes(), &mut out));
             assert_eq!(out, [byte]);
+            let mut spelling = Vec::new();
+            Alphabet::Bytes.encode(&out, &mut spelling);
+            assert_eq!(spelling, spell(byte).to_string().as_bytes());
         }
         for other in ["\u{144}", "a b", "中"] {
             assert!(!Alphabet::Bytes.decode(other.as_bytes(), &mut Vec::new()));

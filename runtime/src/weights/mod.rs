@@ -135,6 +135,17 @@ impl Tensor {
         Self { source: Arc::new(Source::Owned(bytes)), range, encoding, shape: shape.to_vec() }
     }
 
+    /// A tensor of float32 in memory.
+    ///
+    /// # Panics
+    /// There are more or fewer values than `shape` says.
+    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
+        assert_eq!(Encoding::F32.byte_len(shape), Some(4 * values.len()), "values of a tensor of {shape:?}");
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let range = 0..bytes.len();
+        Self { source: Arc::new(Source::Owned(bytes)), range, encoding: Encoding::F32, shape: shape.to_vec() }
+    }
+
     /// How the values are stored.
     pub fn encoding(&self) -> Encoding {
         self.encoding
@@ -308,6 +319,15 @@ impl Weights {
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
         Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None })
+    }
+
+    /// The weights of a GGUF file that is still to be written; `label` stands for its name in errors. What `tensors` are
+    /// views of is not copied.
+    ///
+    /// # Errors
+    /// A key was set twice.
+    pub fn from_entries(label: String, entries: &gguf::Entries, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        Ok(Self { tensors, ..Self::new(label, Source::Owned(entries.file()))? })
     }
 
     /// Tensors in memory.

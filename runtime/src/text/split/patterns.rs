@@ -227,30 +227,101 @@ pub(in crate::text) fn gpt2() -> &'static Pattern {
     &GPT2
 }
 
+/// Names that GGUF files give to lists of patterns. Of several names for a list, the first is written.
+static NAMES: [(&[&str], &[&Pattern]); 13] = [
+    (
+        &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "gigachat",
+            "mellum",
+            "a.x-4.0",
+            "exaone4",
+            "modern-bert",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+        ],
+        &[&GPT2],
+    ),
+    (
+        &["smollm", "refact", "starcoder", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        &[&EACH_NUMBER, &GPT2],
+    ),
+    (
+        &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+            "smaug-bpe",
+            "dbrx",
+            "chatglm-bpe",
+            "glm4",
+            "glm5",
+        ],
+        &[&LLAMA3],
+    ),
+    (
+        &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "kormo",
+            "f2llmv2",
+            "stablelm2",
+            "hunyuan",
+            "solar-open",
+            "megrez",
+            "grok-2",
+            "bailingmoe",
+            "bailingmoe2",
+            "llada-moe",
+        ],
+        &[&QWEN2],
+    ),
+    (&["qwen35"], &[&QWEN35]),
+    (&["minicpm5"], &[&THREE_NUMBERS, &LLAMA3_NUMBERS]),
+    (&["seed-coder"], &[&SEED_CODER]),
+    (&["tekken"], &[&TEKKEN]),
+    (&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[&GPT4O]),
+    (&["hunyuan-dense", "deepseek-v3", "joyai-llm", "hy_v4"], &[&THREE_NUMBERS, &KANA_AND_HAN, &DEEPSEEK3]),
+    (&["deepseek-llm"], &[&EACH_BREAK, &SPACED_CASED_LETTERS, &SPACED_SIGNS, &LAST_SPACES, &CJK, &NUMBER_RUNS]),
+    (&["deepseek-coder"], &[&EACH_BREAK, &SPACED_LETTERS, &SPACED_PUNCTUATION, &CJK, &EACH_NUMBER]),
+    (&["falcon"], &[&PUNCTUATION_RUNS, &GPT2, &THREE_DIGITS]),
+];
+
 /// The patterns that GGUF files call `name`.
 pub(in crate::text) fn named(name: &str) -> Option<Splitter> {
-    let patterns: &[&'static Pattern] = match name {
-        "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" | "gigachat" | "mellum"
-        | "a.x-4.0" | "exaone4" | "modern-bert" | "jina-es" | "jina-de" | "jina-v2-es" | "jina-v2-de" => &[&GPT2],
-        "starcoder" | "refact" | "command-r" | "smollm" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => {
-            &[&EACH_NUMBER, &GPT2]
-        }
-        "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
-        | "jina-v5-nano" | "dbrx" | "smaug-bpe" | "chatglm-bpe" | "glm4" | "glm5" => &[&LLAMA3],
-        "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "stablelm2" | "hunyuan" | "solar-open" | "megrez"
-        | "grok-2" | "bailingmoe" | "bailingmoe2" | "llada-moe" => &[&QWEN2],
-        "qwen35" => &[&QWEN35],
-        "minicpm5" => &[&THREE_NUMBERS, &LLAMA3_NUMBERS],
-        "seed-coder" => &[&SEED_CODER],
-        "tekken" => &[&TEKKEN],
-        "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => &[&GPT4O],
-        "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => &[&THREE_NUMBERS, &KANA_AND_HAN, &DEEPSEEK3],
-        "deepseek-llm" => &[&EACH_BREAK, &SPACED_CASED_LETTERS, &SPACED_SIGNS, &LAST_SPACES, &CJK, &NUMBER_RUNS],
-        "deepseek-coder" => &[&EACH_BREAK, &SPACED_LETTERS, &SPACED_PUNCTUATION, &CJK, &EACH_NUMBER],
-        "falcon" => &[&PUNCTUATION_RUNS, &GPT2, &THREE_DIGITS],
-        _ => return None,
-    };
-    Some(Splitter(patterns.to_vec()))
+    NAMES.iter().find(|(names, _)| names.contains(&name)).map(|(_, patterns)| Splitter(patterns.to_vec()))
+}
+
+/// The regular expressions, one after the other.
+impl std::fmt::Display for Splitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let regexes: Vec<&str> = self.0.iter().map(|pattern| pattern.regexes[0]).collect();
+        f.write_str(&regexes.join("  "))
+    }
+}
+
+impl Splitter {
+    /// The names that GGUF files give to these patterns, none where they have no name.
+    pub(in crate::text) fn names(&self) -> &'static [&'static str] {
+        let same = |patterns: &[&Pattern]| {
+            patterns.len() == self.0.len() && patterns.iter().zip(&self.0).all(|(a, b)| std::ptr::eq(*a, *b))
+        };
+        NAMES.iter().find(|(_, patterns)| same(patterns)).map_or(&[], |(names, _)| names)
+    }
 }
 
 /// What the pattern `SPACED_CASED_LETTERS` calls a letter.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::cursor::{Cursor, Problem, Read};
 pub use self::metadata::Metadata;
 pub use self::value::{Array, Elements, FromValue, Kind, Numbers, Strings, Value};
-pub use self::write::{TensorHeader, Writer, alignment};
+pub use self::write::{Entries, TensorHeader, Writer, alignment};
 use super::{Encoding, Source, Tensor};
 use crate::quant::BlockType;
 use crate::{Error, Result};

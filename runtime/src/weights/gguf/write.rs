@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::{MAGIC, Metadata, Value, type_id};
+use super::{Kind, MAGIC, Metadata, Value, type_id};
 use crate::Result;
 use crate::weights::Encoding;
 
@@ -64,9 +64,7 @@ impl<W: Write> Writer<W> {
         header.extend((tensors.len() as u64).to_le_bytes());
         header.extend((metadata.len() as u64).to_le_bytes());
         for (key, value) in metadata {
-            put_string(&mut header, key.as_bytes());
-            header.extend((value.kind() as u32).to_le_bytes());
-            put_value(&mut header, value);
+            put_entry(&mut header, key, value);
         }
         let mut offset = 0u64;
         let mut left = Vec::with_capacity(tensors.len());
@@ -119,6 +117,62 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// Metadata that are being put together, for a file that does not exist yet.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl Entries {
+    /// Appends a key, which must be new.
+    pub fn set(&mut self, key: &str, value: Value<'_>) {
+        put_entry(&mut self.bytes, key, &value);
+        self.count += 1;
+    }
+
+    /// Appends an array of strings.
+    pub fn set_strings<S: AsRef<[u8]>>(&mut self, key: &str, strings: impl ExactSizeIterator<Item = S>) {
+        let put = |out: &mut Vec<u8>, string: S| put_string(out, string.as_ref());
+        self.set_array(key, Kind::Str, strings, put);
+    }
+
+    /// Appends an array of integers.
+    pub fn set_i32s(&mut self, key: &str, numbers: impl ExactSizeIterator<Item = i32>) {
+        self.set_array(key, Kind::I32, numbers, |out, number| out.extend(number.to_le_bytes()));
+    }
+
+    /// Appends an array of float32.
+    pub fn set_f32s(&mut self, key: &str, numbers: impl ExactSizeIterator<Item = f32>) {
+        self.set_array(key, Kind::F32, numbers, |out, number| out.extend(number.to_le_bytes()));
+    }
+
+    fn set_array<T>(
+        &mut self,
+        key: &str,
+        element: Kind,
+        values: impl ExactSizeIterator<Item = T>,
+        put: impl Fn(&mut Vec<u8>, T),
+    ) {
+        put_string(&mut self.bytes, key.as_bytes());
+        self.bytes.extend((Kind::Array as u32).to_le_bytes());
+        self.bytes.extend((element as u32).to_le_bytes());
+        self.bytes.extend((values.len() as u64).to_le_bytes());
+        values.for_each(|value| put(&mut self.bytes, value));
+        self.count += 1;
+    }
+
+    /// A file with these metadata and no tensors.
+    pub(in crate::weights) fn file(&self) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend(VERSION.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+        file.extend(self.count.to_le_bytes());
+        file.extend(&self.bytes);
+        file
+    }
+}
+
 /// Writes zeros from `at` to the next multiple of `alignment`, which it returns.
 fn pad(out: &mut impl Write, at: u64, alignment: u64) -> io::Result<u64> {
     let padded = at.next_multiple_of(alignment);
@@ -129,6 +183,12 @@ fn pad(out: &mut impl Write, at: u64, alignment: u64) -> io::Result<u64> {
 fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as u64).to_le_bytes());
     out.extend(bytes);
+}
+
+fn put_entry(out: &mut Vec<u8>, key: &str, value: &Value<'_>) {
+    put_string(out, key.as_bytes());
+    out.extend((value.kind() as u32).to_le_bytes());
+    put_value(out, value);
 }
 
 fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
