@@ -59,7 +59,7 @@ pub(crate) fn tokenizer(data: &[u8]) {
         Tokenizer::from_json(data, "tokenizer.json", usize::MAX)
     };
     let Ok(mut tokenizer) = tokenizer else { return };
-    tokenizer.set_ends(Some(Token::MAX), &[0, Token::MAX]);
+    tokenizer.set_ends(Some(Token::MAX), &[0, Token::MAX], Some(Token::MAX));
     let texts =
         ["", " a", "The  river's 12345\r\n\t", "<|im_end|><s>▁</s> <tool>\u{301}中😀\0", "aaaaaaaaaaaaaaaaaaaa"];
     for text in texts {
