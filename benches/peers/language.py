@@ -115,6 +115,7 @@ def main():
     parser.add_argument("--depth", type=int, nargs="*", default=[0, 512, 4096])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="language", help="in the record's name (default: language)")
     parser.add_argument("--record", type=Path, default=ROOT / "benches" / "record")
     args = parser.parse_args()
 
@@ -128,7 +129,7 @@ def main():
             summaries.append(summary)
             print(table(found), flush=True)
     facts = this_machine() | {"babil": f"commit {commit()}", "llama.cpp": version, "rounds": args.rounds}
-    name = f"{facts['date']}-language-{slug(facts['processor'])}"
+    name = f"{facts['date']}-{args.name}-{slug(facts['processor'])}"
     args.record.mkdir(parents=True, exist_ok=True)
     results = {"facts": facts, "rows": rows, "models": summaries}
     (args.record / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
