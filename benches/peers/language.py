@@ -139,7 +139,7 @@ def main():
     for s in summaries:
         numbers = f"{s['bytes_per_second'] / 1e9:.1f} | {s['first_token_seconds']:.2f} | {s['anonymous_bytes'] / 1e6:.0f}"
         lines.append(f"| {s['model']} | {s['threads']} | {numbers} |")
-    text = "\n".join(head) + table(rows) + "\n\n" + "\n".join(lines) + "\n"
+    text = "\n".join(head) + "\n" + table(rows) + "\n\n" + "\n".join(lines) + "\n"
     (args.record / f"{name}.md").write_text(text, encoding="utf-8")
     print(f"recorded in {args.record / name}.md")
 

@@ -16,16 +16,11 @@ const PROMPT: usize = 40;
 /// One test, because the count is the process's.
 #[test]
 fn a_step_allocates_nothing_but_pages() {
-    for (name, kv) in
-        [("llama", KvType::F16), ("llama", KvType::Q8_0), ("gemma3", KvType::F16), ("lfm2", KvType::F32), ("phi3", KvType::F16)]
-    {
+    for (name, kv) in [("llama", KvType::F16), ("gemma3", KvType::F16), ("lfm2", KvType::F32), ("phi3", KvType::F16)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/lm").join(name).join("model.gguf");
         let options =
             LanguageOptions { threads: Some(2), context: Some(200), kv: Some(kv), ..LanguageOptions::default() };
-        let Ok(model) = LanguageModel::open(&path, &options) else {
-            assert_eq!(kv, KvType::Q8_0, "only 8-bit keys ask for heads of a size");
-            continue;
-        };
+        let model = LanguageModel::open(&path, &options).unwrap();
         let mut session = model.session().unwrap();
         let mut logits = Logits::default();
         let mut state = session.sequence();

@@ -19,7 +19,7 @@ struct Rows<'a, 'r> {
 }
 
 /// From so many pairs of a row and a head of keys on, each is computed by one thread.
-const MANY_ITEMS: usize = 64;
+pub(crate) const MANY_ITEMS: usize = 64;
 
 /// What a decoder's step needs beside [`Scratch`].
 #[derive(Debug, Default)]

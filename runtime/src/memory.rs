@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::cache::{CacheShape, KvType};
+use crate::decoder::MANY_ITEMS;
 use crate::generate::Lookup;
+use crate::ops::{Heads, PART, Partial};
 use crate::plan::decoder_parameters;
 use crate::quant::{BlockType, packed_len};
 use crate::spec::{DecoderSpec, FfnKind, Mixer, TensorNames};
@@ -78,14 +80,24 @@ impl MemoryNeeds {
         // Quantised activations: a byte each, and scale and sums for every 32.
         let row = 4 * (3 * dim + mixers + ffns) + widest * 3 / 2;
         let rows = chunk.min(context).max(1);
+        // Scores of a part of the past on each of a few threads, and what threads find that share a long one.
+        let heads = spec.stack.layers.iter().filter_map(|layer| match &layer.mixer {
+            Mixer::Attention(attention) => Some(Heads::from(attention)),
+            Mixer::ShortConv { .. } => None,
+        });
+        let attention = |context: usize| {
+            let parts = context.div_ceil(PART);
+            let shared = |heads: Heads| if parts > 1 { MANY_ITEMS * parts * Partial::len(heads) } else { 0 };
+            let of = |heads: Heads| 8 * heads.group() * context.min(PART) + shared(heads);
+            4 * heads.clone().map(of).max().unwrap_or(0)
+        };
         Ok(Self {
             weights: mapped as u64,
             packed_copy: packed as u64,
             small_tensors: small as u64,
             tokenizer: 0,
             cache: CacheShape::new(&spec.stack, kv, CacheShape::LONG_PAGE)?.bytes(context, rows) as u64,
-            // Scores of one head, on each of a few threads, come on top.
-            scratch: (rows * row + 4 * 8 * context) as u64,
+            scratch: (rows * row + attention(context)) as u64,
             logits: 4 * spec.stack.vocab as u64 * (1 + Lookup::default().draft as u64),
         })
     }

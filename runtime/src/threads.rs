@@ -127,7 +127,7 @@ impl ThreadPool {
         });
         assert!(granularity > 0, "a granularity of 0");
         let grains = |stride: usize| stride.div_ceil(granularity);
-        let split = Split::new(matrices.iter().map(|(_, _, stride)| grains(*stride)).sum(), 1, self.threads());
+        let split = Split::new(matrices.iter().map(|(_, _, stride)| grains(*stride)).sum(), self.threads());
         self.run(split.parts, &|part| {
             let Range { mut start, mut end } = split.range(part);
             for (index, (base, rows, stride)) in matrices.iter().enumerate() {
@@ -174,7 +174,7 @@ impl ThreadPool {
     /// If `stride` is 0 or the matrix is not whole rows; or as [`ThreadPool::run`] does.
     pub fn rows(&self, matrix: &mut [f32], stride: usize, f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync)) {
         let whole = ColumnsMut::whole(matrix, stride);
-        let (split, base) = (Split::new(whole.rows, 1, self.threads()), Base(whole.data));
+        let (split, base) = (Split::new(whole.rows, self.threads()), Base(whole.data));
         self.run(split.parts, &|part| {
             let rows = split.range(part);
             // SAFETY: `split` gives every part other rows, all of them inside `whole`, whose borrow of `matrix` lasts
@@ -188,7 +188,7 @@ impl ThreadPool {
     /// [`ThreadPool::rows`] of three matrices of any types, with as many rows, that are split at the same rows.
     ///
     /// # Panics
-    /// If a stride is 0 or a matrix is not `rows` whole rows; or as [`ThreadPool::run`] does.
+    /// If there are no rows or a matrix is not `rows` whole rows; or as [`ThreadPool::run`] does.
     pub fn rows_of_three<A: Send, B: Send, C: Send>(
         &self,
         rows: usize,
@@ -205,7 +205,7 @@ impl ThreadPool {
         assert!(whole, "matrices that are not {rows} rows");
         let strides = [a.len() / rows, b.len() / rows, c.len() / rows];
         let bases = (Base(a.as_mut_ptr()), Base(b.as_mut_ptr()), Base(c.as_mut_ptr()));
-        let split = Split::new(rows, 1, self.threads());
+        let split = Split::new(rows, self.threads());
         self.run(split.parts, &|number| {
             let rows = split.range(number);
             // SAFETY: `split` gives every part other rows; the borrows last until `run` has returned.
@@ -393,24 +393,20 @@ impl Shared {
     }
 }
 
-/// `len` items cut into ranges of about equal size that start at multiples of `granularity`.
+/// `len` items cut into ranges of about equal size.
 struct Split {
     len: usize,
-    granularity: usize,
     parts: usize,
 }
 
 impl Split {
-    fn new(len: usize, granularity: usize, threads: usize) -> Self {
-        assert!(granularity > 0, "a granularity of 0");
+    fn new(len: usize, threads: usize) -> Self {
         let wanted = if threads == 1 { 1 } else { threads * PARTS_PER_THREAD };
-        Self { len, granularity, parts: wanted.min(len.div_ceil(granularity)) }
+        Self { len, parts: wanted.min(len) }
     }
 
     fn range(&self, part: usize) -> Range<usize> {
-        let grains = self.len.div_ceil(self.granularity);
-        let start = |part: usize| (part * grains / self.parts * self.granularity).min(self.len);
-        start(part)..start(part + 1)
+        part * self.len / self.parts..(part + 1) * self.len / self.parts
     }
 }
 

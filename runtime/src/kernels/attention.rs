@@ -23,7 +23,7 @@ const CHUNK: usize = 4 * TILE;
 pub enum Stored<'a> {
     /// float32.
     F32(&'a [f32]),
-    /// The bits of finite IEEE float16.
+    /// The bits of IEEE float16.
     F16(&'a [u16]),
     /// 8 bits each, and a float32 scale for every 32 features of a position. The scales of values lie in the order of the
     /// positions, those of keys `[tiles][features / 32][4 positions]`.
@@ -68,6 +68,12 @@ pub struct Values<'a> {
     pub positions: usize,
 }
 
+/// Whether `rows` rows of `width` numbers, each `stride` after the one before, are among `len` numbers.
+fn fits(len: usize, rows: usize, stride: usize, width: usize) -> bool {
+    let end = |last: usize| last.checked_mul(stride)?.checked_add(width);
+    rows.checked_sub(1).is_none_or(|last| end(last).is_some_and(|end| end <= len))
+}
+
 /// The scores of one or several heads with all positions of `keys`. `q` is `[heads][dim][4]`, each feature 4 times; head
 /// `h`'s scores go to `scores[h * stride..]`.
 ///
@@ -75,11 +81,11 @@ pub struct Values<'a> {
 /// If lengths do not fit each other.
 pub(super) fn scores<S: Simd>(q: &[f32], keys: Keys<'_>, scores: &mut [f32], stride: usize) {
     let Keys { stored, dim } = keys;
-    let (tiles, row) = (keys.tiles(), dim * TILE);
     assert!(dim > 0 && dim.is_multiple_of(4), "keys of {dim} features");
+    let (tiles, row) = (keys.tiles(), dim * TILE);
     assert!(q.len().is_multiple_of(row) && stored.len() == tiles * row, "queries or keys of another length");
     let heads = q.len() / row;
-    assert!(heads == 0 || scores.len() >= (heads - 1) * stride + tiles * TILE, "no room for the scores");
+    assert!(fits(scores.len(), heads, stride, tiles * TILE), "no room for the scores");
     let task = |head: usize, scores: &mut [f32]| (q[head * row..].as_ptr(), scores[head * stride..].as_mut_ptr());
     let mut head = 0;
     while head < heads {
@@ -134,9 +140,9 @@ pub(super) fn sums<S: Simd>(p: &[f32], stride: usize, values: Values<'_>, out: &
         return;
     }
     assert!(dim > 0 && out.len().is_multiple_of(dim), "results of another length");
-    assert!(stored.len() >= (positions - 1) * step + dim, "too few values");
+    assert!(fits(stored.len(), positions, step, dim), "too few values");
     let heads = out.len() / dim;
-    assert!(heads == 0 || p.len() >= (heads - 1) * stride + positions, "too few probabilities");
+    assert!(fits(p.len(), heads, stride, positions), "too few probabilities");
     let mut head = 0;
     while head < heads {
         let (p, out) = (p[head * stride..].as_ptr(), out[head * dim..].as_mut_ptr());

@@ -235,7 +235,12 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
                 (best, least) = if error < least { (top, error) } else { (best, least) };
             }
             factors[i] = best * inverse[i];
-            largest[i] = if inverse[i] > 0.0 { largest[i] / best } else { 0.0 };
+            largest[i] = match inverse[i] > 0.0 {
+                true => largest[i] / best,
+                // What is not finite does not become a number again.
+                false if largest[i] <= 1e-36 => 0.0,
+                false => f32::NAN,
+            };
         }
         scales.copy_from_slice(&largest[..scales.len()]);
         for (((x, quants), sums), factor) in x.iter().zip(quants).zip(sums).zip(factors) {

@@ -15,8 +15,8 @@ pub(super) trait Work {
 /// one of integers or floats a value for each of these rows.
 ///
 /// # Safety
-/// Of all functions: the CPU must support the instruction set, and what is named `at` must be readable for as many values
-/// as are loaded. It need not be aligned.
+/// Of all functions: the CPU must support the instruction set, and what is named `at` or `to` must be readable, or writable,
+/// for as many values as are loaded or stored (but for `prefetch`). It need not be aligned.
 pub(super) trait Simd: Sized {
     /// `[LANES][4]` bytes.
     type Bytes: Copy;

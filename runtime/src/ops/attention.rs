@@ -88,7 +88,7 @@ pub(crate) fn block_of_head<'a>(
 
 /// Positions that are attended to together; what comes of several parts is merged in order. It does not depend on the number
 /// of threads, nor does a result.
-const PART: usize = 512;
+pub(crate) const PART: usize = 512;
 
 /// `positions` cut at multiples of [`PART`].
 pub(crate) fn parts(positions: Range<usize>) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
@@ -210,6 +210,7 @@ impl Buffers {
             let features = q.iter().map(|q| q * heads.scale).chain(std::iter::repeat(0.0));
             laid_out.as_chunks_mut::<4>().0.iter_mut().zip(features).for_each(|(four, q)| *four = [q; 4]);
         }
+        debug_assert!(blocks.clone().next().is_some(), "attention to nothing");
         let skip = blocks.clone().next().map_or(0, |block| block.skip);
         let (mut stride, mut positions) = (0, 0);
         for block in blocks.clone() {

@@ -5,6 +5,9 @@ use crate::Result;
 use crate::spec::Norm as Spec;
 use crate::weights::Weights;
 
+/// From so many values on, threads may share a norm.
+const SHARED_VALUES: usize = 8192;
+
 /// A norm and its parameters, `[dim]` each.
 #[derive(Debug)]
 pub(crate) enum Norm {
@@ -43,6 +46,10 @@ impl Norm {
                 }
             }
         };
+        // Rows of heads are many and small.
+        if x.len() < SHARED_VALUES {
+            return rows(x, out);
+        }
         for_rows(machine, &mut out[..x.len()], dim, &|range, out| rows(&x[range.start * dim..range.end * dim], out));
     }
 }

@@ -77,6 +77,10 @@ impl LayerSpec {
             if cross.rope.is_some() || cross.head_norm.is_some() || cross.kv_heads != cross.heads {
                 return bad("rotated, normalised or grouped heads in attention to the encoder".to_owned());
             }
+            if cross.heads * cross.head_dim != dim {
+                let (heads, head_dim) = (cross.heads, cross.head_dim);
+                return bad(format!("{heads} heads of {head_dim} in attention to an encoder of {dim} features"));
+            }
         }
         if !(1..=MOST_DIM).contains(&self.ffn.hidden) {
             return bad(format!("a feed-forward of {} features in {name} layers", self.ffn.hidden));

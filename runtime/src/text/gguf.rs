@@ -1,7 +1,8 @@
 //! Tokenizers from the metadata of GGUF files, keys `tokenizer.ggml.*`.
 //!
-//! What keys leave open is filled in as llama.cpp does, with one exception: where it would guess (a byte-level
-//! vocabulary that names no pre-tokenizer, or marks of which the file says nothing), there is an error or no mark.
+//! What keys leave open is filled in as llama.cpp does, with two exceptions: where it would guess (a byte-level
+//! vocabulary that names no pre-tokenizer, or marks of which the file says nothing), there is an error or no mark; and
+//! merges of or to what is no token are left out.
 
 use hashbrown::HashMap;
 
@@ -181,8 +182,11 @@ fn merges(metadata: &Metadata, tokens: &Tokens) -> Result<Merges> {
         let pair = [&pair[..space], &pair[space + 1..]];
         left_out += usize::from(merges.push_spelled(tokens, pair, &mut both).is_err());
     }
+    if left_out > 0 && merges.all().is_empty() {
+        return Err(metadata.bad(MERGES, format!("none of the {left_out} merges is of tokens of this vocabulary")));
+    }
     if left_out > 0 {
-        tracing::debug!("metadata key `{MERGES}`: {left_out} merges are of or to what is no token");
+        tracing::warn!("metadata key `{MERGES}`: {left_out} merges are of or to what is no token");
     }
     Ok(merges)
 }
