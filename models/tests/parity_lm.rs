@@ -2,6 +2,8 @@
 //! from safetensors and from GGUF: logits within 1e-4 of the row's largest value and greedy tokens identical, on every
 //! instruction set this machine has. And the other way round: every mistake of `lm/MUTATIONS.json` must be noticed.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,22 +23,8 @@ use babil_runtime::weights::gguf::Kind;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
+use support::MODELS;
 
-const MODELS: [&str; 13] = [
-    "llama",
-    "llama-biases",
-    "qwen2",
-    "qwen3",
-    "gemma3",
-    "smollm3",
-    "phi3",
-    "phi3-long",
-    "granite",
-    "ministral3",
-    "lfm2",
-    "hunyuan-dense",
-    "bitnet",
-];
 const TOLERANCE: f32 = 1e-4;
 
 #[derive(Deserialize)]

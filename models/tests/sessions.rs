@@ -2,8 +2,10 @@
 //! drafts, with shifts, and within the memory that was promised. Each is compared with what a new generator makes of the
 //! same tokens.
 
+mod support;
+
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use babil_models::language::{Answer, CHUNK, LanguageModel, LanguageOptions, Request, TextGenerator};
 use babil_runtime::generate::{Finish, Lookup, Overflow};
@@ -11,27 +13,13 @@ use babil_runtime::model::{Logits, Model, Row};
 use babil_runtime::sampling::SamplingOptions;
 use babil_runtime::session::KvType;
 use babil_runtime::{Error, Token};
+use support::{MODELS, parity};
 
-const MODELS: [&str; 13] = [
-    "llama",
-    "llama-biases",
-    "qwen2",
-    "qwen3",
-    "gemma3",
-    "smollm3",
-    "phi3",
-    "phi3-long",
-    "granite",
-    "ministral3",
-    "lfm2",
-    "hunyuan-dense",
-    "bitnet",
-];
 /// Those that forget: sliding windows, and the inputs of convolutions.
 const FORGETFUL: [&str; 3] = ["gemma3", "phi3-long", "lfm2"];
 
 fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/lm").join(name).join("model.gguf")
+    parity(name, "model.gguf")
 }
 
 fn options(context: usize, kv: KvType) -> LanguageOptions {

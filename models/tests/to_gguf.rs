@@ -22,30 +22,12 @@ use babil_runtime::weights::gguf::Value as Meta;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, quantized, write_safetensors};
 use babil_runtime::{Result, Token};
 use serde_json::{Value, json};
+use support::{MODELS, parity};
 use tempfile::TempDir;
 
-const MODELS: [&str; 13] = [
-    "llama",
-    "llama-biases",
-    "qwen2",
-    "qwen3",
-    "gemma3",
-    "smollm3",
-    "phi3",
-    "phi3-long",
-    "granite",
-    "ministral3",
-    "lfm2",
-    "hunyuan-dense",
-    "bitnet",
-];
 /// Positions of a text; LongRoPE chooses its factors by it.
 const CONTEXT: usize = 96;
 const TEMPLATE: &str = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}";
-
-fn parity(name: &str, file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/lm").join(name).join(file)
-}
 
 /// A folder of the model `name`, and a place for the file that is made of it.
 struct Folder(TempDir);

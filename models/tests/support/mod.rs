@@ -1,14 +1,39 @@
-//! Hugging Face folders for tests, made of files that hold the same in GGUF.
+//! The tiny random models of `parity/lm`, and Hugging Face folders made of files that hold the same in GGUF.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use babil_runtime::weights::gguf::{Array, Metadata};
+use babil_runtime::weights::gguf::Metadata;
 use babil_runtime::weights::{Encoding, Tensor, TensorToWrite, Weights, write_safetensors};
 use serde_json::{Value, json};
+
+#[path = "../../../runtime/tests/support/scores_json.rs"]
+mod scores_json;
+
+/// One of every family, and of every way to be one.
+pub(crate) const MODELS: [&str; 13] = [
+    "llama",
+    "llama-biases",
+    "qwen2",
+    "qwen3",
+    "gemma3",
+    "smollm3",
+    "phi3",
+    "phi3-long",
+    "granite",
+    "ministral3",
+    "lfm2",
+    "hunyuan-dense",
+    "bitnet",
+];
+
+/// A file of the model `name`.
+pub(crate) fn parity(name: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/lm").join(name).join(file)
+}
 
 /// Writes the Llama in the GGUF file `from`, of float32, to the folder `to` as transformers has it.
 pub(crate) fn write_llama(from: &Path, to: &Path) {
@@ -82,33 +107,11 @@ fn hub_rows(name: &str, tensor: &Tensor, head_dim: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The `tokenizer.json` that transformers' converter makes of a SentencePiece vocabulary: every way to join two tokens to
-/// a third is a merge, by the third's score.
+/// The `tokenizer.json` that transformers' converter makes of a SentencePiece vocabulary: see
+/// [`scores_json::fill`].
 pub(crate) fn tokenizer_json(metadata: &Metadata) -> Value {
-    let array = |key: &str| metadata.expect::<Array<'_>>(&format!("tokenizer.ggml.{key}")).unwrap();
-    let tokens = array("tokens").strings().unwrap().map(|text| String::from_utf8(text.to_vec()).unwrap());
-    let tokens: Vec<String> = tokens.collect();
-    let (kinds, scores) = (array("token_type").i32s().unwrap(), array("scores").f32s().unwrap());
-    let ids: BTreeMap<&str, usize> = tokens.iter().enumerate().map(|(id, text)| (text.as_str(), id)).collect();
-    let mut merges = Vec::new();
-    for (token, score) in tokens.iter().zip(scores) {
-        for (middle, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(middle);
-            if let (Some(left_id), Some(right_id)) = (ids.get(left), ids.get(right)) {
-                merges.push((score, *left_id, *right_id, json!([left, right])));
-            }
-        }
-    }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let merges: Vec<Value> = merges.into_iter().map(|merge| merge.3).collect();
-    let whole = kinds.enumerate().filter(|(_, kind)| matches!(kind, 2..=4));
-    let added = whole.map(|(id, kind)| {
-        json!({"id": id, "content": tokens[id], "special": kind != 4, "normalized": false, "single_word": false,
-            "lstrip": false, "rstrip": false})
-    });
-    json!({
+    let mut json = json!({
         "version": "1.0",
-        "added_tokens": added.collect::<Vec<_>>(),
         "normalizer": {"type": "Sequence", "normalizers": [
             {"type": "Prepend", "prepend": "▁"},
             {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
@@ -123,6 +126,8 @@ pub(crate) fn tokenizer_json(metadata: &Metadata) -> Value {
             {"type": "Fuse"},
             {"type": "Strip", "content": " ", "start": 1, "stop": 0},
         ]},
-        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "vocab": ids, "merges": merges},
-    })
+        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true},
+    });
+    scores_json::fill(&mut json, metadata);
+    json
 }

@@ -163,9 +163,7 @@ impl Tokenizer {
                 let pair = self.tokens.find(left).zip(self.tokens.find(right));
                 if let Some((left, right)) = pair.filter(|&(left, right)| merges.find(left, right).is_none()) {
                     let (left, right) = (text(left), text(right));
-                    return Err(format!(
-                        "its merges, which no scores of tokens give: {left:?} and {right:?} are not joined"
-                    ));
+                    return Err(format!("{MERGES_ALONE} {left:?} and {right:?} are not joined"));
                 }
             }
         }
