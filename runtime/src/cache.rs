@@ -349,9 +349,9 @@ impl Cache {
             let keys = own.stored((head(0) + tile * TILE) * width, (end_tile - tile) * TILE * width);
             let values = own.stored((head(1) + from) * width, (end - from) * width);
             Block {
-                keys: Keys { stored: keys, dim: width },
+                keys: Keys { stored: keys, dim: width, next: None },
                 skip: from % TILE,
-                values: Values { stored: values, stride: width, positions: end - from },
+                values: Values { stored: values, stride: width, positions: end - from, next: None },
             }
         })
     }

@@ -121,43 +121,29 @@ struct Joined {
 fn joined(spec: &DecoderSpec) -> Vec<Joined> {
     let mut all = Vec::new();
     for (index, layer) in spec.stack.layers.iter().enumerate() {
-        let names = |hub: &str, gguf: &str| [format!("model.layers.{index}.{hub}"), format!("blk.{index}.{gguf}")];
-        let mut add = |whole: [&str; 2], parts: &[([&str; 2], usize)]| {
-            let [hub, gguf] = names(whole[0], whole[1]);
-            all.push(Joined {
-                hub,
-                gguf,
-                parts: parts.iter().map(|(part, rows)| (names(part[0], part[1]), *rows)).collect(),
-            });
+        let mut add = |whole: [&str; 2], parts: &[([&str; 2], usize)], kind: &str| {
+            let names = |[hub, gguf]: [&str; 2]| {
+                [format!("model.layers.{index}.{hub}.{kind}"), format!("blk.{index}.{gguf}.{kind}")]
+            };
+            let [hub, gguf] = names(whole);
+            all.push(Joined { hub, gguf, parts: parts.iter().map(|(part, rows)| (names(*part), *rows)).collect() });
         };
         if let Mixer::Attention(attention) = &layer.mixer {
             let (queries, keys) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-            add(
-                ["self_attn.qkv_proj.weight", "attn_qkv.weight"],
-                &[
-                    (["self_attn.q_proj.weight", "attn_q.weight"], queries),
-                    (["self_attn.k_proj.weight", "attn_k.weight"], keys),
-                    (["self_attn.v_proj.weight", "attn_v.weight"], keys),
-                ],
-            );
-            add(
-                ["self_attn.qkv_proj.bias", "attn_qkv.bias"],
-                &[
-                    (["self_attn.q_proj.bias", "attn_q.bias"], queries),
-                    (["self_attn.k_proj.bias", "attn_k.bias"], keys),
-                    (["self_attn.v_proj.bias", "attn_v.bias"], keys),
-                ],
-            );
+            let parts = [
+                (["self_attn.q_proj", "attn_q"], queries),
+                (["self_attn.k_proj", "attn_k"], keys),
+                (["self_attn.v_proj", "attn_v"], keys),
+            ];
+            for kind in ["weight", "bias"] {
+                add(["self_attn.qkv_proj", "attn_qkv"], &parts, kind);
+            }
         }
         if layer.ffn.kind == FfnKind::Gated {
+            let parts =
+                [(["mlp.gate_proj", "ffn_gate"], layer.ffn.hidden), (["mlp.up_proj", "ffn_up"], layer.ffn.hidden)];
             // In GGUF files the joined matrix has the name of one of its parts.
-            add(
-                ["mlp.gate_up_proj.weight", "ffn_up.weight"],
-                &[
-                    (["mlp.gate_proj.weight", "ffn_gate.weight"], layer.ffn.hidden),
-                    (["mlp.up_proj.weight", "ffn_up.weight"], layer.ffn.hidden),
-                ],
-            );
+            add(["mlp.gate_up_proj", "ffn_up"], &parts, "weight");
         }
     }
     all

@@ -31,6 +31,15 @@ pub enum Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Where the numbers are.
+    fn address(&self) -> *const u8 {
+        match self {
+            Self::F32(values) => values.as_ptr().cast(),
+            Self::F16(values) => values.as_ptr().cast(),
+            Self::Q8_0(values, _) => values.as_ptr().cast(),
+        }
+    }
+
     /// How many numbers there are.
     fn len(&self) -> usize {
         match self {
@@ -48,6 +57,8 @@ pub struct Keys<'a> {
     pub stored: Stored<'a>,
     /// Features, a multiple of 4; of 8-bit keys a multiple of 32.
     pub dim: usize,
+    /// What is read after these, of the same type: brought near in the meantime.
+    pub next: Option<Stored<'a>>,
 }
 
 impl Keys<'_> {
@@ -66,6 +77,8 @@ pub struct Values<'a> {
     pub stride: usize,
     /// How many values there are.
     pub positions: usize,
+    /// What is read after these, of the same type: brought near in the meantime.
+    pub next: Option<Stored<'a>>,
 }
 
 /// Whether `rows` rows of `width` numbers, each `stride` after the one before, are among `len` numbers.
@@ -80,26 +93,28 @@ fn fits(len: usize, rows: usize, stride: usize, width: usize) -> bool {
 /// # Panics
 /// If lengths do not fit each other.
 pub(super) fn scores<S: Simd>(q: &[f32], keys: Keys<'_>, scores: &mut [f32], stride: usize) {
-    let Keys { stored, dim } = keys;
+    let Keys { stored, dim, next } = keys;
     assert!(dim > 0 && dim.is_multiple_of(4), "keys of {dim} features");
     let (tiles, row) = (keys.tiles(), dim * TILE);
     assert!(q.len().is_multiple_of(row) && stored.len() == tiles * row, "queries or keys of another length");
     let heads = q.len() / row;
     assert!(fits(scores.len(), heads, stride, tiles * TILE), "no room for the scores");
-    let task = |head: usize, scores: &mut [f32]| (q[head * row..].as_ptr(), scores[head * stride..].as_mut_ptr());
+    // Without anything to come, what is there is brought near again, which costs nothing. Heads that come second find the
+    // work done.
+    let next = next.unwrap_or(stored).address();
     let mut head = 0;
     while head < heads {
-        let (q, to) = task(head, scores);
+        let (q, to) = (q[head * row..].as_ptr(), scores[head * stride..].as_mut_ptr());
         let count = (heads - head).min(4);
         // SAFETY: whoever has a table has a CPU for it. `q` points to `count` heads and more, `to` to room for their
         // scores, and the stored numbers are `tiles` whole tiles, with as many scales as are looked at.
         unsafe {
             match stored {
-                Stored::F32(keys) => run::<S, f32>(count, q, (keys.as_ptr(), std::ptr::null()), dim, tiles, to, stride),
-                Stored::F16(keys) => run::<S, u16>(count, q, (keys.as_ptr(), std::ptr::null()), dim, tiles, to, stride),
+                Stored::F32(keys) => run::<S, f32>(count, q, Source::new(keys, &[], next), dim, tiles, to, stride),
+                Stored::F16(keys) => run::<S, u16>(count, q, Source::new(keys, &[], next), dim, tiles, to, stride),
                 Stored::Q8_0(keys, scales) => {
                     assert!(dim.is_multiple_of(BLOCK) && scales.len() == keys.len() / BLOCK, "a scale for each block");
-                    run::<S, i8>(count, q, (keys.as_ptr(), scales.as_ptr()), dim, tiles, to, stride);
+                    run::<S, i8>(count, q, Source::new(keys, scales, next), dim, tiles, to, stride);
                 }
             }
         }
@@ -111,18 +126,21 @@ pub(super) fn scores<S: Simd>(q: &[f32], keys: Keys<'_>, scores: &mut [f32], str
     unsafe fn run<S: Simd, E: Element>(
         heads: usize,
         q: *const f32,
-        keys: (*const E, *const f32),
+        keys: Source<E>,
         dim: usize,
         tiles: usize,
         to: *mut f32,
         stride: usize,
     ) {
-        // SAFETY: the caller's duty. Few heads take several tiles at once.
+        // SAFETY: the caller's duty. Few heads, and those of wide registers, take several tiles at once: a sum waits for
+        // the one before it, so that there must be enough of them.
         unsafe {
-            match heads {
-                1 => S::with(Scores::<E, 1, 4> { q, keys, dim, tiles, to, stride }),
-                2 => S::with(Scores::<E, 2, 2> { q, keys, dim, tiles, to, stride }),
-                3 => S::with(Scores::<E, 3, 1> { q, keys, dim, tiles, to, stride }),
+            match (heads, S::LANES) {
+                (1, _) => S::with(Scores::<E, 1, 4> { q, keys, dim, tiles, to, stride }),
+                (2, _) => S::with(Scores::<E, 2, 2> { q, keys, dim, tiles, to, stride }),
+                (3, 16) => S::with(Scores::<E, 3, 2> { q, keys, dim, tiles, to, stride }),
+                (3, _) => S::with(Scores::<E, 3, 1> { q, keys, dim, tiles, to, stride }),
+                (_, 16) => S::with(Scores::<E, 4, 2> { q, keys, dim, tiles, to, stride }),
                 _ => S::with(Scores::<E, 4, 1> { q, keys, dim, tiles, to, stride }),
             }
         }
@@ -135,7 +153,7 @@ pub(super) fn scores<S: Simd>(q: &[f32], keys: Keys<'_>, scores: &mut [f32], str
 /// # Panics
 /// If lengths do not fit each other.
 pub(super) fn sums<S: Simd>(p: &[f32], stride: usize, values: Values<'_>, out: &mut [f32], dim: usize) {
-    let Values { stored, stride: step, positions } = values;
+    let Values { stored, stride: step, positions, next } = values;
     if positions == 0 {
         return;
     }
@@ -143,6 +161,7 @@ pub(super) fn sums<S: Simd>(p: &[f32], stride: usize, values: Values<'_>, out: &
     assert!(fits(stored.len(), positions, step, dim), "too few values");
     let heads = out.len() / dim;
     assert!(fits(p.len(), heads, stride, positions), "too few probabilities");
+    let next = next.unwrap_or(stored).address();
     let mut head = 0;
     while head < heads {
         let (p, out) = (p[head * stride..].as_ptr(), out[head * dim..].as_mut_ptr());
@@ -151,16 +170,12 @@ pub(super) fn sums<S: Simd>(p: &[f32], stride: usize, values: Values<'_>, out: &
         // their results, and there are `positions` values, with as many scales as are looked at.
         unsafe {
             match stored {
-                Stored::F32(v) => {
-                    run::<S, f32>(count, p, stride, (v.as_ptr(), std::ptr::null()), step, positions, out, dim)
-                }
-                Stored::F16(v) => {
-                    run::<S, u16>(count, p, stride, (v.as_ptr(), std::ptr::null()), step, positions, out, dim)
-                }
+                Stored::F32(v) => run::<S, f32>(count, p, stride, Source::new(v, &[], next), step, positions, out, dim),
+                Stored::F16(v) => run::<S, u16>(count, p, stride, Source::new(v, &[], next), step, positions, out, dim),
                 Stored::Q8_0(v, scales) => {
                     let fits = step.is_multiple_of(BLOCK) && dim.is_multiple_of(BLOCK);
                     assert!(fits && scales.len() >= v.len() / BLOCK, "a scale for each block");
-                    run::<S, i8>(count, p, stride, (v.as_ptr(), scales.as_ptr()), step, positions, out, dim);
+                    run::<S, i8>(count, p, stride, Source::new(v, scales, next), step, positions, out, dim);
                 }
             }
         }
@@ -174,21 +189,50 @@ pub(super) fn sums<S: Simd>(p: &[f32], stride: usize, values: Values<'_>, out: &
         heads: usize,
         p: *const f32,
         stride: usize,
-        values: (*const E, *const f32),
+        values: Source<E>,
         step: usize,
         positions: usize,
         out: *mut f32,
         dim: usize,
     ) {
-        // SAFETY: the caller's duty. Few heads take several registers of features at once.
+        // SAFETY: the caller's duty. As with scores: 4 registers of features, or of 16 floats up to 16.
         unsafe {
-            match heads {
-                1 => S::with(Sums::<E, 1, 4> { p, stride, values, step, positions, out, dim }),
-                2 => S::with(Sums::<E, 2, 2> { p, stride, values, step, positions, out, dim }),
-                3 => S::with(Sums::<E, 3, 1> { p, stride, values, step, positions, out, dim }),
+            match (heads, S::LANES) {
+                (1, _) => S::with(Sums::<E, 1, 4> { p, stride, values, step, positions, out, dim }),
+                (2, 16) => S::with(Sums::<E, 2, 4> { p, stride, values, step, positions, out, dim }),
+                (2, _) => S::with(Sums::<E, 2, 2> { p, stride, values, step, positions, out, dim }),
+                (3, 16) => S::with(Sums::<E, 3, 4> { p, stride, values, step, positions, out, dim }),
+                (3, _) => S::with(Sums::<E, 3, 1> { p, stride, values, step, positions, out, dim }),
+                (_, 16) => S::with(Sums::<E, 4, 4> { p, stride, values, step, positions, out, dim }),
                 _ => S::with(Sums::<E, 4, 1> { p, stride, values, step, positions, out, dim }),
             }
         }
+    }
+}
+
+/// Stored numbers, by address.
+#[derive(Clone, Copy)]
+struct Source<E> {
+    at: *const E,
+    /// Of those that are 8-bit.
+    scales: *const f32,
+    /// What comes after them; it need not be readable.
+    next: *const u8,
+}
+
+impl<E: Element> Source<E> {
+    fn new(numbers: &[E], scales: &[f32], next: *const u8) -> Self {
+        Self { at: numbers.as_ptr(), scales: scales.as_ptr(), next }
+    }
+
+    /// Brings near what is as far from the beginning of what comes next as number `index` is from that of these.
+    ///
+    /// # Safety
+    /// As of [`Simd::prefetch`].
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, index: usize) {
+        // SAFETY: the caller's duty.
+        unsafe { S::prefetch(self.next.wrapping_add(index * size_of::<E>())) }
     }
 }
 
@@ -259,7 +303,7 @@ impl Element for i8 {
 /// for the scores at `to`.
 struct Scores<E, const H: usize, const T: usize> {
     q: *const f32,
-    keys: (*const E, *const f32),
+    keys: Source<E>,
     dim: usize,
     tiles: usize,
     to: *mut f32,
@@ -300,10 +344,13 @@ impl<E: Element, const H: usize, const T: usize> Scores<E, H, T> {
             for first in (0..row).step_by(group) {
                 let mut sums = [[[S::splat(0.0); 4]; C]; H];
                 for at in (first..first + group).step_by(CHUNK) {
+                    for t in 0..C {
+                        self.keys.prefetch::<S>((tile + t) * row + at);
+                    }
                     for r in 0..CHUNK / S::LANES {
                         let at = at + r * S::LANES;
                         for t in 0..C {
-                            let keys = E::load::<S>(self.keys.0.add((tile + t) * row + at));
+                            let keys = E::load::<S>(self.keys.at.add((tile + t) * row + at));
                             for h in 0..H {
                                 sums[h][t][r] = S::fma(keys, S::load(self.q.add(h * row + at)), sums[h][t][r]);
                             }
@@ -312,7 +359,7 @@ impl<E: Element, const H: usize, const T: usize> Scores<E, H, T> {
                 }
                 if E::SCALED {
                     for t in 0..C {
-                        let scale = S::quads(self.keys.1.add(((tile + t) * row + first) / BLOCK));
+                        let scale = S::quads(self.keys.scales.add(((tile + t) * row + first) / BLOCK));
                         for h in 0..H {
                             for r in 0..CHUNK / S::LANES {
                                 totals[h][t][r] = S::fma(sums[h][t][r], scale, totals[h][t][r]);
@@ -339,7 +386,7 @@ impl<E: Element, const H: usize, const T: usize> Scores<E, H, T> {
 struct Sums<E, const H: usize, const C: usize> {
     p: *const f32,
     stride: usize,
-    values: (*const E, *const f32),
+    values: Source<E>,
     step: usize,
     positions: usize,
     out: *mut f32,
@@ -378,7 +425,7 @@ impl<E: Element, const H: usize, const C: usize> Sums<E, H, C> {
         // SAFETY: the caller's duty.
         unsafe {
             let p = *self.p.add(h * self.stride + position);
-            if E::SCALED { p * *self.values.1.add((position * self.step + feature) / BLOCK) } else { p }
+            if E::SCALED { p * *self.values.scales.add((position * self.step + feature) / BLOCK) } else { p }
         }
     }
 
@@ -404,9 +451,10 @@ impl<E: Element, const H: usize, const C: usize> Sums<E, H, C> {
                     for h in 0..H {
                         factors[h] = S::splat(self.factor(h, position, feature + n * 16));
                     }
+                    self.values.prefetch::<S>(position * self.step + feature + n * 16);
                     for r in 0..16 / S::LANES {
                         let at = position * self.step + feature + n * 16 + r * S::LANES;
-                        let values = E::load::<S>(self.values.0.add(at));
+                        let values = E::load::<S>(self.values.at.add(at));
                         for h in 0..H {
                             sums[h][n][r] = S::fma(factors[h], values, sums[h][n][r]);
                         }
@@ -435,7 +483,7 @@ impl<E: Element, const H: usize, const C: usize> Sums<E, H, C> {
                 let out = self.out.add(h * self.dim + feature);
                 let mut sum = *out;
                 for position in 0..self.positions {
-                    let value = (*self.values.0.add(position * self.step + feature)).value();
+                    let value = (*self.values.at.add(position * self.step + feature)).value();
                     sum = self.factor(h, position, feature).mul_add(value, sum);
                 }
                 *out = sum;

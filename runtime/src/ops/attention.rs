@@ -80,9 +80,14 @@ pub(crate) fn block_of_head<'a>(
     let (first, end) = (positions.start / TILE, positions.end.div_ceil(TILE));
     let stored = Stored::F32(&tiles[first * TILE * width..end * TILE * width]);
     Block {
-        keys: Keys { stored, dim: width },
+        keys: Keys { stored, dim: width, next: None },
         skip: positions.start % TILE,
-        values: Values { stored: Stored::F32(&values[positions.start * stride..]), stride, positions: positions.len() },
+        values: Values {
+            stored: Stored::F32(&values[positions.start * stride..]),
+            stride,
+            positions: positions.len(),
+            next: None,
+        },
     }
 }
 
@@ -195,6 +200,12 @@ pub(crate) fn attend_part<'a>(
     BUFFERS.with_borrow_mut(|buffers| buffers.attend(kernels, heads, q, blocks, partial));
 }
 
+/// Each item with the one after it.
+fn with_next<I: Iterator + Clone>(items: I) -> impl Iterator<Item = (I::Item, Option<I::Item>)> {
+    let next = items.clone().skip(1).map(Some).chain(std::iter::once(None));
+    items.zip(next)
+}
+
 impl Buffers {
     fn attend<'a>(
         &mut self,
@@ -219,8 +230,10 @@ impl Buffers {
         }
         let scores = sized(&mut self.scores, heads.group() * stride);
         let mut first = 0;
-        for Block { keys, .. } in blocks.clone() {
-            (kernels.attention_scores)(laid_out, keys, &mut scores[first..], stride);
+        let first_values = blocks.clone().next().map(|block| block.values.stored);
+        for (Block { keys, .. }, next) in with_next(blocks.clone()) {
+            let next = next.map_or(first_values, |block| Some(block.keys.stored));
+            (kernels.attention_scores)(laid_out, Keys { next, ..keys }, &mut scores[first..], stride);
             first += keys.tiles() * TILE;
         }
         for (scores, weight) in scores.chunks_exact_mut(stride).zip(&mut *partial.weights) {
@@ -233,7 +246,8 @@ impl Buffers {
         }
         partial.sums.fill(0.0);
         let mut first = skip;
-        for Block { values, .. } in blocks {
+        for (Block { values, .. }, next) in with_next(blocks) {
+            let values = Values { next: next.map(|block| block.values.stored), ..values };
             (kernels.attention_values)(&scores[first..], stride, values, partial.sums, heads.dim);
             first += values.positions;
         }

@@ -66,9 +66,9 @@ pub(super) fn results(kernels: Kernels) -> impl Iterator<Item = Vec<f32>> {
         let keys = Owned::new(tiles * TILE * dim, 1);
         let q: Vec<f32> = values(heads * dim, 2).iter().flat_map(|&q| [q; 4]).collect();
         let mut scores = vec![0.0; heads * tiles * TILE];
-        (kernels.attention_scores)(&q, Keys { stored: keys.stored(kind), dim }, &mut scores, tiles * TILE);
+        (kernels.attention_scores)(&q, Keys { stored: keys.stored(kind), dim, next: None }, &mut scores, tiles * TILE);
         let mut sums = vec![0.0; heads * dim];
-        let v = Values { stored: keys.stored(kind), stride: dim, positions };
+        let v = Values { stored: keys.stored(kind), stride: dim, positions, next: None };
         (kernels.attention_values)(&scores, tiles * TILE, v, &mut sums, dim);
         [scores, sums]
     })
@@ -79,7 +79,7 @@ fn scores_are_those_of_the_definition_with_the_same_bits_everywhere() {
     for (kind, dim, heads, positions) in cases() {
         let tiles = positions.div_ceil(TILE);
         let owned = Owned::new(tiles * TILE * dim, 1);
-        let keys = Keys { stored: owned.stored(kind), dim };
+        let keys = Keys { stored: owned.stored(kind), dim, next: None };
         let queries = values(heads * dim, 2);
         let q: Vec<f32> = queries.iter().flat_map(|&q| [q; 4]).collect();
         let stride = tiles * TILE + 3;
@@ -110,7 +110,7 @@ fn sums_are_those_of_the_definition_with_the_same_bits_everywhere() {
     for (kind, dim, heads, positions) in cases() {
         let step = dim + 32;
         let owned = Owned::new(positions * step, 3);
-        let v = Values { stored: owned.stored(kind), stride: step, positions };
+        let v = Values { stored: owned.stored(kind), stride: step, positions, next: None };
         let stride = positions + 2;
         let p = values(heads * stride, 4);
         let start = values(heads * dim, 5);
