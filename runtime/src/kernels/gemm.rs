@@ -97,7 +97,7 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
 
-/// How far ahead one token's weights are fetched, in bytes of codes.
+/// How far ahead weights are fetched, in bytes of codes.
 const AHEAD: usize = 4096;
 
 /// Where accumulators start without a bias.
@@ -206,7 +206,7 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
 
 /// The product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token` on:
 /// accumulators start with the values at `start`, one for each row, and are stored at `to`, for each token. `P` registers
-/// are in flight together: they share the loads of the activations. `FETCH`: weights further on are brought near.
+/// are in flight together: they share the loads of the activations. `fetch`: weights further on are brought near.
 ///
 /// # Safety
 /// - The CPU must support the instruction set.
@@ -214,13 +214,14 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usi
 /// - `w` must have the groups and `x` the tokens.
 /// - `start` must be readable and each of `to` writable for `N * LANES` floats.
 #[inline(always)]
-unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize, const FETCH: bool>(
+unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M: usize>(
     w: PackedView<'_>,
     group: usize,
     x: ActivationsView<'_>,
     token: usize,
     start: *const f32,
     to: [*mut f32; M],
+    fetch: bool,
 ) {
     const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS) };
     let format = W::FORMAT;
@@ -246,7 +247,7 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
             }
         }
         for b in 0..blocks {
-            if FETCH {
+            if fetch {
                 // The processor's own prefetching ends with a page.
                 for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
                     unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
@@ -343,7 +344,7 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Produ
         let columns = out.columns();
         let tokens = x.rows;
         let start = |row: usize, width: usize| bias.map_or(&ZEROS[..width], |bias| &bias[row..row + width]).as_ptr();
-        // The strips of rows that are whole; a strip stays in the cache while the tokens pass.
+        // The strips of rows that are whole; a strip stays in the cache while the tokens pass, of which the first fetch it.
         let width = if tokens == 1 { N1 } else { N } * S::LANES;
         let whole = columns.start..columns.end - columns.len() % width;
         // SAFETY: rows are among the columns of `out`, which are rows of the weights; as many as a strip has are read at `start`
@@ -353,23 +354,24 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Produ
                 let (group, start) = (row / TILE_ROWS, start(row, width));
                 let mut to = |token: usize| out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
                 if tokens == 1 {
-                    multiply::<S, W, N1, 1, 1, true>(w, group, x, 0, start, [to(0)]);
+                    multiply::<S, W, N1, 1, 1>(w, group, x, 0, start, [to(0)], true);
                     continue;
                 }
                 let mut token = 0;
                 if const { S::TOKENS == 4 } {
                     while token + 4 <= tokens {
                         let to = [to(token), to(token + 1), to(token + 2), to(token + 3)];
-                        multiply::<S, W, N, P, 4, false>(w, group, x, token, start, to);
+                        multiply::<S, W, N, P, 4>(w, group, x, token, start, to, token == 0);
                         token += 4;
                     }
                     if token + 2 <= tokens {
-                        multiply::<S, W, N, P, 2, false>(w, group, x, token, start, [to(token), to(token + 1)]);
+                        let to = [to(token), to(token + 1)];
+                        multiply::<S, W, N, P, 2>(w, group, x, token, start, to, token == 0);
                         token += 2;
                     }
                 }
                 while token < tokens {
-                    multiply::<S, W, N, P, 1, false>(w, group, x, token, start, [to(token)]);
+                    multiply::<S, W, N, P, 1>(w, group, x, token, start, [to(token)], token == 0);
                     token += 1;
                 }
             }
@@ -382,7 +384,7 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Produ
                 for token in 0..tokens {
                     let mut result = [0.0; TILE_ROWS];
                     let to = [result.as_mut_ptr()];
-                    multiply::<S, W, N1, 1, 1, false>(w, row / TILE_ROWS, x, token, start.as_ptr(), to);
+                    multiply::<S, W, N1, 1, 1>(w, row / TILE_ROWS, x, token, start.as_ptr(), to, false);
                     out.row_mut(token)[row - columns.start..][..rows.len()].copy_from_slice(&result[..rows.len()]);
                 }
             }

@@ -74,7 +74,8 @@ pub(super) trait Simd: Sized {
     /// `(x[i] + x[i + 8]) + (x[i + 4] + x[i + 12])` for i in 0..4.
     unsafe fn sum_quads(x: [Self::Floats; 4], to: *mut f32);
 
-    /// Brings the cache line of `at`, which need not be readable, near.
+    /// Brings the cache line of `at`, which need not be readable, into the second-level cache: it waits for more lines at a
+    /// time than the first, which a stream from memory needs, and is near enough.
     unsafe fn prefetch(at: *const u8);
 
     /// Runs `work`, compiled for the instruction set.

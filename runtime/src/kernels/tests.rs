@@ -134,7 +134,7 @@ fn a_token_does_not_depend_on_the_call() {
             }
             for granularity in [16, 32, 48, 112] {
                 let mut out = vec![f32::NAN; tokens * rows];
-                pool.columns([(&mut out, rows)], granularity, &|_, mut out| {
+                pool.all().columns([(&mut out, rows)], granularity, &|_, mut out| {
                     kernels.gemm(block)(weights.view(), x.view(), Some(&bias), &mut out);
                 });
                 assert_same_bits(&out, &whole);
@@ -178,7 +178,7 @@ fn float_products_are_as_defined() {
                         assert_same_bits(&out, &expected);
 
                         let mut out = vec![f32::NAN; tokens * rows];
-                        ThreadPool::new(2).columns([(&mut out, rows)], 3, &|_, mut out| {
+                        ThreadPool::new(2).all().columns([(&mut out, rows)], 3, &|_, mut out| {
                             gemm(&bytes[1..], cols, &x, Some(&bias), &mut out);
                         });
                         assert_same_bits(&out, &expected);

@@ -134,7 +134,7 @@ macro_rules! neon_registers {
         #[inline(always)]
         unsafe fn prefetch(at: *const u8) {
             // SAFETY: a prefetch of any address is allowed (its intrinsic is not stable yet).
-            unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
+            unsafe { asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
         }
 
         /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
