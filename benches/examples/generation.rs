@@ -14,6 +14,7 @@ use babil_models::language::{LanguageModel, LanguageOptions};
 use babil_runtime::Token;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::topology::Topology;
 use babil_runtime::weights::Weights;
 use clap::Parser;
 use serde_json::json;
@@ -22,9 +23,12 @@ use serde_json::json;
 struct Options {
     /// A GGUF file.
     model: PathBuf,
-    /// Threads; all that the machine has by default.
+    /// Threads, as far as there are cores for them; one for each fast core by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// Threads for prompts; as many as for the rest by default.
+    #[arg(long)]
+    prompt_threads: Option<usize>,
     /// Tokens of a prompt to measure; any number of times.
     #[arg(long)]
     prompt: Vec<usize>,
@@ -48,7 +52,12 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let start = Instant::now();
     let most = options.prompt.iter().chain(&options.depth).max().copied().unwrap_or(0) + options.generate;
-    let model_options = LanguageOptions { threads: options.threads, context: Some(most), ..LanguageOptions::default() };
+    let model_options = LanguageOptions {
+        threads: options.threads,
+        prompt_threads: options.prompt_threads,
+        context: Some(most),
+        ..LanguageOptions::default()
+    };
     let model = LanguageModel::open(&options.model, &model_options)?;
     let mut session = model.session()?;
     let load_seconds = start.elapsed().as_secs_f64();
@@ -125,12 +134,11 @@ fn bandwidth(options: &Options) -> Result<f64> {
     const PART: usize = 1 << 20;
     let weights = Weights::open(&options.model)?;
     let parts: Vec<&[u8]> = weights.iter().flat_map(|(_, tensor)| tensor.bytes().chunks(PART)).collect();
-    let pool =
-        ThreadPool::new(options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())));
+    let pool = ThreadPool::for_machine(&Topology::detect(), options.threads, None);
     let mut speeds = Vec::new();
     for _ in 0..=options.rounds {
         let start = Instant::now();
-        pool.run(parts.len(), &|part| {
+        pool.all().run(parts.len(), &|part| {
             let mut sums = [0u64; 32];
             for words in parts[part].as_chunks::<8>().0.as_chunks::<32>().0 {
                 sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(u64::from_le_bytes(*word)));

@@ -78,7 +78,7 @@ fn gops(gemm: GemmPacked, kernels: Kernels, w: PackedView<'_>, m: usize, pool: O
     let x = ActivationsView { rows: m, cols: w.cols, quants: &quants, scales: &scales, sums: &sums };
     let mut out = vec![0.0; m * w.rows];
     let time = best(|| match pool {
-        Some(pool) => pool.columns([(&mut out, w.rows)], 32, &|_, mut out| gemm(w, x, None, &mut out)),
+        Some(pool) => pool.all().columns([(&mut out, w.rows)], 32, &|_, mut out| gemm(w, x, None, &mut out)),
         None => gemm(w, x, None, &mut ColumnsMut::whole(&mut out, w.rows)),
     });
     operations(w.rows, w.cols, m) / time.as_nanos() as f64

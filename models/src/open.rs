@@ -9,6 +9,7 @@ use babil_runtime::quant::BlockType;
 use babil_runtime::session::EncoderDecoderSession;
 use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::topology::Topology;
 use babil_runtime::weights::{Weights, packed_copy};
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
@@ -29,7 +30,7 @@ pub struct OpenOptions {
     pub backend: Backend,
     /// How float weights are quantised while loading; `None` is the default of the backend.
     pub quant: Option<Quant>,
-    /// Threads to compute with; `None` is one per core.
+    /// Threads to compute with, as far as they can run at the same time; `None` is one for each fast core.
     pub threads: Option<usize>,
     /// Never open a network connection.
     pub offline: bool,
@@ -66,9 +67,6 @@ impl Quant {
         }
     }
 }
-
-/// More threads than any device has; what is asked beyond is not given.
-pub(crate) const MOST_THREADS: usize = 1024;
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -120,12 +118,11 @@ fn bundled() -> Result<ModelFiles> {
 pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
     let config = config(files)?;
     let spec = translator_spec(files, &config)?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or_else(cores).clamp(1, MOST_THREADS);
+    let pool = ThreadPool::for_machine(&Topology::detect(), options.threads, None);
     match options.backend {
         Backend::Cpu => {
             let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
-            Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, threads)?))
+            Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, pool)?))
         }
         #[cfg(feature = "candle")]
         Backend::Candle => {
@@ -134,7 +131,7 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
             })?;
             // Opened once now, so that what it cannot run is said at once.
             crate::candle::CandleMarian::open(folder)?;
-            Ok(Box::new(Translator::new(Candle(folder.to_owned()), spec, threads)?))
+            Ok(Box::new(Translator::new(Candle(folder.to_owned()), spec, pool)?))
         }
         #[cfg(not(feature = "candle"))]
         Backend::Candle => Err(Error::Unsupported("the candle backend: this build is without it".to_owned())),

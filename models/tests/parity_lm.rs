@@ -18,7 +18,7 @@ use babil_runtime::spec::{
     Activation, AttentionSpec, DecoderSpec, HeadNorm, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing,
     RopeScaling, TensorNames,
 };
-use babil_runtime::threads::ThreadPool;
+use babil_runtime::threads::{ThreadPool, Threads};
 use babil_runtime::weights::gguf::Kind;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use serde::Deserialize;
@@ -89,13 +89,13 @@ fn session(
     weights: &Weights,
     names: &dyn TensorNames,
     kernels: Kernels,
-    threads: usize,
+    threads: impl Into<Threads>,
 ) -> DecoderSession {
     let plan = DecoderPlan::new(spec, weights, names, kernels).unwrap();
     DecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(threads)), KvType::F32).unwrap()
 }
 
-fn session_of(opened: &Opened, kernels: Kernels, threads: usize) -> DecoderSession {
+fn session_of(opened: &Opened, kernels: Kernels, threads: impl Into<Threads>) -> DecoderSession {
     session(opened.language.spec.clone(), &opened.weights, &*opened.language.names, kernels, threads)
 }
 
@@ -149,7 +149,8 @@ fn the_bits_do_not_depend_on_how_tokens_arrive() {
             let vocab = whole.vocab();
             let expected: Vec<Vec<u32>> =
                 fixture.cases.iter().map(|case| bits(&all_logits(whole, &case.tokens))).collect();
-            for (chunk, threads) in [(1, 1), (7, 2), (usize::MAX, 4)] {
+            let uneven = [Threads { decode: 1, prefill: 3 }, Threads { decode: 3, prefill: 2 }];
+            for (chunk, threads) in [(1, 2.into()), (7, uneven[0]), (7, uneven[1]), (usize::MAX, 4.into())] {
                 let session = &mut session_of(&opened, kernels, threads);
                 let mut logits = Logits::default();
                 let mut states: Vec<Sequence> = fixture.cases.iter().map(|_| session.sequence()).collect();
@@ -171,7 +172,7 @@ fn the_bits_do_not_depend_on_how_tokens_arrive() {
                     }
                 }
                 let isa = kernels.isa;
-                assert!(found == expected, "{name} on {isa:?}, chunks of {chunk}, {threads} threads");
+                assert!(found == expected, "{name} on {isa:?}, chunks of {chunk}, {threads:?}");
 
                 // A fork, a truncated and a restored sequence continue as if nothing had happened.
                 for (case, (state, expected)) in fixture.cases.iter().zip(states.iter_mut().zip(&expected)) {

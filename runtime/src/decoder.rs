@@ -49,7 +49,7 @@ impl Context for Rows<'_, '_> {
         let items = at.len() * heads.kv;
         let most = (0..items).step_by(heads.kv).map(|item| parts(find(item).0).len()).max().unwrap_or(0);
         if most == 1 || items >= MANY_ITEMS {
-            machine.pool.rows(out, group, &|items, out| {
+            machine.team.rows(out, group, &|items, out| {
                 for (item, out) in items.zip(out.chunks_exact_mut(group)) {
                     let (seen, blocks) = find(item);
                     attend(machine.kernels, heads, query(item), seen, blocks, out);
@@ -60,7 +60,7 @@ impl Context for Rows<'_, '_> {
         // Few rows and a long past: threads share it. The same parts, merged in the same order.
         let len = Partial::len(heads);
         let partials = sized(self.partials, items * most * len);
-        machine.pool.rows(partials, len, &|numbers, partials| {
+        machine.team.rows(partials, len, &|numbers, partials| {
             for (number, partial) in numbers.zip(partials.chunks_exact_mut(len)) {
                 let (item, part) = (number / most, number % most);
                 let (seen, blocks) = find(item);
@@ -84,7 +84,7 @@ impl Context for Rows<'_, '_> {
     fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
         let heads = attention.heads;
         let (layer, at, rows) = (self.layer, self.at, &*self.rows);
-        machine.pool.rows(out, heads.dim, &|items, out| {
+        machine.team.rows(out, heads.dim, &|items, out| {
             for (item, out) in items.zip(out.chunks_exact_mut(heads.dim)) {
                 let source = &rows[at[item / heads.kv].0].state.source;
                 let blocks = |part| std::iter::once(source.block(layer, item % heads.kv, heads.dim, part));

@@ -32,7 +32,7 @@ impl Context for Sources<'_> {
             row = source.end;
         }
         let tiles = &*tiles;
-        machine.pool.rows(out, group, &|items, out| {
+        machine.team.rows(out, group, &|items, out| {
             for (item, out) in items.zip(out.chunks_exact_mut(group)) {
                 let (row, head) = (item / heads.kv, item % heads.kv);
                 let source = &of_row[row];

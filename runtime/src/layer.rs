@@ -347,7 +347,7 @@ impl Layer {
             Some(gate_map) => {
                 let (hidden, gate) = (sized(hidden, len), sized(gate, len));
                 let input = activations.prepare(machine, input, dim, &[gate_map, up]);
-                machine.pool.columns_of_both([hidden, gate], len / rows, COLUMNS, &|mut hidden, mut gate| {
+                machine.team.columns_of_both([hidden, gate], len / rows, COLUMNS, &|mut hidden, mut gate| {
                     up.columns(machine, input, &mut hidden);
                     gate_map.columns(machine, input, &mut gate);
                     for row in 0..rows {
@@ -358,7 +358,7 @@ impl Layer {
             None => {
                 let hidden = sized(hidden, len);
                 let input = activations.prepare(machine, input, dim, &[up]);
-                machine.pool.columns([(hidden, len / rows)], COLUMNS, &|_, mut hidden| {
+                machine.team.columns([(hidden, len / rows)], COLUMNS, &|_, mut hidden| {
                     up.columns(machine, input, &mut hidden);
                     for row in 0..rows {
                         (machine.kernels.activate)(*activation, hidden.row_mut(row));

@@ -23,6 +23,7 @@ pub mod session;
 pub mod spec;
 pub mod text;
 pub mod threads;
+pub mod topology;
 pub mod weights;
 
 pub use error::{Error, Result};

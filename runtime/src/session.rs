@@ -130,7 +130,7 @@ impl DecoderSession {
         let Self { plan, pool, scratch, step, .. } = self;
         let spec = &plan.spec().stack;
         check_tokens(spec, tokens, sequence.position())?;
-        let machine = Machine { kernels: plan.kernels(), pool };
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
         let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
         let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch);
         Ok(&scratch.x[..wanted * spec.dim])
@@ -149,7 +149,8 @@ impl Model for DecoderSession {
         for row in rows.iter() {
             check_tokens(&plan.spec().stack, row.tokens, row.state.position())?;
         }
-        let machine = Machine { kernels: plan.kernels(), pool };
+        let tokens = rows.iter().map(|row| row.tokens.len()).sum();
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens) };
         decoder::decode(machine, &plan.parts, plan.spec(), rows, step, scratch, logits);
         Ok(())
     }
@@ -208,7 +209,8 @@ impl EncoderDecoderSession {
         for source in sources {
             check_tokens(spec, source, 0)?;
         }
-        let machine = Machine { kernels: plan.kernels(), pool };
+        let tokens = sources.iter().map(|source| source.len()).sum();
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens) };
         let mut rest = sources;
         while !rest.is_empty() {
             let mut tokens = 0;
@@ -257,7 +259,8 @@ impl Model for EncoderDecoderSession {
         for row in rows.iter() {
             check_tokens(&spec.stack, row.tokens, row.state.position())?;
         }
-        let machine = Machine { kernels: plan.kernels(), pool };
+        let tokens = rows.iter().map(|row| row.tokens.len()).sum();
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens) };
         decoder::decode(machine, &plan.decoder, spec, rows, step, scratch, logits);
         Ok(())
     }

@@ -1,8 +1,13 @@
 //! The thread pool: persistent workers that share out the parts of one job at a time.
 //!
-//! [`ThreadPool::run`] opens a job; the caller and every worker that arrives in time take parts from a common counter
-//! until none is left; the caller then closes the job and waits for the workers that joined it. A worker that wakes late
-//! finds the job closed and is not waited for, so a busy machine never delays a job by more than the parts it took.
+//! ```text
+//! ThreadPool --team(rows)--> Team: the threads for a forward pass of so many rows --run--> parts, on all of them
+//! ```
+//!
+//! [`Team::run`] opens a job; the caller and every worker of the team that arrives in time take parts from a common
+//! counter until none is left; the caller then closes the job and waits for the workers that joined it. A worker that
+//! wakes late finds the job closed and is not waited for, so a busy machine never delays a job by more than the parts
+//! it took.
 //!
 //! A worker without a job spins for some microseconds, because the next job of a forward pass is microseconds away, and then
 //! parks: an idle pool uses no processor time. Nothing here allocates or locks while a job runs.
@@ -18,20 +23,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use crate::topology::{Kept, Topology, keep_to};
+
 /// How long a thread looks for work, or for the end of a job, before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);
 
-/// Parts that [`ThreadPool::columns`] and [`ThreadPool::rows`] make per thread: more than one, so that a fast core
+/// Parts that [`Team::columns`] and [`Team::rows`] make per thread: more than one, so that a fast core
 /// takes work from a slow one.
 const PARTS_PER_THREAD: usize = 4;
 
-/// A fixed number of threads that run the parts of a job together. See the [module](self).
+/// From so many rows on, a forward pass is one of a prompt: each weight serves so many rows that arithmetic takes the
+/// time, not reading weights.
+const PREFILL_ROWS: usize = 16;
+
+/// How many threads share the work of a forward pass, at least 1. The numbers change the speed, never a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// When text is generated: a few rows, which wait for the memory that weights are read from. Fewer threads than
+    /// there are cores may get all that it has.
+    pub decode: usize,
+    /// Of a prompt: many rows.
+    pub prefill: usize,
+}
+
+impl Threads {
+    /// The larger of the two.
+    pub(crate) fn most(self) -> usize {
+        self.decode.max(self.prefill)
+    }
+
+    fn for_rows(self, rows: usize) -> usize {
+        if rows < PREFILL_ROWS { self.decode } else { self.prefill }
+    }
+}
+
+impl From<usize> for Threads {
+    fn from(threads: usize) -> Self {
+        Self { decode: threads, prefill: threads }
+    }
+}
+
+/// Threads that run the parts of a job together. See the [module](self).
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// let pool = babil_runtime::threads::ThreadPool::new(2);
 /// let sum = AtomicUsize::new(0);
-/// pool.run(10, &|part| {
+/// pool.all().run(10, &|part| {
 ///     sum.fetch_add(part, Ordering::Relaxed);
 /// });
 /// assert_eq!(sum.into_inner(), 45);
@@ -39,15 +77,37 @@ const PARTS_PER_THREAD: usize = 4;
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    threads: Threads,
+    /// The CPUs that as many threads keep to, where that is not all of them.
+    home: Option<Arc<[usize]>>,
 }
 
 impl ThreadPool {
-    /// A pool of `threads` threads, of which the caller of [`ThreadPool::run`] is one: `threads - 1` workers are
-    /// started, and with 1 (or 0) there are none and everything runs inline. When the system refuses a thread, the pool
-    /// has fewer.
-    pub fn new(threads: usize) -> Self {
+    /// The pool for a machine: as many threads as asked for, but no more than can run at the same time, because threads
+    /// that take turns cost more than they bring; [`Topology::threads`] says how many without a wish. Where the machine
+    /// has slow cores, as many threads as there are fast CPUs keep to these: the first workers, and the caller while
+    /// its forward pass runs.
+    pub fn for_machine(machine: &Topology, decode: Option<usize>, prefill: Option<usize>) -> Self {
+        Self::start(machine.threads(decode, prefill), machine.fast_cpus())
+    }
+
+    /// A pool of exactly so many threads, whatever the machine has, of which the caller of [`Team::run`] is one: with 1
+    /// (or 0) there are no workers and everything runs inline. When the system refuses a thread, the pool has fewer.
+    pub fn new(threads: impl Into<Threads>) -> Self {
+        Self::start(threads.into(), None)
+    }
+
+    /// A pool without workers that keeps to the same CPUs: for a thread that computes by itself beside others.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self::start(1.into(), self.home.as_deref().map(<[usize]>::to_vec))
+    }
+
+    fn start(threads: Threads, home: Option<Vec<usize>>) -> Self {
+        let threads = Threads { decode: threads.decode.max(1), prefill: threads.prefill.max(1) };
+        let home: Option<Arc<[usize]>> = home.map(Into::into);
         let cores = thread::available_parallelism().map_or(1, |n| n.get());
-        let workers = threads.saturating_sub(1);
+        let workers = (threads.most() - 1).min(MOST_WORKERS);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
@@ -58,20 +118,52 @@ impl ThreadPool {
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
             // With more threads than cores, a spinning thread keeps the core from one that has work.
-            spin: if threads > cores { Duration::ZERO } else { SPIN },
+            spin: if threads.most() > cores { Duration::ZERO } else { SPIN },
         });
         let start = |index| {
             let shared = Arc::clone(&shared);
+            let home = home.clone().filter(|home| index + 1 < home.len());
             let builder = thread::Builder::new().name(format!("babil-{}", index + 1));
-            builder.spawn(move || shared.work(index)).ok()
+            let life = move || {
+                let _kept = home.as_deref().and_then(keep_to);
+                shared.work(index);
+            };
+            builder.spawn(life).ok()
         };
-        let workers = (0..workers).map_while(start).collect();
-        Self { shared, workers }
+        let workers: Vec<_> = (0..workers).map_while(start).collect();
+        Self { shared, workers, threads, home }
     }
 
-    /// Threads that work on a job, the caller included: at least 1.
+    /// The most threads that work on a job, the caller included: at least 1.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// The threads for a forward pass of so many rows, of which the calling thread is one.
+    pub fn team(&self, rows: usize) -> Team<'_> {
+        let threads = self.threads.for_rows(rows).min(self.threads());
+        Team { pool: self, threads, _kept: self.home.as_deref().and_then(keep_to) }
+    }
+
+    /// All threads.
+    pub fn all(&self) -> Team<'_> {
+        Team { threads: self.threads(), ..self.team(0) }
+    }
+}
+
+/// The calling thread and some of a pool's workers. While it lives, the calling thread keeps to the pool's CPUs, if it
+/// has some of its own.
+#[derive(Debug)]
+pub struct Team<'a> {
+    pool: &'a ThreadPool,
+    threads: usize,
+    _kept: Option<Kept>,
+}
+
+impl Team<'_> {
+    /// Threads that work on a job, the caller included: at least 1.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Runs `f(0)`, `f(1)`, .. `f(parts - 1)`, each once, on the workers and on this thread, and returns when all are
@@ -84,18 +176,19 @@ impl ThreadPool {
     /// If a part panics: the other parts still run, and then the first panic continues here. (Inline, it continues at
     /// once.)
     pub fn run(&self, parts: usize, f: &(dyn Fn(usize) + Sync)) {
-        if parts <= 1 || self.workers.is_empty() || self.shared.busy.swap(true, SeqCst) {
+        let ThreadPool { shared, workers, .. } = self.pool;
+        let helpers = self.threads - 1;
+        if parts <= 1 || helpers == 0 || shared.busy.swap(true, SeqCst) {
             (0..parts).for_each(f);
             return;
         }
-        let shared = &*self.shared;
         // SAFETY: the job's borrow of `f` is extended to 'static. It is only used by threads that joined the job, and
         // `close` below returns when all of those have left, while `f` is still borrowed. No unwinding passes between
         // `open` and `close`, because `take_parts` catches the panics of `f`.
         let f = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(f) };
         let job = Job { f, parts, caller: thread::current() };
-        shared.open(job.clone());
-        for (asleep, worker) in shared.asleep.iter().zip(&self.workers).take(parts - 1) {
+        shared.open(job.clone(), helpers);
+        for (asleep, worker) in shared.asleep.iter().zip(workers).take(helpers.min(parts - 1)) {
             if asleep.swap(false, SeqCst) {
                 worker.thread().unpark();
             }
@@ -114,7 +207,7 @@ impl ThreadPool {
     /// matrices, so that one job serves matrices of any sizes.
     ///
     /// # Panics
-    /// If a `stride` or `granularity` is 0, or a matrix is not whole rows; or as [`ThreadPool::run`] does.
+    /// If a `stride` or `granularity` is 0, or a matrix is not whole rows; or as [`Team::run`] does.
     pub fn columns<const N: usize>(
         &self,
         matrices: [(&mut [f32], usize); N],
@@ -145,7 +238,7 @@ impl ThreadPool {
         });
     }
 
-    /// [`ThreadPool::columns`] of two matrices of the same shape, which are split at the same columns.
+    /// [`Team::columns`] of two matrices of the same shape, which are split at the same columns.
     ///
     /// # Panics
     /// As there, or if the shapes differ.
@@ -171,7 +264,7 @@ impl ThreadPool {
     /// them, in parallel.
     ///
     /// # Panics
-    /// If `stride` is 0 or the matrix is not whole rows; or as [`ThreadPool::run`] does.
+    /// If `stride` is 0 or the matrix is not whole rows; or as [`Team::run`] does.
     pub fn rows(&self, matrix: &mut [f32], stride: usize, f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync)) {
         let whole = ColumnsMut::whole(matrix, stride);
         let (split, base) = (Split::new(whole.rows, self.threads()), Base(whole.data));
@@ -185,10 +278,10 @@ impl ThreadPool {
         });
     }
 
-    /// [`ThreadPool::rows`] of three matrices of any types, with as many rows, that are split at the same rows.
+    /// [`Team::rows`] of three matrices of any types, with as many rows, that are split at the same rows.
     ///
     /// # Panics
-    /// If there are no rows or a matrix is not `rows` whole rows; or as [`ThreadPool::run`] does.
+    /// If there are no rows or a matrix is not `rows` whole rows; or as [`Team::run`] does.
     pub fn rows_of_three<A: Send, B: Send, C: Send>(
         &self,
         rows: usize,
@@ -230,11 +323,11 @@ impl Drop for ThreadPool {
 
 impl std::fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ThreadPool").field("threads", &self.threads()).finish()
+        f.debug_struct("ThreadPool").field("threads", &self.threads).field("home", &self.home).finish_non_exhaustive()
     }
 }
 
-/// One call of [`ThreadPool::run`].
+/// One call of [`Team::run`].
 #[derive(Clone)]
 struct Job {
     f: &'static (dyn Fn(usize) + Sync),
@@ -245,8 +338,9 @@ struct Job {
 
 /// What the caller and the workers share.
 struct Shared {
-    /// `epoch << 32 | OPEN | workers inside`. The epoch counts jobs. A worker enters by adding 1 while OPEN is set and
-    /// leaves by subtracting 1; when OPEN is clear and nobody is inside, the job is over.
+    /// `epoch << 32 | OPEN | helpers << 16 | workers inside`. The epoch counts jobs, and the workers 0 to helpers - 1
+    /// may enter. One enters by adding 1 while OPEN is set and leaves by subtracting 1; when OPEN is clear and nobody
+    /// is inside, the job is over.
     state: AtomicU64,
     /// Written by the caller while no job is open and nobody is inside; read by those inside.
     job: UnsafeCell<Option<Job>>,
@@ -274,25 +368,30 @@ unsafe impl Sync for Shared {}
 /// Set in [`Shared::state`] while workers may enter the job.
 const OPEN: u64 = 1 << 31;
 /// The part of [`Shared::state`] that counts the workers inside.
-const INSIDE: u64 = OPEN - 1;
+const INSIDE: u64 = (1 << HELPERS_AT) - 1;
+/// Where the number of helpers stands in [`Shared::state`].
+const HELPERS_AT: u32 = 16;
+/// Workers that [`Shared::state`] has room for, and more than a device has CPUs.
+const MOST_WORKERS: usize = (1 << (31 - HELPERS_AT)) - 1;
 
 fn epoch(state: u64) -> u64 {
     state >> 32
 }
 
-/// Whether a job other than number `seen` is open.
-fn is_new(state: u64, seen: u64) -> bool {
-    state & OPEN != 0 && epoch(state) != seen
+/// Whether a job other than number `seen` is open to worker `index`.
+fn is_open_to(index: usize, state: u64, seen: u64) -> bool {
+    let helpers = (state & (OPEN - 1)) >> HELPERS_AT;
+    state & OPEN != 0 && epoch(state) != seen && (index as u64) < helpers
 }
 
 impl Shared {
-    /// Lets workers in. The caller holds `busy`.
-    fn open(&self, job: Job) {
+    /// Lets the first `helpers` workers in. The caller holds `busy`.
+    fn open(&self, job: Job, helpers: usize) {
         // SAFETY: the caller holds `busy`, and the job before was closed and left by all: nobody reads or writes `job`.
         unsafe { *self.job.get() = Some(job) };
         self.next.store(0, SeqCst);
         let state = self.state.load(SeqCst);
-        self.state.store((epoch(state) + 1) << 32 | OPEN, SeqCst);
+        self.state.store((epoch(state) + 1) << 32 | OPEN | (helpers as u64) << HELPERS_AT, SeqCst);
     }
 
     /// Lets no more workers in, and waits until those inside have left.
@@ -338,7 +437,7 @@ impl Shared {
             if self.stop.load(SeqCst) {
                 return;
             }
-            if !is_new(state, seen) {
+            if !is_open_to(index, state, seen) {
                 self.wait_for_job(index, seen);
                 continue;
             }
@@ -358,9 +457,9 @@ impl Shared {
         }
     }
 
-    /// Waits until a job other than number `seen` has been open, or the pool is being dropped.
+    /// Waits until a job other than number `seen` has been open to this worker, or the pool is being dropped.
     fn wait_for_job(&self, index: usize, seen: u64) {
-        let ready = || is_new(self.state.load(SeqCst), seen) || self.stop.load(SeqCst);
+        let ready = || is_open_to(index, self.state.load(SeqCst), seen) || self.stop.load(SeqCst);
         while !self.spin_until(ready) {
             // The caller opens the job and then looks at `asleep`; this thread sets `asleep` and then looks for a job.
             // One of the two sees the other, so no wake-up is lost.
@@ -477,7 +576,7 @@ impl<'a> ColumnsMut<'a> {
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
         // SAFETY: row < rows and columns.end <= stride, so the range lies inside the matrix, which this view borrows
-        // mutably for 'a; views of one matrix that exist together have disjoint columns (see `ThreadPool`).
+        // mutably for 'a; views of one matrix that exist together have disjoint columns (see `Team`).
         unsafe {
             std::slice::from_raw_parts_mut(self.data.add(row * self.stride + self.columns.start), self.columns.len())
         }
@@ -486,6 +585,8 @@ impl<'a> ColumnsMut<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// Alone, a worker, as many as cores or more, and far too many.
@@ -499,7 +600,7 @@ mod tests {
             for round in 0..200 {
                 let parts = round % 17;
                 let counts: Vec<_> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
-                pool.run(parts, &|part| {
+                pool.all().run(parts, &|part| {
                     counts[part].fetch_add(1, SeqCst);
                 });
                 assert!(counts.iter().all(|c| c.load(SeqCst) == 1), "{threads} threads, {parts} parts");
@@ -514,10 +615,57 @@ mod tests {
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(5));
             // Neither part can end before the other has begun: a second thread must have come.
-            pool.run(2, &|_| {
+            pool.all().run(2, &|_| {
                 both.wait();
             });
         }
+    }
+
+    #[test]
+    fn a_forward_pass_has_the_threads_for_its_rows() {
+        let ids = |team: &Team<'_>, parts| {
+            let ids = Mutex::new(HashSet::new());
+            team.run(parts, &|_| {
+                ids.lock().unwrap().insert(thread::current().id());
+            });
+            ids.into_inner().unwrap()
+        };
+        let here = thread::current().id();
+        for (decode, prefill) in [(1, 3), (2, 4), (3, 2)] {
+            let pool = ThreadPool::new(Threads { decode, prefill });
+            assert_eq!(pool.threads(), decode.max(prefill));
+            let (few, many) = (pool.team(PREFILL_ROWS - 1), pool.team(PREFILL_ROWS));
+            assert_eq!((few.threads(), many.threads(), pool.all().threads()), (decode, prefill, pool.threads()));
+            for (team, threads) in [(&few, decode), (&many, prefill)] {
+                // So many threads do come: no part ends before all have begun. Later jobs have no others, although all
+                // workers of the pool look for jobs.
+                let all = std::sync::Barrier::new(threads);
+                let members = Mutex::new(HashSet::from([here]));
+                team.run(threads, &|_| {
+                    members.lock().unwrap().insert(thread::current().id());
+                    all.wait();
+                });
+                let members = members.into_inner().unwrap();
+                assert_eq!(members.len(), threads);
+                for _ in 0..100 {
+                    ids(&pool.all(), 20);
+                    assert!(ids(team, 20).is_subset(&members), "{threads} of {} threads", pool.threads());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_is_open_once_to_the_workers_of_its_team() {
+        let job = 7 << 32 | OPEN | 2 << HELPERS_AT;
+        for inside in [0, 1, 2] {
+            let open = |index, seen| is_open_to(index, job + inside, seen);
+            assert!(open(0, 6) && open(1, 6) && !open(2, 6) && !open(MOST_WORKERS, 6));
+            assert!(!open(0, 7), "a job that it has seen");
+            assert!(!is_open_to(0, (job + inside) & !OPEN, 6), "a job that is closed");
+        }
+        let most = 7 << 32 | OPEN | (MOST_WORKERS as u64) << HELPERS_AT;
+        assert!(is_open_to(MOST_WORKERS - 1, most, 6) && epoch(most) == 7);
     }
 
     #[test]
@@ -528,8 +676,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        pool.run(5, &|_| {
-                            pool.run(3, &|_| {
+                        pool.all().run(5, &|_| {
+                            pool.all().run(3, &|_| {
                                 count.fetch_add(1, SeqCst);
                             })
                         });
@@ -546,7 +694,7 @@ mod tests {
             let pool = ThreadPool::new(threads);
             let done = AtomicUsize::new(0);
             let result = catch_unwind(AssertUnwindSafe(|| {
-                pool.run(20, &|part| {
+                pool.all().run(20, &|part| {
                     assert!(part != 3, "part three");
                     done.fetch_add(1, SeqCst);
                 });
@@ -554,7 +702,7 @@ mod tests {
             let payload = result.expect_err("part 3 panicked");
             assert_eq!(payload.downcast_ref::<&str>(), Some(&"part three"));
             assert_eq!(done.load(SeqCst), 19);
-            pool.run(4, &|_| {
+            pool.all().run(4, &|_| {
                 done.fetch_add(1, SeqCst);
             });
             assert_eq!(done.load(SeqCst), 23, "the pool works on");
@@ -568,7 +716,7 @@ mod tests {
             for (rows, strides) in [(1, [1, 40]), (3, [15, 1]), (2, [16, 16]), (5, [17, 100]), (4, [1000, 7])] {
                 let mut matrices = strides.map(|stride| vec![0.0; rows * stride]);
                 let [a, b] = &mut matrices;
-                pool.columns([(a, strides[0]), (b, strides[1])], 16, &|index, mut view| {
+                pool.all().columns([(a, strides[0]), (b, strides[1])], 16, &|index, mut view| {
                     let (columns, stride) = (view.columns(), strides[index]);
                     assert!(columns.start % 16 == 0 && (columns.end % 16 == 0 || columns.end == stride));
                     for row in 0..view.rows() {
@@ -582,7 +730,7 @@ mod tests {
                 }
                 let [a, _] = &mut matrices;
                 let mut other = a.clone();
-                pool.columns_of_both([a, &mut other], strides[0], 16, &|mut a, mut b| {
+                pool.all().columns_of_both([a, &mut other], strides[0], 16, &|mut a, mut b| {
                     assert_eq!(a.columns(), b.columns());
                     for row in 0..rows {
                         a.row_mut(row).iter_mut().zip(b.row_mut(row)).for_each(|(a, b)| (*a, *b) = (*a + *b, 0.0));
@@ -600,7 +748,7 @@ mod tests {
             let pool = ThreadPool::new(threads);
             for rows in [1, 3, 100] {
                 let (mut a, mut b, mut c) = (vec![0i8; rows * 7], vec![0.0; rows], vec![0; rows * 2]);
-                pool.rows_of_three(rows, (&mut a, &mut b, &mut c), &|range, a, b, c| {
+                pool.all().rows_of_three(rows, (&mut a, &mut b, &mut c), &|range, a, b, c| {
                     assert_eq!((a.len(), b.len(), c.len()), (range.len() * 7, range.len(), range.len() * 2));
                     a.iter_mut().for_each(|v| *v += 1);
                     b.iter_mut().for_each(|v| *v += 1.0);
@@ -617,7 +765,7 @@ mod tests {
             let pool = ThreadPool::new(threads);
             for (rows, stride) in [(0, 3), (1, 1), (3, 15), (100, 7)] {
                 let mut matrix = vec![0.0; rows * stride];
-                pool.rows(&mut matrix, stride, &|range, values| {
+                pool.all().rows(&mut matrix, stride, &|range, values| {
                     assert_eq!(values.len(), range.len() * stride);
                     for (i, value) in (range.start * stride..).zip(values) {
                         *value += i as f32 + 1.0;

@@ -36,6 +36,7 @@ pub(super) fn generator(path: &Path, tokenizer: Arc<Tokenizer>, context: usize) 
 impl LanguageModel {
     pub(super) fn open_candle(path: &Path, options: &LanguageOptions, pool: Arc<ThreadPool>) -> Result<Self> {
         let unknown = [
+            ("a number of threads for prompts", options.prompt_threads.is_some()),
             ("another type of keys and values", options.kv.is_some()),
             ("a limit of memory", options.memory_limit.is_some()),
             ("quantising while loading", options.quant.is_some()),

@@ -26,6 +26,7 @@ use babil_runtime::quant::BlockType;
 use babil_runtime::session::{DecoderSession, KvType};
 use babil_runtime::text::{ChatTemplate, ThinkingSwitch, Tokenizer};
 use babil_runtime::threads::ThreadPool;
+use babil_runtime::topology::Topology;
 use babil_runtime::weights::{Weights, packed_copy};
 use babil_runtime::{Error, Result};
 
@@ -40,8 +41,10 @@ use crate::open::Backend;
 pub struct LanguageOptions {
     /// What computes.
     pub backend: Backend,
-    /// Threads to compute with; `None` is one per core.
+    /// Threads to compute with, as far as they can run at the same time; `None` is one for each fast core.
     pub threads: Option<usize>,
+    /// Threads for prompts; `None` is as many as for the rest.
+    pub prompt_threads: Option<usize>,
     /// Most tokens of a text; `None` is what model and memory allow.
     pub context: Option<usize>,
     /// How keys and values are stored; `None` is float16.
@@ -59,6 +62,7 @@ impl Default for LanguageOptions {
         Self {
             backend: Backend::Cpu,
             threads: None,
+            prompt_threads: None,
             context: None,
             kv: None,
             memory_limit: None,
@@ -213,9 +217,7 @@ impl LanguageModel {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or one that needs more memory than it may have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or_else(cores).clamp(1, crate::open::MOST_THREADS);
-        let pool = Arc::new(ThreadPool::new(threads));
+        let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, options.prompt_threads));
         if options.backend == Backend::Candle || takes_over(path) {
             return Self::open_candle(path, options, pool);
         }

@@ -60,24 +60,23 @@ pub struct Translator<B: Backend> {
     backend: B,
     spec: TranslatorSpec,
     pairs: Vec<LanguagePair>,
-    threads: Arc<ThreadPool>,
+    pool: Arc<ThreadPool>,
     /// Sessions at rest: those that compute on all threads, and those that compute on their caller's thread.
     wide: Mutex<Vec<B::Session>>,
     narrow: Mutex<Vec<B::Session>>,
 }
 
 impl<B: Backend> Translator<B> {
-    /// A translator that computes on `threads` threads.
+    /// A translator that computes on the threads of `pool`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the model has no direction.
-    pub fn new(backend: B, spec: TranslatorSpec, threads: usize) -> Result<Self> {
+    pub fn new(backend: B, spec: TranslatorSpec, pool: ThreadPool) -> Result<Self> {
         if spec.directions.is_empty() {
             return Err(Error::Unsupported("a translation model that does not say its languages".to_owned()));
         }
         let pairs = spec.directions.iter().map(|direction| direction.pair.clone()).collect();
-        let threads = Arc::new(ThreadPool::new(threads.max(1)));
-        Ok(Self { backend, spec, pairs, threads, wide: Mutex::default(), narrow: Mutex::default() })
+        Ok(Self { backend, spec, pairs, pool: Arc::new(pool), wide: Mutex::default(), narrow: Mutex::default() })
     }
 
     fn direction(&self, pair: &LanguagePair) -> Result<&Direction> {
@@ -215,7 +214,7 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
         // Long sentences first: groups of similar length, and the last group to finish is a short one.
         let mut order: Vec<_> = (0..batch.len()).filter(|&sentence| !empty(sentence)).collect();
         order.sort_by_key(|&sentence| std::cmp::Reverse(tokens[sentence].len()));
-        let groups = groups(order.len(), (ROWS / spec.beam).max(1), self.threads.threads());
+        let groups = groups(order.len(), (ROWS / spec.beam).max(1), self.pool.threads());
 
         let mut translations: Vec<Option<Translation>> = vec![None; batch.len()];
         let mut finish = |group: Range<usize>, results: Vec<Vec<Generated>>, elapsed: Duration| {
@@ -246,8 +245,8 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
             Ok((results, start.elapsed()))
         };
 
-        if groups.len() == 1 || self.threads.threads() == 1 {
-            self.with_session(&self.wide, &self.threads, |session| {
+        if groups.len() == 1 || self.pool.threads() == 1 {
+            self.with_session(&self.wide, &self.pool, |session| {
                 for group in &groups {
                     let (results, elapsed) =
                         run(session, group, &mut |sentence, text, _| progress(Progress { sentence, text: &text }))?;
@@ -259,10 +258,10 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
             let next = AtomicUsize::new(0);
             let (sender, receiver) = mpsc::channel();
             std::thread::scope(|scope| {
-                for worker_index in 0..self.threads.threads().min(groups.len()) {
+                for worker_index in 0..self.pool.threads().min(groups.len()) {
                     let (sender, next, run, groups) = (sender.clone(), &next, &run, &groups);
                     let worker = move || {
-                        let alone = Arc::new(ThreadPool::new(1));
+                        let alone = Arc::new(self.pool.alone());
                         let worked = self.with_session(&self.narrow, &alone, |session| {
                             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                                 let (results, elapsed) = run(session, group, &mut |sentence, text, new_step| {

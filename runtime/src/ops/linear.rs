@@ -127,7 +127,7 @@ impl Activations {
             if rows < SHARED_ROWS {
                 quantize(x, quants, scales, sums);
             } else {
-                machine.pool.rows_of_three(rows, (quants, scales, sums), &|rows, quants, scales, sums| {
+                machine.team.rows_of_three(rows, (quants, scales, sums), &|rows, quants, scales, sums| {
                     quantize(&x[rows.start * cols..rows.end * cols], quants, scales, sums);
                 });
             }
@@ -208,7 +208,7 @@ pub(crate) fn forward_all<const N: usize>(machine: Machine<'_>, input: Input<'_>
         index += 1;
         (out, linear.weight.rows())
     });
-    machine.pool.columns(outs, COLUMNS, &|index, mut out| {
+    machine.team.columns(outs, COLUMNS, &|index, mut out| {
         linears[index].expect("one for each output").columns(machine, input, &mut out);
     });
 }
@@ -235,7 +235,7 @@ mod tests {
     fn results(linear: &Linear, tokens: usize) -> [Vec<f32>; 2] {
         let (rows, cols) = (linear.weight.rows(), linear.weight.cols());
         let (kernels, pool, mut activations) = (Kernels::detect(), ThreadPool::new(3), Activations::default());
-        let machine = Machine { kernels: &kernels, pool: &pool };
+        let machine = Machine { kernels: &kernels, team: &pool.all() };
         let x = values(tokens * cols);
         let mut out = vec![0.0; tokens * rows];
         linear.forward(machine, activations.prepare(machine, &x, cols, &[linear]), &mut out);

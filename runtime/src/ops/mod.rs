@@ -20,13 +20,13 @@ pub(crate) use short_conv::ShortConv;
 use std::ops::Range;
 
 use crate::kernels::Kernels;
-use crate::threads::ThreadPool;
+use crate::threads::Team;
 
 /// What every operation runs on.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     pub(crate) kernels: &'a Kernels,
-    pub(crate) pool: &'a ThreadPool,
+    pub(crate) team: &'a Team<'a>,
 }
 
 /// From so many rows on, threads share an operation on rows.
@@ -40,5 +40,5 @@ pub(crate) fn for_rows(
     f: &(dyn Fn(Range<usize>, &mut [f32]) + Sync),
 ) {
     let rows = x.len() / width;
-    if rows < SHARED_ROWS { f(0..rows, x) } else { machine.pool.rows(x, width, f) }
+    if rows < SHARED_ROWS { f(0..rows, x) } else { machine.team.rows(x, width, f) }
 }
