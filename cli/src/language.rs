@@ -29,9 +29,13 @@ pub(crate) struct ModelArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t)]
     backend: BackendArg,
-    /// Threads to compute with [default: one per core]
+    /// Threads to compute with, as far as there are cores for them [default: one per fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Threads for prompts [default: as many as for the rest]
+    #[arg(long, visible_alias = "threads-batch", value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    prompt_threads: Option<u16>,
     /// Most tokens of a text, prompt included [default: what model and memory allow]
     #[arg(long, visible_alias = "context", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
@@ -99,6 +103,7 @@ impl ModelArgs {
     /// Options that the backend does not have.
     fn options(&self) -> Result<LanguageOptions> {
         let native = [
+            ("--prompt-threads", self.prompt_threads.is_some()),
             ("--kv", self.kv.is_some()),
             ("--quant", self.quant.is_some()),
             ("--memory-limit", self.memory_limit.is_some()),
@@ -114,6 +119,7 @@ impl ModelArgs {
                 BackendArg::Candle => Backend::Candle,
             },
             threads: self.threads.map(usize::from),
+            prompt_threads: self.prompt_threads.map(usize::from),
             context: self.ctx.map(|ctx| ctx as usize),
             kv: self.kv.map(|kv| match kv {
                 KvArg::F32 => KvType::F32,

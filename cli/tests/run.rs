@@ -153,9 +153,11 @@ fn threads_and_instruction_sets_change_no_letter() {
         let model = model(name);
         let reference = run(&greedy(&model, &["-n", "60", "--threads", "1", "how are you"]));
         assert_exit(&reference, 0);
-        for threads in ["2", "4"] {
-            let output = run(&greedy(&model, &["-n", "60", "--threads", threads, "how are you"]));
-            assert_eq!(stdout(&output), stdout(&reference), "{name}, {threads} threads");
+        for threads in [["2", "2"], ["4", "4"], ["1", "2"], ["2", "1"]] {
+            let [decode, prompt] = threads;
+            let options = ["-n", "60", "--threads", decode, "--prompt-threads", prompt, "how are you"];
+            let output = run(&greedy(&model, &options));
+            assert_eq!(stdout(&output), stdout(&reference), "{name}, {threads:?} threads");
         }
         let arguments = greedy(&model, &["-n", "60", "how are you"]);
         let output = babil(&arguments).env("BABIL_ISA", "scalar").output().unwrap();
@@ -372,7 +374,7 @@ fn what_candle_does_not_have_is_refused() {
     let metadata = [("general.architecture", Value::Str(b"glm4"))];
     let other = folder.variant("llama", "glm4.gguf", &metadata, |_| ());
     let mut messages = String::new();
-    for option in [["--kv", "f16"], ["--quant", "q8_0"], ["--memory-limit", "8G"]] {
+    for option in [["--prompt-threads", "2"], ["--kv", "f16"], ["--quant", "q8_0"], ["--memory-limit", "8G"]] {
         for (code, arguments) in [
             (2, [&["run", &native, "a", "--backend", "candle"], &option[..]].concat()),
             (2, [&["plan", &native, "--backend", "candle"], &option[..]].concat()),

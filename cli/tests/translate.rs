@@ -210,7 +210,8 @@ fn doctor_reports() {
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(report["cache"]["path"], home.path().join("hub").to_str().unwrap());
     assert_eq!(report["cache"]["writable"], true);
-    assert!(report["threads"].as_u64().unwrap() > 0);
+    let [threads, most] = ["threads", "most_threads"].map(|key| report[key].as_u64().unwrap());
+    assert!(0 < threads && threads <= most && most <= report["cpus"]["usable"].as_u64().unwrap());
     let table = run(&["doctor", "--offline"]);
     assert!(stdout(&table).lines().any(|line| line == "offline         yes"), "{}", stdout(&table));
 }

@@ -1,5 +1,6 @@
 //! `babil doctor`: what babil finds on this machine.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -7,6 +8,7 @@ use std::process;
 use anyhow::Result;
 use babil_models::OpenOptions;
 use babil_runtime::kernels::Kernels;
+use babil_runtime::topology::Topology;
 use clap::Args;
 use serde::Serialize;
 
@@ -28,13 +30,25 @@ struct Report {
     arch: &'static str,
     cpu_features: Vec<&'static str>,
     instruction_set: Option<&'static str>,
+    cpus: Cpus,
+    /// How many compute unless a number is asked for.
     threads: usize,
+    most_threads: usize,
     memory: Option<Memory>,
     cache: Option<Cache>,
     bundled_model: bool,
     offline: bool,
     /// What will not work.
     problems: Vec<String>,
+}
+
+/// The CPUs that babil may use.
+#[derive(Debug, Serialize)]
+struct Cpus {
+    usable: usize,
+    cores: usize,
+    /// The numbers of the fast ones; none where all are alike.
+    fast: Option<Vec<usize>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -70,13 +84,16 @@ impl Report {
             .is_ok();
         let instruction_set = Kernels::from_env().map(|kernels| kernels.isa.name());
         let instruction_set = instruction_set.map_err(|error| problems.push(error.to_string())).ok();
+        let machine = Topology::detect();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cpu_features: cpu_features(),
             instruction_set,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            cpus: Cpus { usable: machine.cpus(), cores: machine.cores(), fast: machine.fast_cpus() },
+            threads: machine.threads(None, None).decode,
+            most_threads: machine.most_threads(),
             memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| Memory::parse(&text)),
             cache,
             bundled_model,
@@ -103,7 +120,8 @@ impl Report {
             ("system", format!("{} {}", self.os, self.arch)),
             ("CPU features", self.cpu_features.join(" ")),
             ("instructions", self.instruction_set.unwrap_or("unknown").to_owned()),
-            ("threads", self.threads.to_string()),
+            ("CPUs", self.cpus.to_string()),
+            ("threads", format!("{} (at most {})", self.threads, self.most_threads)),
             ("memory", memory),
             ("cache", cache),
             ("built-in model", yes(self.bundled_model).to_owned()),
@@ -111,6 +129,19 @@ impl Report {
         ];
         let rows = rows.into_iter().chain(self.problems.iter().map(|problem| ("problem", problem.clone())));
         rows.map(|(label, value)| format!("{label:<15} {value}").trim_end().to_owned() + "\n").collect()
+    }
+}
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} cores", self.usable, self.cores)?;
+        match &self.fast {
+            None => Ok(()),
+            Some(fast) => {
+                write!(f, ", fast:")?;
+                fast.iter().try_for_each(|cpu| write!(f, " {cpu}"))
+            }
+        }
     }
 }
 
@@ -176,7 +207,9 @@ mod tests {
             arch: "aarch64",
             cpu_features: vec!["neon", "dotprod"],
             instruction_set: Some("dotprod"),
+            cpus: Cpus { usable: 8, cores: 8, fast: Some(vec![4, 5, 6, 7]) },
             threads: 4,
+            most_threads: 8,
             memory: Some(Memory { total_bytes: 8_000_000_000, available_bytes: 5_500_000_000 }),
             cache: Some(Cache { path: "/home/me/.cache/huggingface/hub".into(), exists: false, writable: false }),
             bundled_model: true,

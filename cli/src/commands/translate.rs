@@ -76,7 +76,7 @@ pub(crate) struct TranslateArgs {
     /// How float weights are quantised while loading [default: q8_0]
     #[arg(long, value_enum)]
     quant: Option<QuantArg>,
-    /// Threads to compute with [default: one per core]
+    /// Threads to compute with, as far as there are cores for them [default: one per fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Beam width; 1 is greedy [default: the model's own]
