@@ -4,10 +4,10 @@
 //! ThreadPool --team(rows)--> Team: the threads for a forward pass of so many rows --run--> parts, on all of them
 //! ```
 //!
-//! [`Team::run`] opens a job; the caller and every worker of the team that arrives in time take parts from a common
-//! counter until none is left; the caller then closes the job and waits for the workers that joined it. A worker that
-//! wakes late finds the job closed and is not waited for, so a busy machine never delays a job by more than the parts
-//! it took.
+//! [`Team::run`] opens a job and gives each thread of the team an equal share of its parts, which it takes in order, so that
+//! it reads memory from one end to the other. Who has finished takes parts from the ends of the others' shares until none is
+//! left; the caller then closes the job and waits for the workers that joined it. A worker that wakes late finds the job
+//! closed and is not waited for, so a busy machine never delays a job by more than the parts it took.
 //!
 //! A worker without a job spins for some microseconds, because the next job of a forward pass is microseconds away, and then
 //! parks: an idle pool uses no processor time. Nothing here allocates or locks while a job runs.
@@ -18,7 +18,7 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ const SPIN: Duration = Duration::from_micros(40);
 
 /// Parts that [`Team::columns`] and [`Team::rows`] make per thread: more than one, so that a fast core
 /// takes work from a slow one.
-const PARTS_PER_THREAD: usize = 4;
+const PARTS_PER_THREAD: usize = 8;
 
 /// From so many rows on, a forward pass is one of a prompt: each weight serves so many rows that arithmetic takes the
 /// time, not reading weights.
@@ -111,7 +111,7 @@ impl ThreadPool {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
-            next: AtomicUsize::new(0),
+            shares: (0..=workers).map(|_| Share::default()).collect(),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
@@ -178,7 +178,7 @@ impl Team<'_> {
     pub fn run(&self, parts: usize, f: &(dyn Fn(usize) + Sync)) {
         let ThreadPool { shared, workers, .. } = self.pool;
         let helpers = self.threads - 1;
-        if parts <= 1 || helpers == 0 || shared.busy.swap(true, SeqCst) {
+        if parts <= 1 || helpers == 0 || parts > MOST_PARTS || shared.busy.swap(true, SeqCst) {
             (0..parts).for_each(f);
             return;
         }
@@ -193,7 +193,7 @@ impl Team<'_> {
                 worker.thread().unpark();
             }
         }
-        shared.take_parts(&job);
+        shared.take_parts(&job, 0);
         shared.close();
         let panic = if shared.panicked.swap(false, SeqCst) { shared.first_panic().take() } else { None };
         shared.busy.store(false, SeqCst);
@@ -344,8 +344,8 @@ struct Shared {
     state: AtomicU64,
     /// Written by the caller while no job is open and nobody is inside; read by those inside.
     job: UnsafeCell<Option<Job>>,
-    /// The next part to take.
-    next: AtomicUsize,
+    /// What is left to each thread: to the caller, and to worker i at i + 1. Of a job, those of its team are filled.
+    shares: Box<[Share]>,
     /// Whether a job exists: the right to write `job`.
     busy: AtomicBool,
     /// Set once, when the pool is dropped.
@@ -364,6 +364,46 @@ struct Shared {
 // caller) and a state that is closed and empty (no reader); it is read by `work` alone, between entering and leaving.
 // Both sides order these accesses through `state`.
 unsafe impl Sync for Shared {}
+
+/// Parts of a job that a thread has left: the first and the end, in the lower and the upper 32 bits. Each has a cache line of
+/// its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+/// So many parts fit.
+const MOST_PARTS: usize = u32::MAX as usize;
+
+impl Share {
+    /// `parts` are at most [`MOST_PARTS`].
+    fn fill(&self, parts: Range<usize>) {
+        self.0.store(parts.start as u64 | (parts.end as u64) << 32, SeqCst);
+    }
+
+    fn take_first(&self) -> Option<usize> {
+        self.take(|first, end| (first, first + 1, end))
+    }
+
+    fn take_last(&self) -> Option<usize> {
+        self.take(|first, end| (end - 1, first, end - 1))
+    }
+
+    /// Takes a part, if any is left: `choose` tells which, and what is left then.
+    fn take(&self, choose: impl Fn(u64, u64) -> (u64, u64, u64)) -> Option<usize> {
+        let mut left = self.0.load(SeqCst);
+        loop {
+            let (first, end) = (left & u64::from(u32::MAX), left >> 32);
+            if first >= end {
+                return None;
+            }
+            let (part, first, end) = choose(first, end);
+            match self.0.compare_exchange_weak(left, first | end << 32, SeqCst, SeqCst) {
+                Ok(_) => return Some(part as usize),
+                Err(now) => left = now,
+            }
+        }
+    }
+}
 
 /// Set in [`Shared::state`] while workers may enter the job.
 const OPEN: u64 = 1 << 31;
@@ -387,9 +427,12 @@ fn is_open_to(index: usize, state: u64, seen: u64) -> bool {
 impl Shared {
     /// Lets the first `helpers` workers in. The caller holds `busy`.
     fn open(&self, job: Job, helpers: usize) {
+        let team = helpers + 1;
+        for (i, share) in self.shares[..team].iter().enumerate() {
+            share.fill(i * job.parts / team..(i + 1) * job.parts / team);
+        }
         // SAFETY: the caller holds `busy`, and the job before was closed and left by all: nobody reads or writes `job`.
         unsafe { *self.job.get() = Some(job) };
-        self.next.store(0, SeqCst);
         let state = self.state.load(SeqCst);
         self.state.store((epoch(state) + 1) << 32 | OPEN | (helpers as u64) << HELPERS_AT, SeqCst);
     }
@@ -405,13 +448,12 @@ impl Shared {
         }
     }
 
-    /// Runs parts of `job` until none is left. Panics of parts are kept in `self.panic`.
-    fn take_parts(&self, job: &Job) {
-        loop {
-            let part = self.next.fetch_add(1, SeqCst);
-            if part >= job.parts {
-                return;
-            }
+    /// Runs parts of `job` until none is left: those of share `own` in order, then the last ones of others. Panics of parts
+    /// are kept in `self.panic`.
+    fn take_parts(&self, job: &Job, own: usize) {
+        // Shares of threads that are not in the team are empty: every job takes all that it filled.
+        let steal = || self.shares.iter().find_map(Share::take_last);
+        while let Some(part) = self.shares[own].take_first().or_else(steal) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.f)(part))) {
                 let mut first = self.first_panic();
                 match *first {
@@ -448,7 +490,7 @@ impl Shared {
             // SAFETY: this thread is inside, so the caller does not write `job` until it has left.
             let job = unsafe { (*self.job.get()).clone() };
             if let Some(job) = job {
-                self.take_parts(&job);
+                self.take_parts(&job, index + 1);
                 let before = self.state.fetch_sub(1, SeqCst);
                 if before & (OPEN | INSIDE) == 1 {
                     job.caller.unpark();
@@ -586,6 +628,7 @@ impl<'a> ColumnsMut<'a> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -618,6 +661,23 @@ mod tests {
             pool.all().run(2, &|_| {
                 both.wait();
             });
+        }
+    }
+
+    #[test]
+    fn shares_are_taken_in_order_and_then_from_the_ends_of_others() {
+        let pool = ThreadPool::new(2);
+        for _ in 0..20 {
+            let done = Mutex::new(Vec::new());
+            let others_are_done = || done.lock().unwrap().len() == 7;
+            pool.all().run(8, &|part| {
+                // The first of the caller's share ends when all others have: the worker must do them.
+                while part == 0 && !others_are_done() {
+                    thread::yield_now();
+                }
+                done.lock().unwrap().push(part);
+            });
+            assert_eq!(done.into_inner().unwrap(), [4, 5, 6, 7, 3, 2, 1, 0]);
         }
     }
 
