@@ -68,6 +68,10 @@ arm *ARGS:
 bench-kernels *ARGS:
     cargo run --release -p babil-benches --example kernels {{ARGS}}
 
+# Inner loops on ARM beside llama.cpp's, by a model of the cores (llvm-mca); LLAMA_CPP is its source tree.
+bench-arm LLAMA_CPP *ARGS:
+    python3 benches/peers/arm_loops.py "{{LLAMA_CPP}}" {{ARGS}}
+
 # Speed beside other engines, in the same run; see benches/README.md.
 bench-peers *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
