@@ -205,5 +205,5 @@ def merge_facts(lines):
     facts = {}
     for line in lines:
         if line["part"] == "facts":
-            facts = line | facts
+            facts |= {key: value for key, value in line.items() if key not in facts}
     return [facts, *(line for line in lines if line["part"] != "facts")]
