@@ -56,8 +56,9 @@ def arguments():
         args.models, args.types, args.threads = args.models[:1], args.types[:2], [max(args.threads)]
         args.prompt, args.depth, args.beam, args.batch = args.prompt[:1], args.depth[:1], args.beam[:1], args.batch[:1]
         args.limit, args.rounds, args.no_record = min(args.limit, 64), min(args.rounds, 2), True
-    if min(args.rounds, args.limit, *args.threads, *args.prompt, *args.beam, *args.batch) < 1 or min(args.depth, default=0) < 0:
-        parser.error("all numbers must be at least 1")
+    least = min(args.rounds, args.limit, *args.threads, *args.prompt, *args.beam, *args.batch)
+    if least < 1 or min(args.depth, default=0) < 0:
+        parser.error("numbers must be at least 1, depths at least 0")
     return args
 
 

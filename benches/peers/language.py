@@ -177,11 +177,13 @@ class MistralRs:
             if watched is None:
                 return None
             side.saw(watched)
-            start = next(line.cpu_seconds for line in watched.lines if "Iteration 1/1" in line.text)
-            end = next(line.cpu_seconds for line in watched.lines if "Benchmark Results" in line.text)
-            table = "\n".join(line.text for line in watched.lines)
-            speed = re.search(r"(?:Prefill|Decode) \(\d+ tokens\)\D+([\d.]+) ±", table)
-            side.add(work, float(speed[1]), (end - start) / (work.tokens if prefill else GENERATED))
+            times = {}
+            for line in watched.lines:
+                if found := re.search(r"Iteration 1/1|Benchmark Results", line.text):
+                    times[found[0]] = line.cpu_seconds
+                if found := re.search(r"(?:Prefill|Decode) \(\d+ tokens\)\D+([\d.]+) ±", line.text):
+                    cpu = times["Benchmark Results"] - times["Iteration 1/1"]
+                    side.add(work, float(found[1]), cpu / (work.tokens if prefill else GENERATED))
         return side
 
 

@@ -89,17 +89,17 @@ def write(shape, vocabularies, output, seed=1):
 
     generator = np.random.default_rng(seed)
 
-    def random(rows, columns):
-        """Of a size that keeps the size of what goes through."""
+    def random(rows, columns, deviation=None):
+        """Unless told otherwise, of a size that keeps the size of what goes through."""
         values = generator.standard_normal((rows, columns), dtype=np.float32)
-        return (values * np.float32(columns**-0.5)).astype(np.float16)
+        return (values * np.float32(deviation or columns**-0.5)).astype(np.float16)
 
     def ones(size):
         return np.ones(size, np.float32)
 
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     # There is no output matrix: it is the embedding.
-    writer.add_tensor("token_embd.weight", random(shape.tokens, shape.dim))
+    writer.add_tensor("token_embd.weight", random(shape.tokens, shape.dim, deviation=0.02))
     writer.add_tensor("output_norm.weight", ones(shape.dim))
     for i in range(shape.layers):
         matrices = {

@@ -207,13 +207,13 @@ def listed(counts):
 
 
 def short(lines):
-    """The README's tables: all threads of the record, beside the best build of llama.cpp, and beside CTranslate2."""
+    """The README's tables: translation, and language models on most threads, mainly beside llama.cpp's best build."""
     facts = lines[0]
     text = [
         f"""
 {facts["cores"]} cores of {facts["processor"]}, {facts["date"]}; babil {facts["babil"]}. Medians of alternating
 rounds on the same files. Ratios are taken round by round, babil's number divided by the other's; memory is anonymous
-memory at most.
+memory at most, CTranslate2's with Python's.
 """
     ]
     cases = translation_cases(lines)
@@ -232,7 +232,9 @@ memory at most.
     if cases:
         most = max(case.threads for case in cases)
         head = ["<Model", "<Type", "Prefill 512: babil", "llama.cpp", "Ratio", "Decode: babil", "llama.cpp", "Ratio"]
-        head += ["Ratio after 4096", "Start, s: first, later / llama.cpp", "Memory, MB: babil / llama.cpp"]
+        others = [peer for peer in peers_of(cases) if peer != "llama.cpp"]
+        head += ["Ratio after 4096", *(f"Decode: ratio to {peer}" for peer in others)]
+        head += ["Start, s: first, later / llama.cpp", "Memory, MB: babil / llama.cpp"]
         rows = []
         for case in cases:
             if case.threads != most or not case.rounds:
@@ -243,8 +245,9 @@ memory at most.
                 row += [median(case.ratios("llama.cpp", work), 2)]
             starts = [median(case.seconds(side), 2) for side in ("babil, first start", "babil", "llama.cpp")]
             memory = [f"{case.anonymous(side) / 1e6:.0f}" for side in ("babil", "llama.cpp")]
-            row += [median(case.ratios("llama.cpp", "decode 4096"), 2), f"{starts[0]}, {starts[1]} / {starts[2]}"]
-            rows.append(row + [" / ".join(memory)])
+            row += [median(case.ratios("llama.cpp", "decode 4096"), 2)]
+            row += [median(case.ratios(peer, "decode 0"), 2) for peer in others]
+            rows.append(row + [f"{starts[0]}, {starts[1]} / {starts[2]}", " / ".join(memory)])
         text += [f"Tokens per second beside llama.cpp ({facts['llama.cpp']}), random weights, {most} threads:", ""]
         text += [markdown(head, rows), ""]
     return "\n".join(text)
