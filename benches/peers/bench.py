@@ -73,7 +73,14 @@ def prepare(args):
 def measure(args):
     if not args.prepared:
         prepare(args)
-    facts = this_machine() | peers.versions()
+    versions = peers.versions()
+    if "babil" not in versions:
+        raise SystemExit("nothing has been prepared: run `just bench-peers prepare`")
+    for name in args.peers:
+        if name not in versions:
+            note(f"{name} is left out: it has not been prepared")
+    args.peers = [name for name in args.peers if name in versions]
+    facts = this_machine() | versions
     path = args.record or RECORDS / f"{facts['date']}-{slug(facts['processor'])}.jsonl"
     record = Record(None if args.no_record else path, facts)
     before = len(record.lines)

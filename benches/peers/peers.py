@@ -25,7 +25,8 @@ from common import ROOT, WORK, commit, cpu_has, note, run
 
 LLAMA_CPP_PYTHON = "0.3.36"
 MISTRAL_RS = "0.8.1"
-NAMES = ["llama.cpp", "candle", "mistral.rs", "ctranslate2"]
+# mistral.rs takes by far the longest to build.
+NAMES = ["llama.cpp", "candle", "ctranslate2", "mistral.rs"]
 
 # Our own programs, as users get them, and for candle.
 OURS = WORK / "babil"
@@ -105,7 +106,7 @@ def build_candle():
         note("candle: building it, which takes minutes")
         build = CANDLE / "build"
         packages = ["-p", "babil", "--bin", "babil", "-p", "babil-benches", "--example", "generation"]
-        features = ["--features", "babil/candle,babil-benches/candle"]
+        features = ["--no-default-features", "--features", "babil/candle,babil-benches/candle"]
         cargo_build(packages + features, CANDLE, {"RUSTFLAGS": "-Ctarget-cpu=native", "CARGO_TARGET_DIR": str(build)})
         shutil.rmtree(build)
     return run("cargo", "pkgid", "candle-transformers", cwd=ROOT).strip().rpartition("@")[2]
@@ -146,18 +147,20 @@ def build_ours():
     return f"{version}, commit {commit()}, kernels {isa}"
 
 
+def ctranslate2_version():
+    return f"{metadata.version('ctranslate2')}, compute_type int8"
+
+
 def prepare(peers):
-    """Builds or installs babil and `peers`, and notes their versions."""
+    """Builds or installs babil and `peers`, and notes the version of each when it is there."""
     build = {"llama.cpp": build_llama_cpp, "candle": build_candle, "mistral.rs": build_mistral_rs}
-    build["ctranslate2"] = lambda: f"{metadata.version('ctranslate2')}, compute_type int8"
+    build |= {"ctranslate2": ctranslate2_version, "babil": build_ours}
     WORK.mkdir(parents=True, exist_ok=True)
-    versions = json.loads(VERSIONS.read_text(encoding="utf-8")) if VERSIONS.exists() else {}
-    versions |= {"babil": build_ours()} | {name: build[name]() for name in peers}
-    VERSIONS.write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
+    for name in ["babil", *peers]:
+        found = versions() | {name: build[name]()}
+        VERSIONS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def versions():
     """{name: version} of what has been prepared."""
-    if not VERSIONS.exists():
-        raise SystemExit("nothing has been prepared: run `just bench-peers prepare`")
-    return json.loads(VERSIONS.read_text(encoding="utf-8"))
+    return json.loads(VERSIONS.read_text(encoding="utf-8")) if VERSIONS.exists() else {}
