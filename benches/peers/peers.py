@@ -31,7 +31,7 @@ NAMES = ["llama.cpp", "candle", "ctranslate2", "mistral.rs"]
 # Our own programs, as users get them, and for candle.
 OURS = WORK / "babil"
 CANDLE = WORK / "candle"
-MISTRALRS = WORK / "mistral.rs" / "bin" / "mistralrs"
+MISTRALRS = WORK / "mistralrs" / "bin" / "mistralrs"
 LLAMA_CPP = WORK / "llama.cpp"
 LLAMA_CPP_SOURCE = LLAMA_CPP / "source"
 VERSIONS = WORK / "versions.json"
@@ -115,7 +115,7 @@ def build_candle():
 def build_mistral_rs():
     if not MISTRALRS.exists():
         note("mistral.rs: building it, which takes very long")
-        root, build = MISTRALRS.parents[1], WORK / "mistral.rs-build"
+        root, build = MISTRALRS.parents[1], WORK / "mistralrs-build"
         # Optimising all crates together takes more memory than small machines have.
         environment = {"RUSTFLAGS": "-Ctarget-cpu=native", "CARGO_PROFILE_RELEASE_LTO": "off"}
         environment |= {"CARGO_TARGET_DIR": str(build)}
