@@ -72,19 +72,14 @@ bench-kernels *ARGS:
 bench-arm LLAMA_CPP *ARGS:
     python3 benches/peers/arm_loops.py "{{LLAMA_CPP}}" {{ARGS}}
 
-# Speed beside other engines, in the same run; see benches/README.md.
+# Speed, memory and cold start beside other engines, in one table: `prepare`, `--quick`, `--help`; benches/README.md.
 bench-peers *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
-    .venv/bin/python benches/peers/run.py {{ARGS}}
+    .venv/bin/python benches/peers/bench.py {{ARGS}}
 
-# Language models (GGUF files) beside llama.cpp, in the same run: `just bench-language MODEL.gguf --llama-bench PROGRAM`.
-bench-language *ARGS:
-    python3 benches/peers/language.py {{ARGS}}
-
-# Logits of quantised models beside llama.cpp's, held against float32; needs a build of llama.cpp, see the script.
+# Logits of quantised models beside llama.cpp's, held against float32.
 accuracy *ARGS: _venv
-    .venv/bin/pip install --quiet numpy gguf
-    cargo build --release -p babil-benches --example logits
+    .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/peers/accuracy.py {{ARGS}}
 
 # BLEU and chrF of the bundled model, both directions.

@@ -9,21 +9,24 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use babil_benches::{cpu_seconds, memory};
+use babil_benches::{cpu_seconds, median, memory};
 use babil_models::language::{LanguageModel, LanguageOptions};
 use babil_runtime::Token;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
-use babil_runtime::threads::ThreadPool;
-use babil_runtime::topology::Topology;
 use babil_runtime::weights::Weights;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
 #[derive(Parser)]
 struct Options {
     /// A GGUF file.
     model: PathBuf,
-    /// Threads, as far as there are cores for them; one for each fast core by default.
+    /// What computes.
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
+    /// Threads, as far as there are cores for them; one for each fast core by default. candle takes them from
+    /// `RAYON_NUM_THREADS` instead.
     #[arg(long)]
     threads: Option<usize>,
     /// Threads for prompts; as many as for the rest by default.
@@ -43,81 +46,141 @@ struct Options {
     chunk: usize,
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Also measure how fast the same threads read the file's tensors from memory.
-    #[arg(long)]
-    bandwidth: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Backend {
+    Cpu,
+    #[cfg(feature = "candle")]
+    Candle,
+}
+
+/// A prompt of `tokens`, or tokens generated after as many.
+#[derive(Serialize)]
+struct Speed {
+    tokens: usize,
+    tokens_per_second: f64,
+    cpu_seconds_per_token: f64,
+    /// What the sequence keeps of its tokens, where the backend tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_bytes: Option<usize>,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let start = Instant::now();
-    let most = options.prompt.iter().chain(&options.depth).max().copied().unwrap_or(0) + options.generate;
-    let model_options = LanguageOptions {
-        threads: options.threads,
-        prompt_threads: options.prompt_threads,
-        context: Some(most),
-        ..LanguageOptions::default()
-    };
-    let model = LanguageModel::open(&options.model, &model_options)?;
-    let mut session = model.session()?;
+    match options.backend {
+        Backend::Cpu => {
+            let most = options.prompt.iter().chain(&options.depth).max().copied().unwrap_or(0) + options.generate;
+            let model_options = LanguageOptions {
+                threads: options.threads,
+                prompt_threads: options.prompt_threads,
+                context: Some(most),
+                ..LanguageOptions::default()
+            };
+            let model = LanguageModel::open(&options.model, &model_options)?;
+            let session = model.session()?;
+            let state = session.sequence();
+            measure(session, state, |state| Some(state.bytes()), start, &options)
+        }
+        #[cfg(feature = "candle")]
+        Backend::Candle => {
+            let model = babil_models::candle::CandleLanguageModel::open(&options.model)?;
+            let state = model.sequence();
+            measure(model, state, |_| None, start, &options)
+        }
+    }
+}
+
+/// Runs `model` with the empty sequence `state`, and prints what it has measured; `start` is when opening it began.
+fn measure<M: Model>(
+    mut model: M,
+    mut state: M::State,
+    state_bytes: impl Fn(&M::State) -> Option<usize>,
+    start: Instant,
+    options: &Options,
+) -> Result<()> {
     let load_seconds = start.elapsed().as_secs_f64();
-    let vocab = session.vocab();
+    let vocab = model.vocab();
     let mut seed = 1u64;
-    let mut token = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((seed >> 33) as usize % vocab) as Token
+    let mut tokens = |count: usize| -> Vec<Token> {
+        let token = |_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((seed >> 33) as usize % vocab) as Token
+        };
+        (0..count).map(token).collect()
     };
     let mut logits = Logits::default();
-    let mut state = session.sequence();
-    session.step(&mut [Row { state: &mut state, tokens: &[token()], want: Want::Last }], &mut logits)?;
-    let first_seconds = start.elapsed().as_secs_f64();
+    let mut step = |state: &mut M::State, tokens: &[Token]| {
+        model.step(&mut [Row { state, tokens, want: Want::Last }], &mut logits)
+    };
+    step(&mut state, &tokens(1))?;
+    let first_token_seconds = start.elapsed().as_secs_f64();
 
     let mut prompts = Vec::new();
     for &count in &options.prompt {
-        let mut speeds = Vec::new();
+        let mut rounds = Vec::new();
         for _ in 0..options.rounds {
-            let tokens: Vec<Token> = (0..count).map(|_| token()).collect();
+            let tokens = tokens(count);
             state.truncate(0);
-            let start = Instant::now();
-            for step in tokens.chunks(options.chunk) {
-                session.step(&mut [Row { state: &mut state, tokens: step, want: Want::Last }], &mut logits)?;
-            }
-            speeds.push(count as f64 / start.elapsed().as_secs_f64());
+            let clock = Clock::start()?;
+            tokens.chunks(options.chunk).try_for_each(|tokens| step(&mut state, tokens))?;
+            rounds.push(clock.seconds()?);
         }
-        prompts.push(json!({ "tokens": count, "tokens_per_second": median(speeds) }));
+        prompts.push(speed(count, count, &rounds, None));
     }
-    let weights = bytes_of_weights(&options)?;
-    let mut depths = Vec::new();
+    let mut generation = Vec::new();
     for &depth in &options.depth {
-        let (mut speeds, mut cpu) = (Vec::new(), Vec::new());
-        let tokens: Vec<Token> = (0..depth).map(|_| token()).collect();
+        let mut rounds = Vec::new();
         state.truncate(0);
-        for step in tokens.chunks(options.chunk) {
-            session.step(&mut [Row { state: &mut state, tokens: step, want: Want::Last }], &mut logits)?;
-        }
+        tokens(depth).chunks(options.chunk).try_for_each(|tokens| step(&mut state, tokens))?;
         for _ in 0..options.rounds {
             state.truncate(depth);
-            let (start, before) = (Instant::now(), cpu_seconds());
-            for _ in 0..options.generate {
-                session.step(&mut [Row { state: &mut state, tokens: &[token()], want: Want::Last }], &mut logits)?;
-            }
-            speeds.push(options.generate as f64 / start.elapsed().as_secs_f64());
-            let used = cpu_seconds().zip(before).context("the system does not tell processor time")?;
-            cpu.push((used.0 - used.1) / options.generate as f64);
+            let tokens = tokens(options.generate);
+            let clock = Clock::start()?;
+            tokens.chunks(1).try_for_each(|token| step(&mut state, token))?;
+            rounds.push(clock.seconds()?);
         }
-        depths.push(json!({
-            "depth": depth, "tokens_per_second": median(speeds), "cpu_seconds_per_token": median(cpu),
-            "bytes_per_token": weights + state.bytes(),
-        }));
+        generation.push(speed(depth, options.generate, &rounds, state_bytes(&state)));
     }
-    let bandwidth = options.bandwidth.then(|| bandwidth(&options)).transpose()?;
     let report = json!({
-        "bytes_per_second": bandwidth,
-        "load_seconds": load_seconds, "first_token_seconds": first_seconds, "prompts": prompts, "generation": depths,
-        "memory": memory(),
+        "load_seconds": load_seconds, "first_token_seconds": first_token_seconds,
+        "prompts": prompts, "generation": generation,
+        "weight_bytes": bytes_of_weights(options)?, "memory": memory(),
     });
     println!("{report}");
     Ok(())
+}
+
+/// Wall-clock and processor time since a moment.
+struct Clock {
+    start: Instant,
+    cpu: f64,
+}
+
+impl Clock {
+    fn start() -> Result<Self> {
+        Ok(Self { cpu: Self::cpu()?, start: Instant::now() })
+    }
+
+    /// Seconds, and seconds of all threads.
+    fn seconds(self) -> Result<(f64, f64)> {
+        Ok((self.start.elapsed().as_secs_f64(), Self::cpu()? - self.cpu))
+    }
+
+    fn cpu() -> Result<f64> {
+        cpu_seconds().context("the system does not tell processor time")
+    }
+}
+
+/// What `rounds` of seconds and processor seconds for `count` tokens come to.
+fn speed(tokens: usize, count: usize, rounds: &[(f64, f64)], state_bytes: Option<usize>) -> Speed {
+    Speed {
+        tokens,
+        tokens_per_second: median(rounds.iter().map(|round| count as f64 / round.0).collect()),
+        cpu_seconds_per_token: median(rounds.iter().map(|round| round.1 / count as f64).collect()),
+        state_bytes,
+    }
 }
 
 /// Bytes of weights that a token needs: all tensors, but for embeddings that are not the output matrix as well.
@@ -126,32 +189,4 @@ fn bytes_of_weights(options: &Options) -> Result<usize> {
     let tied = weights.get("output.weight").is_none();
     let read = weights.iter().filter(|(name, _)| tied || *name != "token_embd.weight");
     Ok(read.map(|(_, tensor)| tensor.bytes().len()).sum())
-}
-
-/// Bytes per second of reading all tensors of the file, mapped and warm: the most that generation could read.
-fn bandwidth(options: &Options) -> Result<f64> {
-    /// Bytes that a thread takes at once.
-    const PART: usize = 1 << 20;
-    let weights = Weights::open(&options.model)?;
-    let parts: Vec<&[u8]> = weights.iter().flat_map(|(_, tensor)| tensor.bytes().chunks(PART)).collect();
-    let pool = ThreadPool::for_machine(&Topology::detect(), options.threads, None);
-    let mut speeds = Vec::new();
-    for _ in 0..=options.rounds {
-        let start = Instant::now();
-        pool.all().run(parts.len(), &|part| {
-            let mut sums = [0u64; 32];
-            for words in parts[part].as_chunks::<8>().0.as_chunks::<32>().0 {
-                sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(u64::from_le_bytes(*word)));
-            }
-            std::hint::black_box(sums);
-        });
-        speeds.push(parts.iter().map(|part| part.len()).sum::<usize>() as f64 / start.elapsed().as_secs_f64());
-    }
-    // The first pass brings the file into memory.
-    Ok(median(speeds.split_off(1)))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,4 +1,5 @@
-//! Speed and memory of a translation model on the native engine, for [`peers/run.py`](../peers/run.py) and by hand.
+//! Speed and memory of a translation model on the native engine, for
+//! [`peers/translation.py`](../peers/translation.py) and by hand.
 //!
 //! `cargo run --release -p babil-benches --example translation -- --text FILE --from en --to fr --beam 4`
 //!

@@ -1,4 +1,4 @@
-"""CTranslate2's side of `run.py`: the same options, and the same lines of JSON, as the example `translation`."""
+"""CTranslate2's side of `translation.py`: the options and the lines of JSON of the example `translation`."""
 
 import argparse
 import json
@@ -17,8 +17,8 @@ def memory():
     except OSError:
         return None
     fields = dict(line.split(":", 1) for line in status.splitlines())
-    names = {"anonymous": "RssAnon", "resident": "VmRSS"}
-    return {key: int(fields[name].split()[0]) * 1024 for key, name in names.items()}
+    names = {"anonymous": ("RssAnon", "RssShmem"), "resident": ("VmRSS",)}
+    return {key: sum(int(fields[name].split()[0]) * 1024 for name in parts) for key, parts in names.items()}
 
 
 def cpu_seconds():

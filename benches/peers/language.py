@@ -1,148 +1,233 @@
-"""Measures language models beside llama.cpp, alternating in one run, and records the result.
+"""Language models beside llama.cpp, candle and mistral.rs: how fast, how much processor time, how much memory.
 
-    python benches/peers/language.py MODEL.gguf... --llama-bench PATH
+All sides run the same GGUF files with the same threads: prompts (prefill), and tokens generated one by one after a
+prompt of so many (decode). In each round every side has its turn: its process loads the model, warms up, and measures
+once.
 
-Each file is run by both sides as it is: prompts (`--prompt`), and generation after so many tokens (`--depth`), with the
-same threads and float16 keys and values. Speed does not depend on the values of weights, so files of random weights at
-real shapes will do. Our side is the example `generation`; llama.cpp's is its own `llama-bench`, without and with flash
-attention (`-fa`): the faster counts, for each number. Every process loads its model, runs once to warm up, and measures
-once; the sides take turns, `--rounds` times.
+- babil and candle: our example `generation`, candle's models behind our trait. candle's sequences end at 4096 tokens.
+- llama.cpp: its `llama-bench`. Both ways to compute attention (`-fa`) run in the first round, for each number; the
+  faster one runs in the others too.
+- mistral.rs: its `bench`, which generates after a prompt of 4 tokens, and nothing deeper.
 
-A ratio is babil's tokens per second divided by llama.cpp's in the same round: above 1, babil is faster. The share of
-bandwidth is that of what generation must read (the file without its token embedding, unless that is the output matrix,
-and the cache) in what the same threads read of the same mapped file in a plain loop.
+Keys and values are float16 for babil and llama.cpp, and what candle and mistral.rs choose. Processor time is that of
+all threads between the beginning and the end of what is timed, memory the most that a process had at any moment of its
+life. How fast the machine reads memory is measured in each round, too.
 """
 
-import argparse
-import collections
+import dataclasses
 import json
-import statistics
-import subprocess
-from pathlib import Path
+import re
+import shutil
 
-from run import ROOT, build, commit, slug, spread, this_machine
+from common import WORK, note, watch
+from models import path
+from peers import CANDLE, MISTRALRS, OURS, llama_cpp_builds
 
 # Tokens that are generated at each depth.
 GENERATED = 32
+# Where babil keeps its packed copies of the weights.
+CACHE = WORK / "cache"
+CANDLE_POSITIONS = 4096
 
 
-def ours(program, model, threads, args):
-    """{what: tokens per second} of babil, and its whole report."""
-    command = [program, model, "--threads", threads, "--rounds", 1, "--bandwidth", "--generate", GENERATED]
-    for name in ("prompt", "depth"):
-        for value in getattr(args, name):
-            command += [f"--{name}", value]
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True, check=True)
-    report = json.loads(done.stdout)
-    speeds = {("prompt", p["tokens"]): p["tokens_per_second"] for p in report["prompts"]}
-    speeds |= {("depth", d["depth"]): d["tokens_per_second"] for d in report["generation"]}
-    return speeds, report
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A prompt of so many tokens, or tokens generated after so many."""
+
+    kind: str  # prefill or decode
+    tokens: int
+
+    def __str__(self):
+        return f"{self.kind} {self.tokens}"
 
 
-def theirs(program, model, threads, args):
-    """{what: tokens per second} of llama.cpp with its better attention, and its version."""
-    speeds, version = {}, "?"
-    for attention in (0, 1):
-        common = [program, "-m", model, "-t", threads, "-fa", attention, "-r", 1, "-o", "jsonl"]
-        prompts = ["-p", ",".join(map(str, args.prompt)), "-n", 0]
-        depths = ["-p", 0, "-n", GENERATED, "-d", ",".join(map(str, args.depth))]
-        for what in ([prompts] if args.prompt else []) + ([depths] if args.depth else []):
-            command = [str(part) for part in common + what]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-            for line in done.stdout.splitlines():
-                row = json.loads(line)
-                key = ("prompt", row["n_prompt"]) if row["n_prompt"] else ("depth", row["n_depth"])
-                speeds[key] = max(speeds.get(key, 0), row["avg_ts"])
-                version = row["build_commit"]
-    return speeds, version
+@dataclasses.dataclass(frozen=True)
+class Case:
+    model: str
+    quant: str
+    threads: int
+
+    def __str__(self):
+        return f"{self.model} {self.quant}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
-def measure(model, threads, program, args):
-    """A list of rows, one for each prompt and depth."""
-    sides = collections.defaultdict(lambda: ([], []))
-    reports, version = [], "?"
-    for _ in range(args.rounds):
-        own, report = ours(program, model, threads, args)
-        other, version = theirs(args.llama_bench, model, threads, args)
-        reports.append(report)
-        for key, speed in own.items():
-            sides[key][0].append(speed)
-            sides[key][1].append(other[key])
-    bandwidth = statistics.median(report["bytes_per_second"] for report in reports)
-    rows = []
-    for (kind, tokens), (own, other) in sides.items():
-        row = {
-            "model": Path(model).name,
-            "threads": threads,
-            "what": f"prompt of {tokens}" if kind == "prompt" else f"generation after {tokens}",
-            "babil": spread(own),
-            "llama.cpp": spread(other),
-            "ratio": spread([a / b for a, b in zip(own, other)]),
-        }
-        if kind == "depth":
-            found = [d for report in reports for d in report["generation"] if d["depth"] == tokens]
-            row["cpu_ms"] = 1000 * statistics.median(d["cpu_seconds_per_token"] for d in found)
-            row["bandwidth_share"] = row["babil"]["median"] * found[0]["bytes_per_token"] / bandwidth
-        rows.append(row)
-    summary = {
-        "model": Path(model).name,
-        "threads": threads,
-        "bytes_per_second": bandwidth,
-        "first_token_seconds": statistics.median(report["first_token_seconds"] for report in reports),
-        "anonymous_bytes": max(report["memory"]["anonymous"] for report in reports),
-    }
-    return rows, summary, version
+class Side:
+    """What one side has measured in one round: {work: [tokens per second, CPU seconds a token]}, bytes of memory."""
+
+    def __init__(self):
+        self.speeds, self.anonymous = {}, 0
+
+    def add(self, work, tokens_per_second, cpu_seconds):
+        """The faster of two ways to do the same."""
+        if tokens_per_second > self.speeds.get(str(work), [0])[0]:
+            self.speeds[str(work)] = [tokens_per_second, cpu_seconds]
+
+    def saw(self, watched):
+        self.anonymous = max(self.anonymous, watched.anonymous)
 
 
-def table(rows):
-    head = "| model | threads | | babil, tokens/s | llama.cpp, tokens/s | ratio | CPU ms a token | share of bandwidth |"
-    lines = [head, "|---|--:|---|--:|--:|--:|--:|--:|"]
-    show = lambda value, digits: "{median:.{d}f} ({min:.{d}f}-{max:.{d}f})".format(d=digits, **value)
-    for row in rows:
-        cpu = f"{row['cpu_ms']:.1f}" if "cpu_ms" in row else ""
-        share = f"{row['bandwidth_share']:.0%}" if "bandwidth_share" in row else ""
-        speeds = f"{show(row['babil'], 1)} | {show(row['llama.cpp'], 1)} | {show(row['ratio'], 2)}"
-        lines.append(f"| {row['model']} | {row['threads']} | {row['what']} | {speeds} | {cpu} | {share} |")
-    return "\n".join(lines)
+def arguments(option, works):
+    return [part for work in works for part in (option, work.tokens)]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", metavar="MODEL.gguf")
-    parser.add_argument("--llama-bench", required=True, help="llama.cpp's program, of its best build for this CPU")
-    parser.add_argument("--program", help="our side, already built")
-    parser.add_argument("--prompt", type=int, nargs="*", default=[128, 512])
-    parser.add_argument("--depth", type=int, nargs="*", default=[0, 512, 4096])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--name", default="language", help="in the record's name (default: language)")
-    parser.add_argument("--record", type=Path, default=ROOT / "benches" / "record")
-    args = parser.parse_args()
-
-    program = args.program or build("generation")
-    rows, summaries, version = [], [], "?"
-    for model in args.models:
-        for threads in args.threads:
-            print(f"{Path(model).name}, {threads} threads", flush=True)
-            found, summary, version = measure(model, threads, program, args)
-            rows += found
-            summaries.append(summary)
-            print(table(found), flush=True)
-    facts = this_machine() | {"babil": f"commit {commit()}", "llama.cpp": version, "rounds": args.rounds}
-    name = f"{facts['date']}-{args.name}-{slug(facts['processor'])}"
-    args.record.mkdir(parents=True, exist_ok=True)
-    results = {"facts": facts, "rows": rows, "models": summaries}
-    (args.record / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    head = [f"# Language models beside llama.cpp, {facts['date']}", ""]
-    head += [f"- {key}: {value}" for key, value in facts.items()] + [""]
-    lines = ["| model | threads | read of the file, GB/s | start to first token, s | anonymous MB |", "|---|--:|--:|--:|--:|"]
-    for s in summaries:
-        numbers = f"{s['bytes_per_second'] / 1e9:.1f} | {s['first_token_seconds']:.2f} | {s['anonymous_bytes'] / 1e6:.0f}"
-        lines.append(f"| {s['model']} | {s['threads']} | {numbers} |")
-    text = "\n".join(head) + "\n" + table(rows) + "\n\n" + "\n".join(lines) + "\n"
-    (args.record / f"{name}.md").write_text(text, encoding="utf-8")
-    print(f"recorded in {args.record / name}.md")
+def split(works):
+    return [w for w in works if w.kind == "prefill"], [w for w in works if w.kind == "decode"]
 
 
-if __name__ == "__main__":
-    main()
+def generation(program, case, works, options, environment):
+    """Our example: the side, and its whole report."""
+    prompts, depths = split(works)
+    command = [program, path(case.model, case.quant), "--threads", case.threads, "--rounds", 1, "--generate", GENERATED]
+    command += [*options, *arguments("--prompt", prompts), *arguments("--depth", depths)]
+    watched = watch(*command, environment=environment)
+    if watched is None:
+        return None, None
+    side, report = Side(), watched.json()[-1]
+    side.saw(watched)
+    for work, speed in zip(prompts + depths, report["prompts"] + report["generation"], strict=True):
+        side.add(work, speed["tokens_per_second"], speed["cpu_seconds_per_token"])
+    return side, report
+
+
+class Babil:
+    def __init__(self, case):
+        self.case, self.bytes_per_token = case, {}
+
+    def measure(self, works):
+        program, environment = OURS / "generation", {"BABIL_CACHE": str(CACHE)}
+        side, report = generation(program, self.case, works, [], environment)
+        if side is None:
+            raise SystemExit(f"babil cannot run {self.case}")
+        for speed in report["generation"]:
+            work = Work("decode", speed["tokens"])
+            self.bytes_per_token[str(work)] = report["weight_bytes"] + speed["state_bytes"]
+        return side
+
+
+class Candle:
+    def __init__(self, case):
+        self.case = case
+
+    def measure(self, works):
+        works = [work for work in works if work.tokens + GENERATED <= CANDLE_POSITIONS]
+        # candle gives a longer prompt in pieces to its model token by token.
+        options = ["--backend", "candle", "--chunk", CANDLE_POSITIONS]
+        environment = {"RAYON_NUM_THREADS": str(self.case.threads)}
+        return generation(CANDLE / "generation", self.case, works, options, environment)[0]
+
+
+class LlamaCpp:
+    def __init__(self, case, folder):
+        self.case, self.folder = case, folder
+        # The faster `-fa` of each work.
+        self.attention = {}
+
+    def measure(self, works):
+        side = Side()
+        for attention in (0, 1):
+            prompts, depths = split([work for work in works if self.attention.get(work, attention) == attention])
+            if prompts:
+                tokens = ",".join(str(work.tokens) for work in prompts)
+                if not self.run(side, attention, "-p", tokens, "-n", 0):
+                    return None
+            if depths:
+                tokens = ",".join(str(work.tokens) for work in depths)
+                if not self.run(side, attention, "-p", 0, "-n", GENERATED, "-d", tokens):
+                    return None
+        return side
+
+    def run(self, side, attention, *options):
+        common = ["-m", path(self.case.model, self.case.quant), "-t", self.case.threads, "-fa", attention]
+        watched = watch(self.folder / "llama-bench", *common, "-r", 1, "-o", "jsonl", "--progress", *options)
+        if watched is None:
+            return False
+        side.saw(watched)
+        start = 0
+        for line in watched.lines:
+            if re.search(r" (prompt|generation) run \d", line.text):
+                # What is timed begins.
+                start = line.cpu_seconds
+            if not line.text.startswith("{"):
+                continue
+            row = json.loads(line.text)
+            prompt = row["n_prompt"]
+            work = Work("prefill", prompt) if prompt else Work("decode", row["n_depth"])
+            before = side.speeds.get(str(work), [0])[0]
+            side.add(work, row["avg_ts"], (line.cpu_seconds - start) / (prompt or GENERATED))
+            if side.speeds[str(work)][0] > before:
+                self.attention[work] = attention
+        return True
+
+
+class MistralRs:
+    def __init__(self, case):
+        self.case = case
+
+    def measure(self, works):
+        side = Side()
+        for work in works:
+            if work.kind == "decode" and work.tokens > 0:
+                continue
+            prefill = work.kind == "prefill"
+            lengths = (work.tokens, 0) if prefill else (0, GENERATED)
+            file = path(self.case.model, self.case.quant)
+            command = [MISTRALRS, "bench", "--cpu", "--format", "gguf", "-m", file.parent, "-f", file.name]
+            command += ["--prompt-len", lengths[0], "--gen-len", lengths[1], "--iterations", 1, "--warmup", 1]
+            watched = watch(*command, environment={"RAYON_NUM_THREADS": str(self.case.threads), "NO_COLOR": "1"})
+            if watched is None:
+                return None
+            side.saw(watched)
+            times = {}
+            for line in watched.lines:
+                if found := re.search(r"Iteration 1/1|Benchmark Results", line.text):
+                    times[found[0]] = line.cpu_seconds
+                if found := re.search(r"(?:Prefill|Decode) \(\d+ tokens\)\D+([\d.]+) ±", line.text):
+                    cpu = times["Benchmark Results"] - times["Iteration 1/1"]
+                    side.add(work, float(found[1]), cpu / (work.tokens if prefill else GENERATED))
+        return side
+
+
+def sides_of(case, peers):
+    """{name: side} of a case."""
+    sides = {"babil": Babil(case)}
+    if "llama.cpp" in peers:
+        sides |= {name: LlamaCpp(case, folder) for name, folder in llama_cpp_builds().items()}
+    if "candle" in peers:
+        sides["candle"] = Candle(case)
+    if "mistral.rs" in peers:
+        sides["mistral.rs"] = MistralRs(case)
+    return sides
+
+
+def read_speed(threads):
+    """Bytes per second that this machine reads from memory now."""
+    return watch(OURS / "bandwidth", "--threads", threads).json()[-1]["bytes_per_second"]
+
+
+def measure(record, case, prompts, depths, rounds, peers):
+    """Adds rounds of a case to the record."""
+    works = [Work("prefill", tokens) for tokens in prompts] + [Work("decode", tokens) for tokens in depths]
+    sides = sides_of(case, peers)
+    # Packs the weights, so that the first round is like the others.
+    Babil(case).measure([Work("decode", 0)])
+    for i in range(rounds):
+        note(f"{case}: round {i + 1} of {rounds}")
+        names, results = list(sides), {}
+        read = read_speed(case.threads)
+        # A different one begins each time.
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            side = sides[name].measure(works)
+            if side is None:
+                note(f"{name} is left out of {case}")
+                del sides[name]
+            else:
+                results[name] = {"speeds": side.speeds, "anonymous": side.anonymous}
+        record.add(
+            "language",
+            **dataclasses.asdict(case),
+            bytes_per_second=read,
+            bytes_per_token=sides["babil"].bytes_per_token,
+            sides=results,
+        )
+    shutil.rmtree(CACHE, ignore_errors=True)

@@ -1,11 +1,11 @@
-//! What the benchmarks share: how much processor time and memory this process has used.
+//! What the benchmarks share: how much processor time and memory this process has used, and medians.
 
 use serde::Serialize;
 
 /// Memory of this process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Resident memory that no file backs: what the program has allocated.
+    /// Resident memory that no file backs, shared memory included: what the program has allocated.
     pub anonymous: u64,
     /// All resident memory, mapped files and the program itself included.
     pub resident: u64,
@@ -14,7 +14,8 @@ pub struct Memory {
 /// The memory of this process now; `None` where the system does not say.
 pub fn memory() -> Option<Memory> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    Some(Memory { anonymous: field(&status, "RssAnon:")?, resident: field(&status, "VmRSS:")? })
+    let anonymous = field(&status, "RssAnon:")? + field(&status, "RssShmem:")?;
+    Some(Memory { anonymous, resident: field(&status, "VmRSS:")? })
 }
 
 /// A field of `/proc/self/status` that counts kilobytes, in bytes.
@@ -44,6 +45,12 @@ pub fn cpu_seconds() -> Option<f64> {
     None
 }
 
+/// The middle one of `values`, of an even number of them the upper one. Panics if there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +61,12 @@ mod tests {
         assert_eq!(field(status, "RssAnon:"), Some(3 * 1024));
         assert_eq!(field(status, "VmRSS:"), Some(7 * 1024));
         assert_eq!(field(status, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn medians_do_not_depend_on_the_order() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 3.0);
     }
 
     #[cfg(unix)]
