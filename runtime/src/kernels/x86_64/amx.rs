@@ -42,8 +42,9 @@ const TILE: usize = BLOCK * TILE_ROWS;
 pub(super) fn available() -> bool {
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
     const TILE_STATE: u64 = 1 << 17 | 1 << 18;
-    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    const SYS_ARCH_PRCTL: isize = 158;
+    const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+    const XFEATURE_XTILEDATA: usize = 18;
 
     #[target_feature(enable = "xsave")]
     fn enabled_state() -> u64 {
@@ -53,9 +54,19 @@ pub(super) fn available() -> bool {
     // SAFETY: AVX-512 is not detected unless leaf 7 exists and the system has enabled `xgetbv`. The system call takes
     // two numbers, and changes only what instructions this process may use.
     unsafe {
-        __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8
-            && enabled_state() & TILE_STATE == TILE_STATE
-            && libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0
+        __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8 && enabled_state() & TILE_STATE == TILE_STATE && {
+            let result: isize;
+            asm!(
+                "syscall",
+                inlateout("rax") SYS_ARCH_PRCTL => result,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+            result == 0
+        }
     }
 }
 
