@@ -64,6 +64,14 @@ arm-setup:
 arm *ARGS:
     benches/arm64.sh test {{ARGS}}
 
+# Once, as root, on Debian: an emulator of a CPU with AVX-VNNI, AVX-512 and AMX, built from source.
+amx-setup:
+    benches/x86_emulated.sh setup
+
+# The tests of the kernels on that CPU, emulated.
+amx *ARGS:
+    benches/x86_emulated.sh test {{ARGS}}
+
 # Speed of the matrix products of every instruction set of this machine.
 bench-kernels *ARGS:
     cargo run --release -p babil-benches --example kernels {{ARGS}}

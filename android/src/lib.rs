@@ -25,8 +25,8 @@ pub extern "C" fn babil_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// The instruction set that this CPU's kernels are written for: `scalar`, `avx2`, `avx512`, `neon`,
-/// `dotprod` or `i8mm`.
+/// The instruction set that this CPU's kernels are written for: `scalar`, `avx2`, `avxvnni`, `avx512`,
+/// `amx`, `neon`, `dotprod` or `i8mm`.
 // SAFETY: no other function of this name is linked; the prefix `babil_` is ours.
 #[allow(unsafe_code, reason = "an exported name")]
 #[unsafe(no_mangle)]

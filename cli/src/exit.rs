@@ -26,7 +26,7 @@ Environment:
   HF_ENDPOINT            another hub, such as a mirror
   HF_HUB_OFFLINE         1 forbids network connections, as --offline
   BABIL_CACHE            where quantised copies of models are kept
-  BABIL_ISA              forces an instruction set: scalar, avx2, avx512, neon, dotprod, i8mm
+  BABIL_ISA              forces an instruction set: scalar, avx2, avxvnni, avx512, amx, neon, dotprod, i8mm
   BABIL_LOG              log filter, such as `debug` or `babil_models=trace`";
 
 /// Arguments that cannot be combined, or that are missing something: found after parsing.

@@ -181,7 +181,15 @@ fn cpu_features() -> Vec<&'static str> {
         };
     }
     #[cfg(target_arch = "x86_64")]
-    return detected!(is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avxvnni");
+    return {
+        let mut features: Vec<_> = detected!(
+            is_x86_feature_detected: "sse4.2" "avx" "avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512vl"
+            "avx512vnni"
+        );
+        // Rust has no stable way to ask for tiles; the system has to grant them, too.
+        features.extend(Kernels::for_isa(babil_runtime::kernels::Isa::Amx).map(|_| "amx-int8"));
+        features
+    };
     #[cfg(target_arch = "aarch64")]
     return detected!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "fp16" "bf16" "sve" "sve2");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -149,7 +149,7 @@ unsafe fn plane<S: Simd>(at: *const u8, bits: usize, place: usize, quad: usize) 
 /// # Safety
 /// `span` must point to [`Format::span_bytes`] of scales, or to the scale of the whole matrix.
 #[inline(always)]
-unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
+pub(super) unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
     // SAFETY: heads and subs lie inside the span.
     unsafe {
         match W::FORMAT.scales {
@@ -171,7 +171,7 @@ unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize,
 /// # Safety
 /// As [`scale`].
 #[inline(always)]
-unsafe fn min<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
+pub(super) unsafe fn min<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
     // SAFETY: heads and subs lie inside the span.
     unsafe {
         let head = S::f16(head(span, 1, lane));
@@ -303,18 +303,8 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     }
 }
 
-/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1`, so that
-/// memory is read from one end to the other.
-///
-/// # Safety
-/// The CPU must support the instruction set.
-pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize>(
-    w: PackedView<'_>,
-    x: ActivationsView<'_>,
-    bias: Option<&[f32]>,
-    out: &mut ColumnsMut<'_>,
-) {
-    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS) && N1 * S::LANES == TILE_ROWS) };
+/// Panics unless the operands of [`super::GemmPacked`] for weights of type `W` fit each other.
+pub(super) fn check<W: Weights>(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>, out: &ColumnsMut<'_>) {
     assert!(w.block == W::BLOCK, "a kernel for other weights");
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
@@ -324,11 +314,25 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, c
     let columns = out.columns();
     assert!(columns.end <= w.rows, "columns {columns:?} of a product with {} columns", w.rows);
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
-    // SAFETY: the CPU is the caller's duty; the operands fit each other.
+}
+
+/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1`, so that
+/// memory is read from one end to the other.
+///
+/// # Safety
+/// The CPU must support the instruction set, and the operands must fit each other: see [`check`].
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize>(
+    w: PackedView<'_>,
+    x: ActivationsView<'_>,
+    bias: Option<&[f32]>,
+    out: &mut ColumnsMut<'_>,
+) {
+    const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS) && N1 * S::LANES == TILE_ROWS) };
+    // SAFETY: the CPU and the operands are the caller's duty.
     unsafe { S::with(Product::<W, N, P, N1> { w, x, bias, out, _weights: PhantomData }) };
 }
 
-/// What [`gemm`] computes; its operands were checked.
+/// What [`gemm`] computes; its operands fit each other.
 struct Product<'a, 'o, W, const N: usize, const P: usize, const N1: usize> {
     w: PackedView<'a>,
     x: ActivationsView<'a>,

@@ -55,8 +55,12 @@ pub enum Isa {
     Scalar,
     /// AVX2 and FMA.
     Avx2,
+    /// AVX2 with `vpdpbusd` (Alder Lake and later).
+    AvxVnni,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512Vnni,
+    /// AVX-512 VNNI, and AMX int8 for many tokens (Sapphire Rapids and later).
+    Amx,
     /// aarch64 without dot products (Cortex-A72).
     Neon,
     /// aarch64 with `sdot`.
@@ -67,14 +71,17 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, those of other architectures included; of one architecture, the better ones last.
-    pub const ALL: [Self; 6] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Dotprod, Self::I8mm];
+    pub const ALL: [Self; 8] =
+        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Amx, Self::Neon, Self::Dotprod, Self::I8mm];
 
     /// Its name in [`ISA_VARIABLE`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
             Self::I8mm => "i8mm",
@@ -164,33 +171,39 @@ pub struct Kernels {
     pub scale: fn(f32, &mut [f32]),
 }
 
-/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: `rows` registers of rows at a time, how
-/// many of them in flight together, and how many at a time for one token.
+/// A [`GemmPacked`] for each type of weights, in the order of [`BlockType::ALL`]: of the type called `$w`, the function
+/// `$gemm`, which needs the CPU and operands that fit each other.
 macro_rules! gemms {
-    ($simd:ty, rows: ($n:literal, $p:literal, $single:literal)) => {{
-        fn of<const INDEX: usize>(
+    ($w:ident => $($gemm:tt)+) => {{
+        use $crate::kernels::gemm::{Type, Weights, check};
+        fn of<$w: Weights>(
             w: $crate::quant::PackedView<'_>,
             x: $crate::kernels::ActivationsView<'_>,
             bias: Option<&[f32]>,
             out: &mut $crate::threads::ColumnsMut<'_>,
         ) {
-            use $crate::kernels::gemm::{Type, gemm};
-            // SAFETY: who has the table has a CPU with the features of this instruction set.
-            unsafe { gemm::<$simd, Type<INDEX>, $n, $p, $single>(w, x, bias, out) }
+            check::<$w>(w, x, bias, out);
+            // SAFETY: who has the table has a CPU with the features of this instruction set; the operands were checked.
+            unsafe { $($gemm)+(w, x, bias, out) }
         }
         &[
-            of::<0>, of::<1>, of::<2>, of::<3>, of::<4>, of::<5>, of::<6>, of::<7>, of::<8>, of::<9>, of::<10>,
-            of::<11>, of::<12>, of::<13>, of::<14>, of::<15>, of::<16>, of::<17>,
+            of::<Type<0>>, of::<Type<1>>, of::<Type<2>>, of::<Type<3>>, of::<Type<4>>, of::<Type<5>>, of::<Type<6>>,
+            of::<Type<7>>, of::<Type<8>>, of::<Type<9>>, of::<Type<10>>, of::<Type<11>>, of::<Type<12>>, of::<Type<13>>,
+            of::<Type<14>>, of::<Type<15>>, of::<Type<16>>, of::<Type<17>>,
         ]
     }};
 }
 use gemms;
 
-/// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemms`]. The
+/// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemms`] with
+/// `rows` registers of rows at a time, how many of them in flight together, and how many at a time for one token. The
 /// table may only be handed out where the CPU has `features`: its functions do not check again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! table {
-    (isa: $isa:expr, features: $features:literal, simd: $simd:ty, rows: $rows:tt $(,)?) => {
+    (
+        isa: $isa:expr, features: $features:literal, simd: $simd:ty,
+        rows: ($n:literal, $p:literal, $single:literal) $(,)?
+    ) => {
         pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
             use $crate::kernels::{Activation, Kernels, attention, generic};
             use $crate::threads::ColumnsMut;
@@ -219,7 +232,7 @@ macro_rules! table {
             Kernels {
                 isa: $isa,
                 quantize_row,
-        gemm_packed: $crate::kernels::gemms!($simd, rows: $rows),
+        gemm_packed: $crate::kernels::gemms!(W => $crate::kernels::gemm::gemm::<$simd, W, $n, $p, $single>),
                 gemm_f32,
                 gemm_f16,
                 gemm_bf16,
@@ -273,7 +286,7 @@ const SCALAR: Kernels = {
     Kernels {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
-        gemm_packed: gemms!(scalar::Scalar, rows: (1, 1, 1)),
+        gemm_packed: gemms!(W => gemm::gemm::<scalar::Scalar, W, 1, 1, 1>),
         gemm_f32: generic::gemm_f32,
         gemm_f16: generic::gemm_f16,
         gemm_bf16: generic::gemm_bf16,
@@ -310,7 +323,11 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86_64::avx2(),
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => x86_64::avxvnni(),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => x86_64::avx512(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => x86_64::amx(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => aarch64::neon(),
             #[cfg(target_arch = "aarch64")]

@@ -49,6 +49,30 @@ fn packed_products_are_exact_for_every_shape() {
     }
 }
 
+/// More of everything than fits the tiles, strips and panels of any instruction set.
+#[test]
+fn packed_products_of_many_tokens_are_exact() {
+    let (rows, tokens) = (75, 35);
+    for block in BlockType::ALL {
+        let cols = 1280;
+        let weights = Packed::random(block, rows, cols, 51);
+        let bias = values(rows, 53);
+        let x = Activations::new(Kernels::detect(), &values(tokens * cols, 52), cols);
+        let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
+        for_each_kernel(|kernels| {
+            for tokens in [16, 17, 35] {
+                let found = product(kernels, weights.view(), x.slice(0..tokens), Some(&bias));
+                assert_same_bits(&found, &expected[..tokens * rows]);
+            }
+            let mut parts = vec![f32::NAN; tokens * rows];
+            ThreadPool::new(2).columns([(&mut parts, rows)], 48, &|_, mut out| {
+                kernels.gemm(block)(weights.view(), x.view(), Some(&bias), &mut out);
+            });
+            assert_same_bits(&parts, &expected);
+        });
+    }
+}
+
 /// The definition, in float64, from weights and activations as they are after quantisation.
 #[test]
 fn packed_products_are_products() {
@@ -81,7 +105,7 @@ fn packed_products_of_extremes_do_not_overflow() {
             let blocks = blocks_of(block, 16, cols, || byte, || 1.0);
             let weights = Packed::from_blocks(block, &blocks, 16, cols);
             for x in patterns {
-                let x: Vec<f32> = (0..5 * cols).map(x).collect();
+                let x: Vec<f32> = (0..17 * cols).map(x).collect();
                 for_each_kernel(|kernels| {
                     let x = Activations::new(kernels, &x, cols);
                     let found = product(kernels, weights.view(), x.view(), None);
@@ -99,7 +123,7 @@ proptest! {
     fn packed_products_are_exact_for_any_bits(
         rows in 1usize..50,
         blocks in 1usize..4,
-        tokens in 1usize..10,
+        tokens in 1usize..20,
         seed in any::<u64>(),
     ) {
         for block in BlockType::ALL {
@@ -403,14 +427,23 @@ fn tables_are_found_by_name() {
     assert_eq!(Kernels::all().next().map(|kernels| kernels.isa), Some(Isa::Scalar));
     assert_eq!(Kernels::named("scalar").unwrap().isa, Isa::Scalar);
     let unknown = Kernels::named("mmx").unwrap_err().to_string();
-    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avx512, neon, dotprod, i8mm");
+    assert_eq!(unknown, "BABIL_ISA: `mmx` is none of scalar, avx2, avxvnni, avx512, amx, neon, dotprod, i8mm");
     let elsewhere = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
     let error = Kernels::named(elsewhere).unwrap_err();
     assert!(matches!(error, crate::Error::Unsupported(_)), "{error}");
     assert!(error.to_string().contains("can run scalar"), "{error}");
+    if Kernels::for_isa(Isa::Amx).is_none() {
+        let error = Kernels::named("amx").unwrap_err();
+        assert!(
+            matches!(&error, crate::Error::Unsupported(what) if what.starts_with("BABIL_ISA=amx on this CPU")),
+            "{error}"
+        );
+    }
     for kernels in Kernels::all() {
         assert_eq!(Kernels::named(kernels.isa.name()).unwrap().isa, kernels.isa);
     }
+    // Who runs the tests with `BABIL_ISA` wants to know that they have tested it.
+    Kernels::from_env().unwrap();
 }
 
 /// The bits themselves, which no CPU, operating system or compiler may change: a model's output depends on them.

@@ -1,12 +1,9 @@
 //! AVX-512 with VNNI: a register holds a quad of columns of 16 rows, the activation is broadcast.
-//!
-//! `vpdpbusd` multiplies unsigned by signed bytes, so weights are made unsigned by an offset, and the integer accumulator
-//! starts at `-offset * (sum of the activations)`.
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{self, Weights, unroll};
+use crate::kernels::gemm::Weights;
 use crate::kernels::simd::{Simd, Work};
-use crate::quant::Code;
+use crate::kernels::x86_64::vnni_dots;
 use std::arch::x86_64::*;
 
 table! {
@@ -18,7 +15,7 @@ table! {
 }
 
 /// See the module.
-struct Avx512;
+pub(super) struct Avx512;
 
 impl Simd for Avx512 {
     type Bytes = __m512i;
@@ -51,48 +48,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_or_si512(a, b) }
     }
 
-    #[inline(always)]
-    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
-        rows: [*const u8; P],
-        first: usize,
-        x: [*const i8; M],
-        sums: [i32; M],
-    ) -> [[__m512i; P]; M] {
-        // SAFETY: the caller vouches for the rows and the 32 quants of each token.
-        unsafe {
-            let offset = match W::FORMAT.code {
-                Code::Minus(offset) => offset,
-                Code::Signed | Code::Table(_) => 128,
-            };
-            let mut dots = [[_mm512_setzero_si512(); P]; M];
-            for m in 0..M {
-                dots[m] = [_mm512_set1_epi32(sums[m].wrapping_mul(-offset)); P];
-            }
-            unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
-                let quad = first + i;
-                let mut weights = [_mm512_setzero_si512(); P];
-                for p in 0..P {
-                    let codes = gemm::codes::<Self, W>(rows[p], quad);
-                    weights[p] = match W::FORMAT.code {
-                        Code::Minus(_) => codes,
-                        Code::Signed => _mm512_xor_si512(codes, _mm512_set1_epi8(-128)),
-                        Code::Table(values) => {
-                            let table = _mm_loadu_si128(values.as_ptr().cast());
-                            let table = _mm512_broadcast_i32x4(_mm_xor_si128(table, _mm_set1_epi8(-128)));
-                            _mm512_shuffle_epi8(table, codes)
-                        }
-                    };
-                }
-                for m in 0..M {
-                    let x = _mm512_set1_epi32(x[m].add(quad * 4).cast::<i32>().read_unaligned());
-                    for p in 0..P {
-                        dots[m][p] = _mm512_dpbusd_epi32(dots[m][p], weights[p], x);
-                    }
-                }
-            });
-            dots
-        }
-    }
+    vnni_dots!(_mm512_set1_epi32, _mm512_broadcast_i32x4, _mm512_xor_si512, _mm512_shuffle_epi8, _mm512_dpbusd_epi32);
 
     #[inline(always)]
     unsafe fn floats(ints: __m512i) -> __m512 {
