@@ -42,8 +42,8 @@ setup() {
   '
 }
 
-# An initial file system with the tests and their libraries. Threads do not interrupt each other: Bochs can lose the
-# shapes of tiles at a switch.
+# An initial file system with the tests and their libraries. Threads do not interrupt each other: with threads that do,
+# a test once ended with an invalid opcode in this emulator, and whose fault that is has not been found out.
 initrd() {
   local files=$1 binary=$2 library; shift 2
   mkdir -p "$files"/{bin,proc,dev,tmp}

@@ -343,9 +343,10 @@ impl Kernels {
         Isa::ALL.into_iter().filter_map(Self::for_isa)
     }
 
-    /// The best table that this CPU can run.
+    /// The best table that this CPU can run. AMX is not chosen until it has run on a CPU that has it: so far it has been
+    /// tested in an emulator only, and must be asked for by name.
     pub fn detect() -> Self {
-        Self::all().next_back().unwrap_or(SCALAR)
+        Self::all().filter(|kernels| kernels.isa != Isa::Amx).next_back().unwrap_or(SCALAR)
     }
 
     /// The table that the environment variable [`ISA_VARIABLE`] names, or the best one when it is unset or empty.
