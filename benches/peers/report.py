@@ -247,7 +247,8 @@ memory at most, CTranslate2's with Python's.
             memory = [f"{case.anonymous(side) / 1e6:.0f}" for side in ("babil", "llama.cpp")]
             row += [median(case.ratios("llama.cpp", "decode 4096"), 2)]
             row += [median(case.ratios(peer, "decode 0"), 2) for peer in others]
-            rows.append(row + [f"{starts[0]}, {starts[1]} / {starts[2]}", " / ".join(memory)])
+            start = f"{starts[0]}, {starts[1]} / {starts[2]}" if case.seconds("babil") else "–"
+            rows.append(row + [start, " / ".join(memory)])
         text += [f"Tokens per second beside llama.cpp ({facts['llama.cpp']}), random weights, {most} threads:", ""]
         text += [markdown(head, rows), ""]
     return "\n".join(text)
