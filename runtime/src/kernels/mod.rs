@@ -346,7 +346,7 @@ impl Kernels {
     /// The best table that this CPU can run. AMX is not chosen until it has run on a CPU that has it: so far it has been
     /// tested in an emulator only, and must be asked for by name.
     pub fn detect() -> Self {
-        Self::all().filter(|kernels| kernels.isa != Isa::Amx).next_back().unwrap_or(SCALAR)
+        Self::all().rfind(|kernels| kernels.isa != Isa::Amx).unwrap_or(SCALAR)
     }
 
     /// The table that the environment variable [`ISA_VARIABLE`] names, or the best one when it is unset or empty.

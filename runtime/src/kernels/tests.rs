@@ -65,7 +65,7 @@ fn packed_products_of_many_tokens_are_exact() {
                 assert_same_bits(&found, &expected[..tokens * rows]);
             }
             let mut parts = vec![f32::NAN; tokens * rows];
-            ThreadPool::new(2).columns([(&mut parts, rows)], 48, &|_, mut out| {
+            ThreadPool::new(2).all().columns([(&mut parts, rows)], 48, &|_, mut out| {
                 kernels.gemm(block)(weights.view(), x.view(), Some(&bias), &mut out);
             });
             assert_same_bits(&parts, &expected);
