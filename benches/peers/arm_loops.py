@@ -143,14 +143,17 @@ def loops(lines):
 
 def block_loop(lines, weights, marked=""):
     """One iteration of the loop over blocks: its instructions, in a line, and the weights it takes, a multiple of `weights`.
-    Of several such loops, it is the one with the instruction `marked`, and with the most products."""
+    Of several such loops, it is the one with the most products; if there is an instruction `marked`, one that has it, and no
+    more products than weights, since those that have more are for several tokens."""
 
     def body(loop):
         return lines[loop.first : loop.last + 1]
 
     candidates = [loop for loop in loops(lines) if products(body(loop))]
     innermost = [loop for loop in candidates if not any(loop.holds(other) for other in candidates)]
-    innermost = [loop for loop in innermost if any(line.startswith(marked) for line in body(loop))]
+    if marked:
+        innermost = [loop for loop in innermost if any(line.startswith(marked) for line in body(loop))]
+        innermost = [loop for loop in innermost if products(body(loop)) <= weights]
     if not innermost:
         raise ValueError("no loop with products")
     inner = max(innermost, key=lambda loop: products(body(loop)))
@@ -203,8 +206,8 @@ def babil_functions(assembly):
 
 
 def babil_loop(found, isa, name):
-    """Our loop for one token. The function (`Simd::with::<Product<..>>`) also has those of several tokens and of the last rows;
-    only this one fetches ahead."""
+    """Our loop for one token. The function (`Simd::with::<Product<..>>`) also has those of several tokens, and of the last
+    rows, which do not fetch ahead."""
     # Rust's mangling (v0) of `Type<INDEX>`, whose number is hexadecimal and nothing for 0, and of the instruction set.
     marks = f"4TypeKj{TYPES[name].index:x}_", f"{len(isa)}{isa}"
     named = [lines for symbol, lines in found.items() if all(mark in symbol for mark in marks) and products(lines)]
