@@ -103,10 +103,10 @@ macro_rules! neon_registers {
 
         #[inline(always)]
         unsafe fn i8(at: *const u8) -> float32x4_t {
-            // SAFETY: the caller vouches for 4 bytes. Shifted up and down again, they are signed.
+            // SAFETY: the caller vouches for 4 bytes. In the highest byte they are signed, and 2^24 times what they are.
             unsafe {
                 let high = vshlq_n_s32::<24>(vreinterpretq_s32_u32($crate::kernels::aarch64::widen(at)));
-                vcvtq_f32_s32(vshrq_n_s32::<24>(high))
+                vcvtq_n_f32_s32::<24>(high)
             }
         }
 

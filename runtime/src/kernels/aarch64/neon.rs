@@ -18,7 +18,7 @@ table! {
 /// The products of the lower and of the upper halves of `w` and `x`.
 ///
 /// In `asm!`, as is [`add_products`]: a compiler that knows that `x` repeats itself, or that nibbles are not negative,
-/// finds other instructions for it, which are more.
+/// finds other instructions for it, which are more. Not `pure`, so that they stay behind [`in_order`].
 #[inline]
 #[target_feature(enable = "neon")]
 fn products(w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
@@ -32,7 +32,7 @@ fn products(w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
             high = lateout(vreg) high,
             w = in(vreg) w,
             x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags),
+            options(nomem, nostack, preserves_flags),
         );
     }
     [low, high]
@@ -52,10 +52,37 @@ fn add_products(sums: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t;
             high = inlateout(vreg) high,
             w = in(vreg) w,
             x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags),
+            options(nomem, nostack, preserves_flags),
         );
     }
     [low, high]
+}
+
+/// `rows`, of which the compiler does not know before the products in front of this: it would load the codes of all rows
+/// first, and keep them where there are registers for half of them only.
+#[inline(always)]
+fn in_order(mut rows: *const u8) -> *const u8 {
+    // SAFETY: does nothing.
+    unsafe { asm!("/* {rows} */", rows = inout(reg) rows, options(nomem, nostack, preserves_flags)) };
+    rows
+}
+
+/// The sums of neighbours: of `a` in the lower half, of `b` in the upper one. In `asm!` for the same reason.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_neighbours(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    let sums;
+    // SAFETY: only computes `sums` from `a` and `b`.
+    unsafe {
+        asm!(
+            "addp {sums:v}.4s, {a:v}.4s, {b:v}.4s",
+            sums = lateout(vreg) sums,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
 }
 
 /// See the module.
@@ -72,9 +99,13 @@ impl Simd for Neon {
         sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
         let chain = const { gemm::chain::<W>(1) };
+        // Whether the sums of two columns that a chain ends with can be added before they are widened.
+        let add_first = const { gemm::chain::<W>(2) == gemm::chain::<W>(1) };
+        let rows = rows.map(in_order);
         // SAFETY: the caller vouches for the rows and the 32 quants of each token.
         unsafe {
-            // Of rows 0 and 1, and of rows 2 and 3: a sum of columns 0 and 1, one of columns 2 and 3, for each.
+            // Of rows 0 and 1, and of rows 2 and 3: a sum of columns 0 and 1, one of columns 2 and 3, for each; or, of each row,
+            // the sum of all columns, and nothing.
             let mut dots = [[[vdupq_n_s32(0); 2]; P]; M];
             let mut pairs = [[[vdupq_n_s16(0); 2]; P]; M];
             unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
@@ -89,9 +120,11 @@ impl Simd for Neon {
                             _ => add_products(pairs[m][p], weights, x),
                         };
                         if (i + 1).is_multiple_of(chain) {
-                            for half in 0..2 {
-                                dots[m][p][half] = vpadalq_s16(dots[m][p][half], pairs[m][p][half]);
-                            }
+                            let ([low, high], [rows01, rows23]) = (pairs[m][p], dots[m][p]);
+                            dots[m][p] = match add_first {
+                                true => [vpadalq_s16(rows01, vpaddq_s16(low, high)), rows23],
+                                false => [vpadalq_s16(rows01, low), vpadalq_s16(rows23, high)],
+                            };
                         }
                     }
                 }
@@ -99,8 +132,9 @@ impl Simd for Neon {
             let mut totals = [[vdupq_n_s32(0); P]; M];
             for m in 0..M {
                 for p in 0..P {
-                    let offset = vdupq_n_s32(sums[m].wrapping_mul(W::OFFSET));
-                    totals[m][p] = vsubq_s32(vpaddq_s32(dots[m][p][0], dots[m][p][1]), offset);
+                    let [rows01, rows23] = dots[m][p];
+                    let dots = if add_first { rows01 } else { add_neighbours(rows01, rows23) };
+                    totals[m][p] = vsubq_s32(dots, vdupq_n_s32(sums[m].wrapping_mul(W::OFFSET)));
                 }
             }
             totals
