@@ -444,12 +444,16 @@ impl CachedRepository {
             return Ok(());
         }
         create_parent(&path)?;
-        if path.symlink_metadata().is_ok() {
-            fs::remove_file(&path).map_err(Error::io("replace", &path))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("replace", &path)(error)),
+            _ => {}
         }
         let up = "../".repeat(2 + file.matches('/').count());
-        if link(&Path::new(&up).join("blobs").join(etag.as_str()), &path).is_err() {
-            fs::rename(&blob, &path).map_err(Error::io("write", &path))?;
+        match link(&Path::new(&up).join("blobs").join(etag.as_str()), &path) {
+            Ok(()) => {}
+            // Another process has done the same in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => fs::rename(&blob, &path).map_err(Error::io("write", &path))?,
         }
         sync_parent(&path)
     }
@@ -581,6 +585,17 @@ mod tests {
         assert_eq!(conditions(&cached), [Condition::Good, Condition::Good]);
         assert_eq!(cached.remove(&entry).unwrap(), Removed { files: 1, bytes: 6 });
         assert!(!cached.folder.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_another_process_makes_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cached, etag, _) = cache_with_blob(folder.path());
+        let both = |target: &Path, link: &Path| symlink(target, link).and_then(|()| symlink(target, link));
+        cached.place_with(COMMIT, "config.json", &etag, both).unwrap();
+        assert!(cached.blob_path(&etag).is_file());
+        assert!(cached.snapshot_path(COMMIT).join("config.json").is_symlink());
     }
 
     #[test]
