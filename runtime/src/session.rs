@@ -149,11 +149,15 @@ impl Model for DecoderSession {
         for row in rows.iter() {
             check_tokens(&plan.spec().stack, row.tokens, row.state.position())?;
         }
-        let tokens = rows.iter().map(|row| row.tokens.len()).sum();
-        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens) };
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens_of(rows)) };
         decoder::decode(machine, &plan.parts, plan.spec(), rows, step, scratch, logits);
         Ok(())
     }
+}
+
+/// How many tokens a step is of.
+fn tokens_of(rows: &[Row<'_, Sequence>]) -> usize {
+    rows.iter().map(|row| row.tokens.len()).sum()
 }
 
 /// Runs an encoder-decoder plan: owns the scratch memory of one forward pass at a time. Sequences may be used with any
@@ -259,8 +263,7 @@ impl Model for EncoderDecoderSession {
         for row in rows.iter() {
             check_tokens(&spec.stack, row.tokens, row.state.position())?;
         }
-        let tokens = rows.iter().map(|row| row.tokens.len()).sum();
-        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens) };
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens_of(rows)) };
         decoder::decode(machine, &plan.decoder, spec, rows, step, scratch, logits);
         Ok(())
     }

@@ -88,7 +88,7 @@ impl ThreadPool {
     /// has slow cores, as many threads as there are fast CPUs keep to these: the first workers, and the caller while
     /// its forward pass runs.
     pub fn for_machine(machine: &Topology, decode: Option<usize>, prefill: Option<usize>) -> Self {
-        Self::start(machine.threads(decode, prefill), machine.fast_cpus())
+        Self::start(machine.threads(decode, prefill), machine.fast_cpus().map(Into::into))
     }
 
     /// A pool of exactly so many threads, whatever the machine has, of which the caller of [`Team::run`] is one: with 1
@@ -100,12 +100,11 @@ impl ThreadPool {
     /// A pool without workers that keeps to the same CPUs: for a thread that computes by itself beside others.
     #[must_use]
     pub fn alone(&self) -> Self {
-        Self::start(1.into(), self.home.as_deref().map(<[usize]>::to_vec))
+        Self::start(1.into(), self.home.clone())
     }
 
-    fn start(threads: Threads, home: Option<Vec<usize>>) -> Self {
+    fn start(threads: Threads, home: Option<Arc<[usize]>>) -> Self {
         let threads = Threads { decode: threads.decode.max(1), prefill: threads.prefill.max(1) };
-        let home: Option<Arc<[usize]>> = home.map(Into::into);
         let cores = thread::available_parallelism().map_or(1, |n| n.get());
         let workers = (threads.most() - 1).min(MOST_WORKERS);
         let shared = Arc::new(Shared {

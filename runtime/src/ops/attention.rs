@@ -200,12 +200,6 @@ pub(crate) fn attend_part<'a>(
     BUFFERS.with_borrow_mut(|buffers| buffers.attend(kernels, heads, q, blocks, partial));
 }
 
-/// Each item with the one after it.
-fn with_next<I: Iterator + Clone>(items: I) -> impl Iterator<Item = (I::Item, Option<I::Item>)> {
-    let next = items.clone().skip(1).map(Some).chain(std::iter::once(None));
-    items.zip(next)
-}
-
 impl Buffers {
     fn attend<'a>(
         &mut self,
@@ -221,18 +215,20 @@ impl Buffers {
             let features = q.iter().map(|q| q * heads.scale).chain(std::iter::repeat(0.0));
             laid_out.as_chunks_mut::<4>().0.iter_mut().zip(features).for_each(|(four, q)| *four = [q; 4]);
         }
-        debug_assert!(blocks.clone().next().is_some(), "attention to nothing");
-        let skip = blocks.clone().next().map_or(0, |block| block.skip);
+        let first_block = blocks.clone().next();
+        debug_assert!(first_block.is_some(), "attention to nothing");
+        let skip = first_block.map_or(0, |block| block.skip);
         let (mut stride, mut positions) = (0, 0);
         for block in blocks.clone() {
             stride += block.keys.tiles() * TILE;
             positions += block.values.positions;
         }
         let scores = sized(&mut self.scores, heads.group() * stride);
-        let mut first = 0;
-        let first_values = blocks.clone().next().map(|block| block.values.stored);
-        for (Block { keys, .. }, next) in with_next(blocks.clone()) {
-            let next = next.map_or(first_values, |block| Some(block.keys.stored));
+        let (mut first, mut rest) = (0, blocks.clone().peekable());
+        while let Some(Block { keys, .. }) = rest.next() {
+            // After the last keys come the first values.
+            let next =
+                rest.peek().map(|block| block.keys.stored).or_else(|| first_block.map(|block| block.values.stored));
             (kernels.attention_scores)(laid_out, Keys { next, ..keys }, &mut scores[first..], stride);
             first += keys.tiles() * TILE;
         }
@@ -245,9 +241,9 @@ impl Buffers {
             *weight = [max, (kernels.exponentials)(scores, max)];
         }
         partial.sums.fill(0.0);
-        let mut first = skip;
-        for (Block { values, .. }, next) in with_next(blocks) {
-            let values = Values { next: next.map(|block| block.values.stored), ..values };
+        let (mut first, mut rest) = (skip, blocks.peekable());
+        while let Some(Block { values, .. }) = rest.next() {
+            let values = Values { next: rest.peek().map(|block| block.values.stored), ..values };
             (kernels.attention_values)(&scores[first..], stride, values, partial.sums, heads.dim);
             first += values.positions;
         }
