@@ -45,12 +45,12 @@ fuzz SECONDS="120":
     BABIL_FUZZ_SECONDS={{SECONDS}} BABIL_FUZZ_SEED="$(date +%s)000000" \
         cargo test -p babil-models --no-default-features --test fuzz -- --nocapture
 
-# The same, guided by coverage, until something breaks (nightly Rust and cargo-fuzz): gguf, safetensors, tokenizer,
+# The same, guided by coverage, until something breaks (needs cargo-fuzz; its compiler flags are unstable ones): gguf, safetensors, tokenizer,
 # template, session or model.
 fuzz-coverage NAME *ARGS:
     BABIL_FUZZ_SEEDS="$PWD/fuzz/corpus" BABIL_FUZZ_ONLY={{NAME}} \
         cargo test -p babil-models --no-default-features --test fuzz
-    cargo +nightly fuzz run {{NAME}} -- -max_len=262144 -rss_limit_mb=2048 {{ARGS}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{NAME}} -- -max_len=262144 -rss_limit_mb=2048 {{ARGS}}
 
 # Everything that CI does, on this machine.
 ci:

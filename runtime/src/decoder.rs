@@ -1,12 +1,14 @@
 //! The forward pass of a decoder: new tokens of any number of sequences in one pass over the weights, each attending
 //! to its own past.
 
+use std::ops::Range;
+
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
-use crate::ops::{Machine, Partial, ShortConv, attend, attend_part, parts};
+use crate::ops::{Block, Machine, Partial, Pasts, ShortConv, attend, attend_part, parts};
 use crate::plan::DecoderParts;
-use crate::session::Sequence;
-use crate::spec::DecoderSpec;
+use crate::session::{Sequence, Source};
+use crate::spec::{DecoderSpec, Span};
 
 /// The rows of one step: which sequence and position each belongs to.
 struct Rows<'a, 'r> {
@@ -38,23 +40,12 @@ impl Context for Rows<'_, '_> {
             let cache = &mut self.rows[sequence].state.cache;
             cache.write(layer, position, [&k[i * width..][..width], &v[i * width..][..width]]);
         }
-        let (rows, group) = (&*self.rows, heads.group() * heads.dim);
-        let find = |item: usize| {
-            let (sequence, position) = at[item / heads.kv];
-            let cache = &rows[sequence].state.cache;
-            let seen = span.of(position, cache.positions());
-            (seen, move |part| cache.blocks(layer, item % heads.kv, part))
-        };
-        let query = |item: usize| &q[item * group..][..group];
+        let pasts = &OwnPast { rows: self.rows, at, layer, span };
+        let group = heads.group() * heads.dim;
         let items = at.len() * heads.kv;
-        let most = (0..items).step_by(heads.kv).map(|item| parts(find(item).0).len()).max().unwrap_or(0);
+        let most = (0..at.len()).map(|row| parts(pasts.seen(row)).len()).max().unwrap_or(0);
         if most == 1 || items >= MANY_ITEMS {
-            machine.team.rows(out, group, &|items, out| {
-                for (item, out) in items.zip(out.chunks_exact_mut(group)) {
-                    let (seen, blocks) = find(item);
-                    attend(machine.kernels, heads, query(item), seen, blocks, out);
-                }
-            });
+            attend(machine, heads, q, pasts, out);
             return;
         }
         // Few rows and a long past: threads share it. The same parts, merged in the same order.
@@ -63,34 +54,27 @@ impl Context for Rows<'_, '_> {
         machine.team.rows(partials, len, &|numbers, partials| {
             for (number, partial) in numbers.zip(partials.chunks_exact_mut(len)) {
                 let (item, part) = (number / most, number % most);
-                let (seen, blocks) = find(item);
-                if let Some(part) = parts(seen).nth(part) {
+                let place = (item / heads.kv, item % heads.kv);
+                if let Some(part) = parts(pasts.seen(place.0)).nth(part) {
                     let partial = &mut Partial::new(heads, partial);
-                    attend_part(machine.kernels, heads, query(item), blocks(part), partial);
+                    attend_part(machine.kernels, heads, &q[item * group..][..group], pasts, place, part, partial);
                 }
             }
         });
         for (item, (out, partials)) in
             out.chunks_exact_mut(group).zip(partials.chunks_exact_mut(most * len)).enumerate()
         {
-            let count = parts(find(item).0).len();
+            let count = parts(pasts.seen(item / heads.kv)).len();
             let mut found = partials.chunks_exact_mut(len).take(count).map(|partial| Partial::new(heads, partial));
             let mut all = found.next().expect("a row sees itself");
             found.for_each(|next| all.merge(machine.kernels, heads.dim, &next));
-            all.finish(machine.kernels, heads.dim, out);
+            all.finish(machine.kernels, heads.dim, 0, out);
         }
     }
 
     fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
-        let heads = attention.heads;
-        let (layer, at, rows) = (self.layer, self.at, &*self.rows);
-        machine.team.rows(out, heads.dim, &|items, out| {
-            for (item, out) in items.zip(out.chunks_exact_mut(heads.dim)) {
-                let source = &rows[at[item / heads.kv].0].state.source;
-                let blocks = |part| std::iter::once(source.block(layer, item % heads.kv, heads.dim, part));
-                attend(machine.kernels, heads, &q[item * heads.dim..][..heads.dim], 0..source.positions, blocks, out);
-            }
-        });
+        let sources = Sources { rows: self.rows, at: self.at, layer: self.layer, head_dim: attention.heads.dim };
+        attend(machine, attention.heads, q, &sources, out);
     }
 
     fn convolve(&mut self, machine: Machine<'_>, conv: &ShortConv, bcx: &mut [f32], out: &mut [f32]) {
@@ -107,6 +91,57 @@ impl Context for Rows<'_, '_> {
             let past = (position.saturating_sub(reach)..position + 1).map(|position| cache.row(layer, position));
             conv.convolve(machine, past, &bcx[dim..2 * dim], out);
         }
+    }
+}
+
+/// What each row has seen of its own sequence, itself included.
+struct OwnPast<'a, 'r> {
+    rows: &'a [Row<'r, Sequence>],
+    at: &'a [(usize, usize)],
+    layer: usize,
+    span: Span,
+}
+
+impl Pasts for OwnPast<'_, '_> {
+    fn seen(&self, row: usize) -> Range<usize> {
+        let (sequence, position) = self.at[row];
+        self.span.of(position, self.rows[sequence].state.cache.positions())
+    }
+
+    fn same(&self, row: usize, other: usize) -> bool {
+        self.at[row].0 == self.at[other].0
+    }
+
+    fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
+        self.rows[self.at[row].0].state.cache.blocks(self.layer, head, positions)
+    }
+}
+
+/// The source of each row's sequence.
+struct Sources<'a, 'r> {
+    rows: &'a [Row<'r, Sequence>],
+    at: &'a [(usize, usize)],
+    layer: usize,
+    head_dim: usize,
+}
+
+impl Sources<'_, '_> {
+    fn of(&self, row: usize) -> &Source {
+        &self.rows[self.at[row].0].state.source
+    }
+}
+
+impl Pasts for Sources<'_, '_> {
+    fn seen(&self, row: usize) -> Range<usize> {
+        0..self.of(row).positions
+    }
+
+    fn same(&self, row: usize, other: usize) -> bool {
+        self.of(row).is(self.of(other))
+    }
+
+    fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
+        std::iter::once(self.of(row).block(self.layer, head, self.head_dim, positions))
     }
 }
 

@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::Token;
 use crate::kernels::TILE;
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
-use crate::ops::{Machine, ShortConv, attend, block_of_head, key_width, keys_len, tile_keys};
+use crate::ops::{Block, Heads, Machine, Pasts, ShortConv, attend, block_of_head, key_width, keys_len, tile_keys};
 use crate::plan::StackPlan;
+use crate::spec::Span;
 
 /// Self-attention within each source of a batch whose rows lie one after the other.
 struct Sources<'a> {
@@ -20,7 +21,7 @@ struct Sources<'a> {
 impl Context for Sources<'_> {
     fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         let Attention { heads, span, .. } = *attention;
-        let (group, stride, width) = (heads.group() * heads.dim, heads.kv * heads.dim, key_width(heads.dim));
+        let stride = heads.kv * heads.dim;
         let (of_row, first_tiled) = (self.of_row, self.first_tiled);
         let last = of_row.len() - 1;
         let positions = first_tiled[last] + of_row[last].len();
@@ -31,19 +32,7 @@ impl Context for Sources<'_> {
             tile_keys(&k[source.start * stride..source.end * stride], heads.kv, heads.dim, tiles);
             row = source.end;
         }
-        let tiles = &*tiles;
-        machine.team.rows(out, group, &|items, out| {
-            for (item, out) in items.zip(out.chunks_exact_mut(group)) {
-                let (row, head) = (item / heads.kv, item % heads.kv);
-                let source = &of_row[row];
-                let first = keys_len(first_tiled[row], heads.kv, heads.dim);
-                let tiles = &tiles[first + keys_len(source.len(), head, heads.dim)..];
-                let values = &v[source.start * stride + head * heads.dim..source.end * stride];
-                let seen = span.of(row - source.start, source.len());
-                let blocks = |part| std::iter::once(block_of_head(tiles, width, values, stride, part));
-                attend(machine.kernels, heads, &q[item * group..][..group], seen, blocks, out);
-            }
-        });
+        attend(machine, heads, q, &Whole { of_row, first_tiled, tiles, values: v, heads, span }, out);
     }
 
     fn attend_memory(&mut self, _: Machine<'_>, _: &Attention, _: &[f32], _: &mut [f32]) {
@@ -60,6 +49,35 @@ impl Context for Sources<'_> {
         for (row, out) in out.chunks_exact_mut(dim).enumerate() {
             conv.convolve(machine, (self.of_row[row].start..=row).map(x), &bcx[(3 * row + 1) * dim..][..dim], out);
         }
+    }
+}
+
+/// The source of each row, keys tiled.
+struct Whole<'a> {
+    of_row: &'a [Range<usize>],
+    first_tiled: &'a [usize],
+    tiles: &'a [f32],
+    values: &'a [f32],
+    heads: Heads,
+    span: Span,
+}
+
+impl Pasts for Whole<'_> {
+    fn seen(&self, row: usize) -> Range<usize> {
+        let source = &self.of_row[row];
+        self.span.of(row - source.start, source.len())
+    }
+
+    fn same(&self, row: usize, other: usize) -> bool {
+        self.of_row[row].start == self.of_row[other].start
+    }
+
+    fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
+        let (source, Heads { kv, dim, .. }) = (&self.of_row[row], self.heads);
+        let first = keys_len(self.first_tiled[row], kv, dim) + keys_len(source.len(), head, dim);
+        let stride = kv * dim;
+        let values = &self.values[source.start * stride + head * dim..source.end * stride];
+        std::iter::once(block_of_head(&self.tiles[first..], key_width(dim), values, stride, positions))
     }
 }
 

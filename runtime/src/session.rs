@@ -28,6 +28,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Whether it is the same source: that of forks.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory) && self.rows == other.rows
+    }
+
     /// Keys and values of one head of some of the positions.
     pub(crate) fn block(&self, layer: usize, head: usize, head_dim: usize, positions: Range<usize>) -> Block<'_> {
         self.memory.block(layer, self.rows.clone(), self.tiled, head, head_dim, positions)

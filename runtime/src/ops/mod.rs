@@ -9,7 +9,7 @@ mod rope;
 mod short_conv;
 
 pub(crate) use attention::{
-    Block, Heads, PART, Partial, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
+    Block, Heads, PART, Partial, Pasts, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
 };
 pub(crate) use embedding::Embedding;
 pub(crate) use linear::{Activations, COLUMNS, Linear, Matrix, forward_all};
