@@ -45,8 +45,8 @@ fuzz SECONDS="120":
     BABIL_FUZZ_SECONDS={{SECONDS}} BABIL_FUZZ_SEED="$(date +%s)000000" \
         cargo test -p babil-models --no-default-features --test fuzz -- --nocapture
 
-# The same, guided by coverage, until something breaks (needs cargo-fuzz; its compiler flags are unstable ones): gguf, safetensors, tokenizer,
-# template, session or model.
+# The same, guided by coverage, until something breaks (needs cargo-fuzz): gguf, safetensors, tokenizer, template, session
+# or model. Coverage takes compiler flags that are not stable.
 fuzz-coverage NAME *ARGS:
     BABIL_FUZZ_SEEDS="$PWD/fuzz/corpus" BABIL_FUZZ_ONLY={{NAME}} \
         cargo test -p babil-models --no-default-features --test fuzz

@@ -2,8 +2,9 @@
 //! panic, and no memory that the size of the file does not explain.
 //!
 //! The variants are the same in every run. `BABIL_FUZZ_SECONDS` goes on for so long with each reader (`just fuzz`), from
-//! where `BABIL_FUZZ_SEED` says; `BABIL_FUZZ_ONLY` names one of them. `BABIL_FUZZ_SEEDS` is where to put the good ones. What fails is kept in `target/tmp/fuzz`. The
-//! programs of `fuzz/` look for more of the same with a nightly compiler's help (`just fuzz-coverage`).
+//! where `BABIL_FUZZ_SEED` says; `BABIL_FUZZ_ONLY` names one of them. `BABIL_FUZZ_SEEDS` is where to put the good ones.
+//! What fails is kept in `target/tmp/fuzz`. The programs of `fuzz/` look for more of the same, guided by coverage
+//! (`just fuzz-coverage`).
 
 #[path = "../../runtime/tests/support/allocator.rs"]
 mod allocator;
