@@ -141,19 +141,18 @@ def loops(lines):
     return list(found.values())
 
 
-def block_loop(lines, weights, marked=""):
+def block_loop(lines, weights, most=None, marked=""):
     """One iteration of the loop over blocks: its instructions, in a line, and the weights it takes, a multiple of `weights`.
-    Of several such loops, it is the one with the most products; if there is an instruction `marked`, one that has it, and no
-    more products than weights, since those that have more are for several tokens."""
+    Of several such loops, it is the one with the most products, but no more than `most` (those that have more are for
+    several tokens), and with an instruction `marked`."""
 
     def body(loop):
         return lines[loop.first : loop.last + 1]
 
     candidates = [loop for loop in loops(lines) if products(body(loop))]
     innermost = [loop for loop in candidates if not any(loop.holds(other) for other in candidates)]
-    if marked:
-        innermost = [loop for loop in innermost if any(line.startswith(marked) for line in body(loop))]
-        innermost = [loop for loop in innermost if products(body(loop)) <= weights]
+    innermost = [loop for loop in innermost if any(line.startswith(marked) for line in body(loop))]
+    innermost = [loop for loop in innermost if most is None or products(body(loop)) <= most]
     if not innermost:
         raise ValueError("no loop with products")
     inner = max(innermost, key=lambda loop: products(body(loop)))
@@ -213,7 +212,7 @@ def babil_loop(found, isa, name):
     named = [lines for symbol, lines in found.items() if all(mark in symbol for mark in marks) and products(lines)]
     if len(named) != 1:
         raise ValueError(f"{len(named)} functions of {name} on {isa}")
-    line, count = block_loop(named[0], ROWS * 32, "prfm")
+    line, count = block_loop(named[0], ROWS * TYPES[name].columns, ROWS * 32, "prfm")
     return line, count
 
 

@@ -144,23 +144,45 @@ unsafe fn plane<S: Simd>(at: *const u8, bits: usize, place: usize, quad: usize) 
     }
 }
 
-/// The scales of half `half` of block `block` (counted from the beginning of its span) of rows `lane..`.
+/// The heads of rows `lane..`, those that the type has.
+///
+/// # Safety
+/// `span` must point to [`Format::span_bytes`] of scales.
+#[inline(always)]
+pub(super) unsafe fn heads<S: Simd, W: Weights>(span: *const u8, lane: usize) -> [S::Floats; 2] {
+    // SAFETY: heads lie inside the span.
+    unsafe {
+        let mut heads = [S::splat(0.0); 2];
+        unroll!(i < W::FORMAT.scales.heads(), 0 1; {
+            heads[i] = S::f16(span.add((i * TILE_ROWS + lane) * 2));
+        });
+        heads
+    }
+}
+
+/// The scales of half `half` of block `block` (counted from the beginning of its span) of rows `lane..`, whose heads are
+/// `heads`.
 ///
 /// # Safety
 /// `span` must point to [`Format::span_bytes`] of scales, or to the scale of the whole matrix.
 #[inline(always)]
-pub(super) unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
-    // SAFETY: heads and subs lie inside the span.
+pub(super) unsafe fn scale<S: Simd, W: Weights>(
+    heads: [S::Floats; 2],
+    span: *const u8,
+    block: usize,
+    half: usize,
+    lane: usize,
+) -> S::Floats {
+    // SAFETY: subs lie inside the span.
     unsafe {
+        let sub = |index| sub::<W>(span, block, index);
         match W::FORMAT.scales {
-            Scales::F16 | Scales::F16Min => S::f16(head(span, 0, lane)),
-            Scales::Byte => S::mul(S::f16(head(span, 0, lane)), S::i8(sub::<W>(span, block, 0, lane))),
-            Scales::ByteHalves => S::mul(S::f16(head(span, 0, lane)), S::i8(sub::<W>(span, block, half, lane))),
-            Scales::ByteMin => S::mul(S::f16(head(span, 0, lane)), S::u8(sub::<W>(span, block, 0, lane))),
-            Scales::NibbleHalvesMin => {
-                S::mul(S::f16(head(span, 0, lane)), S::nibbles(sub::<W>(span, block, half, lane), false))
-            }
-            Scales::Exponent => S::powers_of_two(sub::<W>(span, block, 0, lane)),
+            Scales::F16 | Scales::F16Min => heads[0],
+            Scales::Byte => S::mul(heads[0], S::i8(sub(0).add(lane))),
+            Scales::ByteHalves => S::mul(heads[0], S::i8(sub(half).add(lane))),
+            Scales::ByteMin => S::mul(heads[0], S::u8(sub(0), lane)),
+            Scales::NibbleHalvesMin => S::mul(heads[0], S::nibbles(sub(half), lane, false)),
+            Scales::Exponent => S::powers_of_two(sub(0).add(lane)),
             Scales::Tensor => S::splat(f32::from_le_bytes(span.cast::<[u8; 4]>().read())),
         }
     }
@@ -171,37 +193,32 @@ pub(super) unsafe fn scale<S: Simd, W: Weights>(span: *const u8, block: usize, h
 /// # Safety
 /// As [`scale`].
 #[inline(always)]
-pub(super) unsafe fn min<S: Simd, W: Weights>(span: *const u8, block: usize, half: usize, lane: usize) -> S::Floats {
-    // SAFETY: heads and subs lie inside the span.
+pub(super) unsafe fn min<S: Simd, W: Weights>(
+    heads: [S::Floats; 2],
+    span: *const u8,
+    block: usize,
+    half: usize,
+    lane: usize,
+) -> S::Floats {
+    // SAFETY: subs lie inside the span.
     unsafe {
-        let head = S::f16(head(span, 1, lane));
         match W::FORMAT.scales {
-            Scales::ByteMin => S::mul(head, S::u8(sub::<W>(span, block, 1, lane))),
-            Scales::NibbleHalvesMin => S::mul(head, S::nibbles(sub::<W>(span, block, half, lane), true)),
-            _ => head,
+            Scales::ByteMin => S::mul(heads[1], S::u8(sub::<W>(span, block, 1), lane)),
+            Scales::NibbleHalvesMin => S::mul(heads[1], S::nibbles(sub::<W>(span, block, half), lane, true)),
+            _ => heads[1],
         }
     }
 }
 
-/// Where head `index` of rows `lane..` is.
+/// Where sub `index` of block `block` is.
 ///
 /// # Safety
 /// It must be inside the span.
 #[inline(always)]
-unsafe fn head(span: *const u8, index: usize, lane: usize) -> *const u8 {
-    // SAFETY: the caller's duty.
-    unsafe { span.add((index * TILE_ROWS + lane) * 2) }
-}
-
-/// Where sub `index` of block `block` of rows `lane..` is.
-///
-/// # Safety
-/// It must be inside the span.
-#[inline(always)]
-unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize, lane: usize) -> *const u8 {
+unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize) -> *const u8 {
     let scales = W::FORMAT.scales;
     // SAFETY: the caller's duty.
-    unsafe { span.add(scales.heads() * TILE_ROWS * 2 + (block * scales.subs() + index) * TILE_ROWS + lane) }
+    unsafe { span.add(scales.heads() * TILE_ROWS * 2 + (block * scales.subs() + index) * TILE_ROWS) }
 }
 
 /// The product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token` on:
@@ -246,54 +263,65 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                 totals[m][n] = S::load(start.add(n * S::LANES));
             }
         }
-        for b in 0..blocks {
-            if fetch {
-                // The processor's own prefetching ends with a page.
-                for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
-                    unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
-                        S::prefetch(tile(n, b).wrapping_add(AHEAD + line * 64));
-                    });
-                    S::prefetch(
-                        scales(n, b).wrapping_add(AHEAD * format.span_bytes() / (format.span() * format.tile_bytes())),
-                    );
+        for first in (0..blocks).step_by(span) {
+            // Heads that belong to one block are loaded where they are needed: there are no registers to keep them in.
+            let mut span_heads = [[S::splat(0.0); 2]; N];
+            if span > 1 {
+                for n in 0..N {
+                    span_heads[n] = heads::<S, W>(scales(n, first), n * S::LANES % TILE_ROWS);
                 }
             }
-            let mut quants = [x.quants.as_ptr(); M];
-            let mut x_scales = [0.0; M];
-            for m in 0..M {
-                quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
-                x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
-            }
-            unroll!(half < W::SCALES, 0 1; {
-                let mut sums = [0; M];
-                for m in 0..M {
-                    let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
-                    sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
-                }
-                unroll!(part < N / P, 0 1 2 3; {
-                    let mut rows = [w.codes.as_ptr(); P];
-                    for p in 0..P {
-                        rows[p] = tile(part * P + p, b);
+            for b in first..first + span {
+                if fetch {
+                    // The processor's own prefetching ends with a page.
+                    for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
+                        unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
+                            S::prefetch(tile(n, b).wrapping_add(AHEAD + line * 64));
+                        });
+                        S::prefetch(
+                            scales(n, b)
+                                .wrapping_add(AHEAD * format.span_bytes() / (format.span() * format.tile_bytes())),
+                        );
                     }
-                    let dots = S::dots::<W, P, M>(rows, half * W::QUADS, quants, sums);
-                    for p in 0..P {
-                        let n = part * P + p;
-                        let (span_scales, lane) = (scales(n, b), n * S::LANES % TILE_ROWS);
-                        let w_scale = scale::<S, W>(span_scales, b % span, half, lane);
-                        for m in 0..M {
-                            let scale = S::mul(w_scale, S::splat(x_scales[m]));
-                            totals[m][n] = S::fma(S::floats(dots[m][p]), scale, totals[m][n]);
+                }
+                let mut quants = [x.quants.as_ptr(); M];
+                let mut x_scales = [0.0; M];
+                for m in 0..M {
+                    quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
+                    x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
+                }
+                unroll!(half < W::SCALES, 0 1; {
+                    let mut sums = [0; M];
+                    for m in 0..M {
+                        let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
+                        sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
+                    }
+                    unroll!(part < N / P, 0 1 2 3; {
+                        let mut rows = [w.codes.as_ptr(); P];
+                        for p in 0..P {
+                            rows[p] = tile(part * P + p, b);
                         }
-                        if format.scales.have_min() {
-                            let w_min = min::<S, W>(span_scales, b % span, half, lane);
+                        let dots = S::dots::<W, P, M>(rows, half * W::QUADS, quants, sums);
+                        for p in 0..P {
+                            let n = part * P + p;
+                            let (span_scales, lane) = (scales(n, b), n * S::LANES % TILE_ROWS);
+                            let heads = if span == 1 { heads::<S, W>(span_scales, lane) } else { span_heads[n] };
+                            let w_scale = scale::<S, W>(heads, span_scales, b % span, half, lane);
                             for m in 0..M {
-                                let sum = S::splat(-(sums[m] as f32 * x_scales[m]));
-                                totals[m][n] = S::fma(w_min, sum, totals[m][n]);
+                                let scale = S::mul(w_scale, S::splat(x_scales[m]));
+                                totals[m][n] = S::fma(S::floats(dots[m][p]), scale, totals[m][n]);
+                            }
+                            if format.scales.have_min() {
+                                let w_min = min::<S, W>(heads, span_scales, b % span, half, lane);
+                                for m in 0..M {
+                                    let sum = S::splat(-(sums[m] as f32 * x_scales[m]));
+                                    totals[m][n] = S::fma(w_min, sum, totals[m][n]);
+                                }
                             }
                         }
-                    }
+                    });
                 });
-            });
+            }
         }
         for m in 0..M {
             for n in 0..N {

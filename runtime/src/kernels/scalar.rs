@@ -84,7 +84,7 @@ impl Simd for Scalar {
         unsafe { at.cast::<[[u8; 2]; TILE_ROWS]>().read() }.map(|b| f16::from_le_bytes(b).to_f32())
     }
 
-    unsafe fn u8(at: *const u8) -> Self::Floats {
+    unsafe fn u8(at: *const u8, _lane: usize) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(f32::from)
     }
@@ -94,7 +94,7 @@ impl Simd for Scalar {
         unsafe { at.cast::<[i8; TILE_ROWS]>().read() }.map(f32::from)
     }
 
-    unsafe fn nibbles(at: *const u8, high: bool) -> Self::Floats {
+    unsafe fn nibbles(at: *const u8, _lane: usize, high: bool) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         let bytes = unsafe { at.cast::<[u8; TILE_ROWS]>().read() };
         bytes.map(|b| f32::from(if high { b >> 4 } else { b & 15 }))

@@ -20,7 +20,7 @@ pub(super) trait Work {
 pub(super) trait Simd: Sized {
     /// `[LANES][4]` bytes.
     type Bytes: Copy;
-    /// `[LANES]` i32.
+    /// `[LANES]` i32, in the form in which `floats` takes what `dots` returns.
     type Ints: Copy;
     /// `[LANES]` f32.
     type Floats: Copy;
@@ -45,7 +45,7 @@ pub(super) trait Simd: Sized {
         sums: [i32; M],
     ) -> [[Self::Ints; P]; M];
 
-    /// i32 -> f32
+    /// What `dots` returns -> f32
     unsafe fn floats(ints: Self::Ints) -> Self::Floats;
     /// Loads float32.
     unsafe fn load(at: *const f32) -> Self::Floats;
@@ -59,12 +59,12 @@ pub(super) trait Simd: Sized {
     unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// Loads float16.
     unsafe fn f16(at: *const u8) -> Self::Floats;
-    /// Loads unsigned bytes.
-    unsafe fn u8(at: *const u8) -> Self::Floats;
+    /// Loads unsigned bytes: of the 16 at `at`, those from number `lane` on.
+    unsafe fn u8(at: *const u8, lane: usize) -> Self::Floats;
     /// Loads signed bytes.
     unsafe fn i8(at: *const u8) -> Self::Floats;
-    /// Loads the low or the high nibbles of bytes.
-    unsafe fn nibbles(at: *const u8, high: bool) -> Self::Floats;
+    /// Loads the low or the high nibbles of bytes, as [`Simd::u8`].
+    unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> Self::Floats;
     /// Loads powers of two: see [`crate::quant::power_of_two`].
     unsafe fn powers_of_two(at: *const u8) -> Self::Floats;
 

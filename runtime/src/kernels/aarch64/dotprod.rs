@@ -49,7 +49,9 @@ pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usiz
         let mut dots = [[vdupq_n_s32(0); P]; M];
         let mut quads = [vdupq_n_s8(0); M];
         for m in 0..M {
-            dots[m] = [vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET)); P];
+            for p in 0..P {
+                dots[m][p] = start(sums[m].wrapping_mul(W::OFFSET), rows[p]);
+            }
         }
         unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
             let quad = first + i;
@@ -74,11 +76,55 @@ pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usiz
     }
 }
 
+/// What sums of products start with: the bits of 1.5 * 2^23, of which the last is worth 1, so that they are a float that far
+/// from their value. There are fewer units for conversions than for subtractions.
+pub(super) const START: i32 = 0x4b40_0000;
+
+/// [`START`] minus `less`.
+///
+/// In `asm!` that seems to depend on the rows, so that each sum has its own: that is work for a unit that has little to do,
+/// and a copy of another register is work for those that multiply.
+#[inline]
+#[target_feature(enable = "neon")]
+fn start(less: i32, rows: *const u8) -> int32x4_t {
+    let sums;
+    // SAFETY: only computes `sums`.
+    unsafe {
+        asm!(
+            "dup {sums:v}.4s, {start:w} // {rows}",
+            sums = lateout(vreg) sums,
+            start = in(reg) START.wrapping_sub(less),
+            rows = in(reg) rows,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Sums of products, from [`START`] on.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn floats(ints: int32x4_t) -> float32x4_t {
+    vsubq_f32(vreinterpretq_f32_s32(ints), vdupq_n_f32(f32::from_bits(START as u32)))
+}
+
+/// Bytes `lane..lane + 4`: the lowest ones of 2^23, from which it is subtracted.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn u8(bytes: uint8x16_t, lane: usize) -> float32x4_t {
+    let start = 8388608.0f32;
+    let place: [u8; 16] = std::array::from_fn(|i| if i % 4 == 0 { lane + i / 4 } else { 16 + i } as u8);
+    let table = uint8x16x2_t(bytes, vreinterpretq_u8_f32(vdupq_n_f32(start)));
+    // SAFETY: there are 16 places.
+    let place = unsafe { vld1q_u8(place.as_ptr()) };
+    vsubq_f32(vreinterpretq_f32_u8(vqtbl2q_u8(table, place)), vdupq_n_f32(start))
+}
+
 /// See the module.
 struct Dotprod;
 
 impl Simd for Dotprod {
-    neon_registers!();
+    neon_registers!(dotprod);
 
     #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(

@@ -36,7 +36,7 @@ fn smmla(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
 struct I8mm;
 
 impl Simd for I8mm {
-    neon_registers!();
+    neon_registers!(dotprod);
 
     #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
@@ -76,7 +76,7 @@ impl Simd for I8mm {
             for m in 0..M / 2 {
                 for p in 0..P {
                     let [rows01, rows23] = pairs[m][p];
-                    let less = |m: usize| vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET));
+                    let less = |m: usize| vdupq_n_s32(dotprod::START.wrapping_sub(sums[m].wrapping_mul(W::OFFSET)));
                     dots[2 * m][p] = vaddq_s32(vuzp1q_s32(rows01, rows23), less(2 * m));
                     dots[2 * m + 1][p] = vaddq_s32(vuzp2q_s32(rows01, rows23), less(2 * m + 1));
                 }

@@ -27,9 +27,9 @@ pub(super) fn i8mm() -> Option<Kernels> {
     able.then_some(i8mm::TABLE)
 }
 
-/// What all instruction sets have of `Simd`: all but the integer products.
+/// What all instruction sets have of `Simd`: all but the integer products. How integers become floats is in `$conversions`.
 macro_rules! neon_registers {
-    () => {
+    ($conversions:ident) => {
         type Bytes = uint8x16_t;
         type Ints = int32x4_t;
         type Floats = float32x4_t;
@@ -55,8 +55,24 @@ macro_rules! neon_registers {
 
         #[inline(always)]
         unsafe fn floats(ints: int32x4_t) -> float32x4_t {
-            // SAFETY: computes from registers only.
-            unsafe { vcvtq_f32_s32(ints) }
+            // SAFETY: the caller's duty.
+            unsafe { $crate::kernels::aarch64::$conversions::floats(ints) }
+        }
+
+        #[inline(always)]
+        unsafe fn u8(at: *const u8, lane: usize) -> float32x4_t {
+            // SAFETY: the caller's duty.
+            unsafe { $crate::kernels::aarch64::$conversions::u8(vld1q_u8(at), lane) }
+        }
+
+        #[inline(always)]
+        unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> float32x4_t {
+            // SAFETY: the caller's duty.
+            unsafe {
+                let bytes = vld1q_u8(at);
+                let nibbles = if high { vshrq_n_u8::<4>(bytes) } else { vandq_u8(bytes, vdupq_n_u8(15)) };
+                $crate::kernels::aarch64::$conversions::u8(nibbles, lane)
+            }
         }
 
         #[inline(always)]
@@ -96,26 +112,11 @@ macro_rules! neon_registers {
         }
 
         #[inline(always)]
-        unsafe fn u8(at: *const u8) -> float32x4_t {
-            // SAFETY: the caller vouches for 4 bytes.
-            unsafe { vcvtq_f32_u32($crate::kernels::aarch64::widen(at)) }
-        }
-
-        #[inline(always)]
         unsafe fn i8(at: *const u8) -> float32x4_t {
             // SAFETY: the caller vouches for 4 bytes. In the highest byte they are signed, and 2^24 times what they are.
             unsafe {
                 let high = vshlq_n_s32::<24>(vreinterpretq_s32_u32($crate::kernels::aarch64::widen(at)));
                 vcvtq_n_f32_s32::<24>(high)
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn nibbles(at: *const u8, high: bool) -> float32x4_t {
-            // SAFETY: the caller vouches for 4 bytes.
-            unsafe {
-                let bytes = $crate::kernels::aarch64::widen(at);
-                vcvtq_f32_u32(if high { vshrq_n_u32::<4>(bytes) } else { vandq_u32(bytes, vdupq_n_u32(15)) })
             }
         }
 

@@ -85,11 +85,26 @@ fn add_neighbours(a: int32x4_t, b: int32x4_t) -> int32x4_t {
     sums
 }
 
+/// i32 -> f32
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn floats(ints: int32x4_t) -> float32x4_t {
+    vcvtq_f32_s32(ints)
+}
+
+/// Bytes `lane..lane + 4`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn u8(bytes: uint8x16_t, lane: usize) -> float32x4_t {
+    let half = vmovl_u8(if lane < 8 { vget_low_u8(bytes) } else { vget_high_u8(bytes) });
+    vcvtq_f32_u32(vmovl_u16(if lane % 8 < 4 { vget_low_u16(half) } else { vget_high_u16(half) }))
+}
+
 /// See the module.
 struct Neon;
 
 impl Simd for Neon {
-    neon_registers!();
+    neon_registers!(neon);
 
     #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(

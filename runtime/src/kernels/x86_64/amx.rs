@@ -305,14 +305,15 @@ unsafe fn multiply_panel<W: Weights>(
             unroll!(half < W::SCALES, 0 1; {
                 let quants = tokens.quants[i].as_flattened().as_ptr().add(half * W::QUADS * 4);
                 multiply_tile(quants, rows.tiles.add(i * TILE + half * W::QUADS * TILE_ROWS * 4), &mut products);
-                let w_scale = gemm::scale::<Avx512, W>(span, b % format.span(), half, 0);
+                let heads = gemm::heads::<Avx512, W>(span, 0);
+                let w_scale = gemm::scale::<Avx512, W>(heads, span, b % format.span(), half, 0);
                 for m in 0..TOKENS {
                     let dots = _mm512_load_si512(products.0[m].as_ptr().cast());
                     let scale = Avx512::mul(w_scale, Avx512::splat(tokens.scales[i][m]));
                     totals[m] = Avx512::fma(Avx512::floats(dots), scale, totals[m]);
                 }
                 if format.scales.have_min() {
-                    let w_min = gemm::min::<Avx512, W>(span, b % format.span(), half, 0);
+                    let w_min = gemm::min::<Avx512, W>(heads, span, b % format.span(), half, 0);
                     for m in 0..TOKENS {
                         totals[m] = Avx512::fma(w_min, Avx512::splat(tokens.sums[i][half][m]), totals[m]);
                     }

@@ -93,7 +93,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn u8(at: *const u8) -> __m512 {
+    unsafe fn u8(at: *const u8, _lane: usize) -> __m512 {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }
     }
@@ -105,7 +105,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn nibbles(at: *const u8, high: bool) -> __m512 {
+    unsafe fn nibbles(at: *const u8, _lane: usize, high: bool) -> __m512 {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe {
             let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));

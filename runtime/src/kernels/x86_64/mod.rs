@@ -111,9 +111,9 @@ macro_rules! ymm_registers {
         }
 
         #[inline(always)]
-        unsafe fn u8(at: *const u8) -> __m256 {
+        unsafe fn u8(at: *const u8, lane: usize) -> __m256 {
             // SAFETY: the caller vouches for 8 bytes.
-            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast()))) }
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast()))) }
         }
 
         #[inline(always)]
@@ -123,10 +123,10 @@ macro_rules! ymm_registers {
         }
 
         #[inline(always)]
-        unsafe fn nibbles(at: *const u8, high: bool) -> __m256 {
+        unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> __m256 {
             // SAFETY: the caller vouches for 8 bytes.
             unsafe {
-                let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast()));
+                let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast()));
                 let nibbles =
                     if high { _mm256_srli_epi32::<4>(bytes) } else { _mm256_and_si256(bytes, _mm256_set1_epi32(15)) };
                 _mm256_cvtepi32_ps(nibbles)
