@@ -34,6 +34,22 @@ pub enum Error {
         /// What is wrong: expected and found shapes, types or offsets.
         problem: String,
     },
+    /// A file that could have sound, and has none: a film without a sound track, a recording of no length.
+    #[error("{file}: there is no sound in it")]
+    NoSound {
+        /// The file's path.
+        file: String,
+    },
+    /// Sound that is not decoded here, where no `ffmpeg` can do it instead.
+    #[error("{file}: {codec} is not decoded here, and no ffmpeg was found that could: convert it with `{command}`")]
+    UndecodableSound {
+        /// The file's path.
+        file: String,
+        /// What it is encoded in.
+        codec: String,
+        /// What makes a file of it that can be read.
+        command: String,
+    },
     /// The model or a request asks for something that this version cannot do.
     #[error("not supported: {0}")]
     Unsupported(String),

@@ -6,6 +6,8 @@
 //! `ARCHITECTURE.md` at the top of the repository is the map.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "audio")]
+pub mod audio;
 mod cache;
 mod decoder;
 mod encoder;

@@ -1,0 +1,18 @@
+//! Sound in: files and streams of any kind -> mono float32 at 16 kHz -> segments of speech, log-mel spectrograms.
+
+mod container;
+mod ffmpeg;
+mod mel;
+mod opus;
+mod pcm;
+mod resample;
+mod segments;
+mod source;
+
+pub use mel::LogMel;
+pub use pcm::{Pcm, SampleFormat};
+pub use segments::{Segment, SegmentOptions, Segmenter};
+pub use source::{Audio, AudioOptions, TrackChoice};
+
+/// Samples per second of everything behind the decoders: what speech models hear.
+pub const SAMPLE_RATE: u32 = 16_000;
