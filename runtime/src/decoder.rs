@@ -73,7 +73,7 @@ impl Context for Rows<'_, '_> {
     }
 
     fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
-        let sources = Sources { rows: self.rows, at: self.at, layer: self.layer, head_dim: attention.heads.dim };
+        let sources = Sources { rows: self.rows, at: self.at, layer: self.layer };
         attend(machine, attention.heads, q, &sources, out);
     }
 
@@ -122,7 +122,6 @@ struct Sources<'a, 'r> {
     rows: &'a [Row<'r, Sequence>],
     at: &'a [(usize, usize)],
     layer: usize,
-    head_dim: usize,
 }
 
 impl Sources<'_, '_> {
@@ -141,7 +140,7 @@ impl Pasts for Sources<'_, '_> {
     }
 
     fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
-        std::iter::once(self.of(row).block(self.layer, head, self.head_dim, positions))
+        std::iter::once(self.of(row).block(self.layer, head, positions))
     }
 }
 
@@ -166,7 +165,7 @@ pub(crate) fn hidden(
     let x = sized(&mut scratch.x, at.len() * dim);
     let tokens = rows.iter().flat_map(|row| row.tokens);
     for ((&token, &(_, position)), x) in tokens.zip(at.iter()).zip(x.chunks_exact_mut(dim)) {
-        stack.embedding.embed(&stack.matrix, token, position, x);
+        parts.embedding.embed(token, position, x);
     }
     set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
     let mut context = Rows { rows, at, layer: 0, partials };
@@ -200,7 +199,7 @@ pub(crate) fn decode(
 ) {
     let dim = spec.stack.dim;
     let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch) };
-    let logits = logits.reset(wanted, spec.stack.vocab);
+    let logits = logits.reset(wanted, spec.stack.vocab());
     if wanted == 0 {
         return;
     }

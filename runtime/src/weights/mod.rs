@@ -146,6 +146,13 @@ impl Tensor {
         Self { source: Arc::new(Source::Owned(bytes)), range, encoding: Encoding::F32, shape: shape.to_vec() }
     }
 
+    /// The same values under another shape of as many; `None` where that is not possible, as with quantised rows.
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        let float = matches!(self.encoding, Encoding::F32 | Encoding::F16 | Encoding::Bf16);
+        let same = self.encoding.byte_len(shape) == Some(self.range.len());
+        (float && same).then(|| Self { shape: shape.to_vec(), ..self.clone() })
+    }
+
     /// How the values are stored.
     pub fn encoding(&self) -> Encoding {
         self.encoding
