@@ -187,7 +187,7 @@ impl TensorNames for Names {
                 let own = format!("model.{}.embed_tokens.weight", name(stack));
                 if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
             }
-            Role::Output => Vec::new(),
+            Role::Output | Role::Positions(_) | Role::Convolution(_) => Vec::new(),
             Role::OutputBias => vec!["final_logits_bias".to_owned()],
             Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
             Role::Layer(stack, index, part) => {
