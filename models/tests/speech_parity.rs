@@ -1,16 +1,24 @@
 //! Whisper models of the native backend against transformers, on the tiny random models of `parity/speech` (see its
-//! README): encoder output and logits within 1e-4 of the row's largest value, on every instruction set this machine has.
+//! README): encoder output and logits within 1e-4 of the row's largest value on every instruction set this machine has,
+//! tokens of greedy and beam search identical, languages, silence, and the segments of a long recording.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use babil_models::families::whisper::{Config, Names};
 use babil_models::files::ModelFiles;
+use babil_models::speech::decode::{Search, decode, languages};
+use babil_models::speech::rules::Rules;
+use babil_models::speech::segments::segment;
+use babil_models::speech::{FRAMES_PER_POSITION, HOP, SAMPLE_RATE, SpecialTokens};
 use babil_runtime::Token;
+use babil_runtime::generate::generate_within;
 use babil_runtime::kernels::Kernels;
-use babil_runtime::model::{Logits, Model, Row, SpeechModel, Want};
+use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::plan::EncoderDecoderPlan;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
+use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::Weights;
 use serde::Deserialize;
@@ -21,6 +29,65 @@ const TOLERANCE: f32 = 1e-4;
 #[derive(Deserialize)]
 struct Expected {
     window: Window,
+    max_new_tokens: usize,
+    beams: usize,
+    decoded: Vec<Case>,
+    languages: Vec<Languages>,
+    long: Vec<Long>,
+}
+
+/// A decoded window, padded to the model's length with zeros.
+#[derive(Deserialize)]
+struct Case {
+    frames: [usize; 2],
+    timestamps: bool,
+    prompt: Vec<Token>,
+    no_speech: f32,
+    greedy: Greedy,
+    beam: Beam,
+}
+
+#[derive(Deserialize)]
+struct Greedy {
+    tokens: Vec<Token>,
+    avg_logprob: f32,
+}
+
+#[derive(Deserialize)]
+struct Beam {
+    tokens: Vec<Token>,
+    score: f32,
+}
+
+#[derive(Deserialize)]
+struct Languages {
+    frames: [usize; 2],
+    id: Token,
+    probabilities: Vec<f32>,
+}
+
+/// A recording longer than a window.
+#[derive(Deserialize)]
+struct Long {
+    frames: [usize; 2],
+    previous_text: bool,
+    prompt: Vec<Token>,
+    segments: Vec<Segment>,
+    windows: Vec<Sought>,
+}
+
+#[derive(Deserialize)]
+struct Segment {
+    start: f64,
+    end: f64,
+    tokens: Vec<Token>,
+}
+
+/// Where a window begins, in frames, and its tokens, the end included.
+#[derive(Deserialize)]
+struct Sought {
+    seek: usize,
+    tokens: Vec<Token>,
 }
 
 /// A window whose encoder output and logits are known.
@@ -44,6 +111,7 @@ struct Fixture {
     weights: Weights,
     expected: Expected,
     tensors: Weights,
+    special: SpecialTokens,
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -53,8 +121,11 @@ fn folder(name: &str) -> PathBuf {
 impl Fixture {
     fn open(name: &str) -> Self {
         let files = ModelFiles::Folder(folder(name));
+        let config: Config = files.json("config.json").unwrap().unwrap();
+        let json = files.expect("generation_config.json").unwrap();
         Self {
-            config: files.json("config.json").unwrap().unwrap(),
+            special: SpecialTokens::from_generation_config(&json, name, config.vocab_size).unwrap(),
+            config,
             weights: files.weights().unwrap(),
             expected: files.json("expected.json").unwrap().unwrap(),
             tensors: Weights::open(folder(name).join("expected.safetensors")).unwrap(),
@@ -72,6 +143,25 @@ impl Fixture {
         let tensor = self.tensors.get("features").unwrap();
         let all = tensor.to_f32();
         all.chunks_exact(tensor.shape()[1]).flat_map(|feature| &feature[first..end]).copied().collect()
+    }
+}
+
+impl Fixture {
+    /// Some frames, filled up with zeros to the model's window.
+    fn padded(&self, [first, end]: [usize; 2]) -> Vec<f32> {
+        let window = 2 * self.config.max_source_positions;
+        let frames = self.frames([first, end.min(first + window)]);
+        let (count, mut all) = (frames.len() / self.config.num_mel_bins, Vec::new());
+        for feature in frames.chunks_exact(count) {
+            all.extend_from_slice(feature);
+            all.resize(all.len() + window - count, 0.0);
+        }
+        all
+    }
+
+    /// The tokens without the end.
+    fn text<'a>(&self, tokens: &'a [Token]) -> &'a [Token] {
+        tokens.strip_suffix(&[self.special.end]).unwrap_or(tokens)
     }
 }
 
@@ -106,7 +196,7 @@ fn encoder_output_and_logits_are_those_of_transformers() {
                 let difference = largest_difference(&found, &expected.to_f32(), dim);
                 assert!(difference < TOLERANCE, "{name}: encoder output differs by {difference}");
                 for (i, forced) in window.forced.iter().enumerate() {
-                    let mut state = session.listen(&frames).unwrap();
+                    let mut state = session.encode_frames(&frames).unwrap();
                     let mut logits = Logits::default();
                     let row = Row { state: &mut state, tokens: &forced.tokens, want: Want::All };
                     session.step(&mut [row], &mut logits).unwrap();
@@ -116,6 +206,107 @@ fn encoder_output_and_logits_are_those_of_transformers() {
                     assert!(difference < TOLERANCE, "{name}: logits {i} differ by {difference}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn windows_are_decoded_as_by_transformers() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 2);
+        let Expected { max_new_tokens, beams, decoded, .. } = &fixture.expected;
+        for (i, case) in decoded.iter().enumerate() {
+            let state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
+            let special = &fixture.special;
+            let mut run =
+                |search| decode(&mut session, state.clone(), special, &case.prompt, search, *max_new_tokens).unwrap();
+            let greedy = run(Search::Beam(1));
+            assert_eq!(greedy.tokens, fixture.text(&case.greedy.tokens), "{name} {i}: greedy");
+            assert!((greedy.no_speech - case.no_speech).abs() < TOLERANCE * case.no_speech.max(0.1), "{name} {i}");
+            let close = (greedy.log_prob - case.greedy.avg_logprob).abs() < 1e-3;
+            assert!(close, "{name} {i}: {} and {}", greedy.log_prob, case.greedy.avg_logprob);
+            // transformers does not normalise again what the rules have left.
+            let (&start, before) = case.prompt.split_last().unwrap();
+            let spec = GenerationSpec {
+                start,
+                eos: special.end,
+                suppressed: Vec::new(),
+                max_tokens: *max_new_tokens,
+                forced_eos: false,
+                beam: *beams,
+                length_penalty: 1.0,
+                early_stopping: EarlyStopping::No,
+                renormalize: false,
+            };
+            let mut prompted = state.clone();
+            if !before.is_empty() {
+                session.step(&mut [Row::new(&mut prompted, before)], &mut Logits::default()).unwrap();
+            }
+            let rules = Rules::new(special, case.timestamps);
+            let rules = |tokens: &[Token], logits: &mut [f32]| rules.apply(tokens, logits);
+            let found = generate_within(&mut session, vec![prompted], &spec, &rules, |_| ControlFlow::Continue(()));
+            let best = &found.unwrap()[0][0];
+            assert_eq!(best.tokens, fixture.text(&case.beam.tokens), "{name} {i}: beam");
+            assert!((best.score - case.beam.score).abs() < 1e-3, "{name} {i}: {} and {}", best.score, case.beam.score);
+        }
+    }
+}
+
+#[test]
+fn languages_are_those_that_transformers_hears() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 1);
+        for case in &fixture.expected.languages {
+            let tokens = fixture.special.multilingual.as_ref().unwrap();
+            let state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
+            let found = languages(&mut session, &state, &fixture.special, tokens).unwrap();
+            let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b])).unwrap();
+            assert_eq!(tokens.languages[best].1, case.id);
+            assert_eq!(found.len(), case.probabilities.len());
+            for (found, expected) in found.iter().zip(&case.probabilities) {
+                assert!((found - expected).abs() < 1e-4 * expected.max(0.1), "{name}: {found} and {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_recordings_are_cut_as_by_transformers() {
+    let frame = HOP as f64 / SAMPLE_RATE as f64;
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 1);
+        let window = FRAMES_PER_POSITION * fixture.config.max_source_positions;
+        for case in fixture.expected.long.iter().filter(|case| !case.previous_text) {
+            let total = (case.frames[1] - case.frames[0]) as f64 * frame;
+            let (mut seek, mut windows, mut segments) = (case.frames[0], case.windows.iter(), case.segments.iter());
+            while seek < case.frames[1] {
+                let expected = windows.next().unwrap();
+                assert_eq!(seek - case.frames[0], expected.seek, "{name}");
+                let frames = [seek, case.frames[1].min(seek + window)];
+                let state = session.encode_frames(&fixture.padded(frames)).unwrap();
+                let (search, most) = (Search::Beam(1), fixture.expected.max_new_tokens);
+                let found = decode(&mut session, state, &fixture.special, &case.prompt, search, most).unwrap();
+                assert_eq!(found.tokens, fixture.text(&expected.tokens), "{name} at {seek}");
+                let length = (frames[1] - seek) as f64 * frame;
+                let found = segment(&fixture.special, &found.tokens, length);
+                for part in &found.segments {
+                    let expected = segments.next().unwrap();
+                    let offset = (seek - case.frames[0]) as f64 * frame;
+                    let text: Vec<_> =
+                        part.tokens.iter().copied().filter(|&t| fixture.special.seconds(t).is_none()).collect();
+                    let wanted: Vec<_> =
+                        expected.tokens.iter().copied().filter(|&t| fixture.special.seconds(t).is_none()).collect();
+                    assert_eq!(text, wanted);
+                    // Nothing of ours ends after the recording.
+                    let same = |ours: f64, theirs: f64| (ours + offset - theirs.min(total)).abs() < 1e-6;
+                    assert!(same(part.start, expected.start) && same(part.end, expected.end), "{name} at {seek}");
+                }
+                seek += (found.done / frame).round() as usize;
+            }
+            assert!(windows.next().is_none() && segments.next().is_none());
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
 use crate::decoder::StepScratch;
 use crate::kernels::TILE;
 use crate::layer::{Scratch, sized};
-use crate::model::{EncoderDecoder, Logits, Model, Row, SpeechModel, State, Want};
+use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, State, Want};
 use crate::ops::{Activations, Block, Machine, Stem, forward_all};
 use crate::plan::{DecoderPlan, EncoderDecoderPlan, EncoderInput};
 use crate::spec::{Input, StackSpec};
@@ -218,10 +218,10 @@ impl EncoderDecoderSession {
         Ok(all)
     }
 
-    /// As [`SpeechModel::listen`], returning the encoder's output itself, `[positions, dim]`.
+    /// As [`FrameEncoder::encode_frames`], returning the encoder's output itself, `[positions, dim]`.
     ///
     /// # Errors
-    /// As [`SpeechModel::listen`].
+    /// As [`FrameEncoder::encode_frames`].
     pub fn encoder_output_of_frames(&mut self, frames: &[f32]) -> Result<Vec<f32>> {
         let mut all = Vec::new();
         self.run_encoder_on_frames(frames, |_, _, output, _| all.extend_from_slice(output))?;
@@ -390,8 +390,8 @@ impl EncoderDecoder for EncoderDecoderSession {
     }
 }
 
-impl SpeechModel for EncoderDecoderSession {
-    fn listen(&mut self, frames: &[f32]) -> Result<Sequence> {
+impl FrameEncoder for EncoderDecoderSession {
+    fn encode_frames(&mut self, frames: &[f32]) -> Result<Sequence> {
         let features = match self.plan.spec().encoder.input {
             Input::Frames { features } => features,
             Input::Tokens { .. } => 1,
