@@ -47,21 +47,21 @@ VARIANTS = {
     ),
     # English only: one text token less, no languages and tasks.
     "en": dict(
-        seed=1, d_model=24, heads=(3, 2), ffn=(64, 80), layers=(2, 2), mels=80, window=100, frames=330, short=200,
+        seed=5, d_model=24, heads=(3, 2), ffn=(64, 80), layers=(2, 2), mels=80, window=100, frames=330, short=200,
         languages=0, merges=64, dtype="float32", times=True, time_scale=1.0, end_scale=1.4, long=3,
     ),
     # One language more.
     "v3": dict(
-        seed=1, d_model=24, heads=(2, 3), ffn=(48, 64), layers=(2, 2), mels=128, window=50, frames=230, short=100,
+        seed=2, d_model=24, heads=(2, 3), ffn=(48, 64), layers=(2, 2), mels=128, window=50, frames=230, short=100,
         languages=100, merges=33, dtype="float16", times=True, time_scale=1.0, end_scale=1.4, long=3,
     ),
     "turbo": dict(
-        seed=1, d_model=24, heads=(3, 3), ffn=(64, 64), layers=(4, 1), mels=128, window=50, frames=200, short=100,
+        seed=2, d_model=24, heads=(3, 3), ffn=(64, 64), layers=(4, 1), mels=128, window=50, frames=200, short=100,
         languages=100, merges=33, dtype="float16", times=True, time_scale=1.0, end_scale=1.4, long=3,
     ),
     # The window of the real models, nearly empty.
     "distil": dict(
-        seed=1, d_model=16, heads=(2, 2), ffn=(48, 32), layers=(2, 1), mels=80, window=1500, frames=300, short=300,
+        seed=4, d_model=16, heads=(2, 2), ffn=(48, 32), layers=(2, 1), mels=80, window=1500, frames=300, short=300,
         languages=99, merges=17, dtype="float16", times=False, time_scale=0.6, end_scale=1.4, long=1,
     ),
 }  # fmt: skip
@@ -153,7 +153,8 @@ def suppressed(v):
                 found.add(tokens[0])
     found.discard(220)  # the space: in Whisper's vocabulary these symbols are tokens together with it
     specials = [ids[n] for n in ("sot", "translate", "transcribe", "lm", "prev", "nospeech")]
-    return sorted(found) + sorted(specials)
+    # Real lists do not have the languages, but models that are not random do not generate them.
+    return sorted(found) + sorted(specials + list(range(ids["sot"] + 1, ids["translate"])))
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def random_weights(v, gain, cross_gain):
                 attention(f"{name}.encoder_attn", cross_gain)
                 norm(f"{name}.encoder_attn_layer_norm")
             linear(f"{name}.fc1", d, v["ffn"][side], 1.5)
-            linear(f"{name}.fc2", v["ffn"][side], d, 1.5)
+            linear(f"{name}.fc2", v["ffn"][side], d, 2.2)
             norm(f"{name}.final_layer_norm")
     norm("model.encoder.layer_norm")
     norm("model.decoder.layer_norm", 0.8)
@@ -297,7 +298,6 @@ def random_weights(v, gain, cross_gain):
     # are unlikely.
     embeddings = weights["model.decoder.embed_tokens.weight"]
     embeddings[ids["eot"]] *= v["end_scale"]
-    embeddings[ids["sot"] + 1 : ids["translate"]] *= 0.7
     embeddings[ids["timestamps"] :] *= v["time_scale"]
     for i, token in enumerate(byte_tokens()):
         if not (token.isascii() and token.isalnum()):
@@ -332,6 +332,12 @@ def padded(features, v):
     return F.pad(features, (0, 2 * v["window"] - features.shape[1]))
 
 
+def forbidden(v, timestamps):
+    """No timestamps where none are asked for. OpenAI and transformers rely on models not to generate them."""
+    ids = ids_of(v)
+    return {} if timestamps else {"suppress_tokens": suppressed(v) + list(range(ids["no_timestamps"], ids["vocab"]))}
+
+
 def prompt_of(v, timestamps, task="transcribe"):
     ids = ids_of(v)
     language = ids["sot"] + 1 + list(LANGUAGES).index(LANGUAGE)
@@ -363,11 +369,24 @@ def attention_peaks(model, features, tokens):
     return {k: torch.stack([a[0, :, first[k] :].amax(-1) for a in attn]).mean().item() for k, attn in kinds.items()}
 
 
+def make_silence_likely(v, model, weights, features):
+    """Makes `<|nospeech|>` as likely as everything else together at the start of the first window."""
+    model.load_state_dict(weights, strict=False)
+    ids = ids_of(v)
+    start = torch.tensor([[ids["sot"]]])
+    state = model.model(input_features=features[None], decoder_input_ids=start).last_hidden_state[0, 0]
+    embeddings = weights["model.decoder.embed_tokens.weight"]
+    embeddings[ids["nospeech"]] = 0
+    logit = (embeddings @ state).logsumexp(-1)
+    embeddings[ids["nospeech"]] = (state * (logit / state.dot(state))).half().float()
+
+
 def peaked_weights(v, config, features):
     model = WhisperForConditionalGeneration(WhisperConfig(**config, attn_implementation="eager")).eval()
     gain = cross = 1.3
     while True:
         weights = random_weights(v, gain, cross)
+        make_silence_likely(v, model, weights, features)
         missing, unexpected = model.load_state_dict(weights, strict=False)
         assert set(missing) <= {"proj_out.weight"} and not unexpected, (missing, unexpected)
         model.tie_weights()
@@ -486,7 +505,7 @@ def decoded_cases(context):
         assert found, f"no {task} of a window, timestamps {timestamps}, is good"
         ends |= set(found)
         for frames, own, own_score in found.values():
-            options = {"task": task, "return_timestamps": timestamps}
+            options = {"task": task, "return_timestamps": timestamps} | forbidden(v, timestamps)
             if before:
                 options["prompt_ids"] = torch.tensor(before)
             segment = context.segment(frames)
@@ -503,7 +522,9 @@ def decoded_cases(context):
             case["beam"] = {"tokens": tokens, "score": out["sequences_scores"][0].item()}
             cases.append(case)
     assert ends == {True, False}, f"ends of their own: {ends}"
-    assert any(c["greedy"]["tokens"] != c["beam"]["tokens"] for c in cases), "beams find what greedy search finds"
+    better = [c["beam"]["tokens"] for c in cases if c["beam"]["tokens"] != c["greedy"]["tokens"]]
+    assert better, "beams find what greedy search finds"
+    assert any(len(set(tokens)) > 0.6 * len(tokens) for tokens in better), "beams repeat themselves"
     return cases
 
 
@@ -518,34 +539,61 @@ def language_cases(context):
         found = context.oracle.model(input_features=segment[None], decoder_input_ids=start).logits[0, 0, among].softmax(-1)
         own = context.reference.decode(context.memory(frames), [ids["sot"]])[0][0, among].softmax(-1)
         assert (own - found).abs().max() < 1e-5 and found.argmax() + ids["sot"] + 1 == best
-        cases.append({"frames": frames, "id": best, "probabilities": [float(f"{p:.6g}") for p in found.tolist()]})
+        cases.append({"frames": frames, "id": best, "probabilities": found})
     assert len({c["id"] for c in cases}) > 1, "always the same language"
     return cases
 
 
 def long_cases(context):
-    """The whole input, window after window, without and with the text before as prompt."""
+    """The whole input, window after window: alone, with the text before as prompt, and with silence left out."""
     v, cases, prompt = context.v, [], prompt_of(context.v, True)
-    for previous in (False, True):
-        for start in range(0, v["frames"] // 4, 7):
-            features = context.features[:, start:]
+
+    def attempt(features, silence=None, previous=False):
+        return context.decoder.transcribe(features, prompt, NEW_TOKENS, 2 * v["window"], previous, silence)
+
+    def thresholds(windows):
+        """Of the log-probability and of silence, so that some windows are left out, and not all."""
+        for window in windows:
+            logprob, no_speech = window["avg_logprob"] + 0.02, window["no_speech"] * 0.95
+            silent = [w["avg_logprob"] < logprob and w["no_speech"] > no_speech for w in windows]
+            unlikely = [w["avg_logprob"] < logprob for w in windows]
+            if not all(silent) and sum(unlikely) > sum(silent):
+                return round(logprob, 3), round(no_speech, 4)
+        return None
+
+    for kind in ("alone", "previous text", "silence"):
+        previous = kind == "previous text"
+        for start in range(0, v["frames"] // 4, 5):
+            features, silence = context.features[:, start:], None
             try:
-                found, windows, margin = context.decoder.transcribe(
-                    features, prompt, NEW_TOKENS, 2 * v["window"], previous
-                )
+                found, windows, margin = attempt(features, previous=previous)
+                if kind == "silence":
+                    silence = thresholds(windows)
+                    if not silence:
+                        continue
+                    found, windows, margin = attempt(features, silence)
+                    distances = [abs(w["avg_logprob"] - silence[0]) for w in windows]
+                    distances += [abs(w["no_speech"] / silence[1] - 1) for w in windows]
+                    if min(distances) < 1e-3 or not any(w["skipped"] for w in windows):
+                        continue
             except AssertionError:
                 continue
             text = [t for _, _, tokens in found for t in tokens]
-            if margin > MARGIN and len(windows) >= v["long"] and len(found) > 2 and is_good(context.ids, text, True):
+            wanted = (1, 1) if silence else (v["long"], 3)
+            enough = len(windows) >= wanted[0] and len(found) >= wanted[1]
+            if margin > MARGIN and enough and is_good(context.ids, text, True):
                 break
         else:
-            raise AssertionError(f"no long input is good, previous text {previous}")
-        segments = context.oracle.long(features, condition_on_prev_tokens=previous)
+            assert v["long"] == 1 and kind == "silence", f"no long input is good, {kind}"
+            continue
+        options = {}
+        if silence:
+            options = {"logprob_threshold": silence[0], "no_speech_threshold": silence[1]}
+        segments = context.oracle.long(features, condition_on_prev_tokens=previous, temperature=0.0, **options)
         own = [{"start": round(a, 4), "end": round(b, 4), "tokens": t} for a, b, t in found]
         assert own == segments, f"transformers: {segments}\nthe reference: {own}"
-        cases.append(
-            {"frames": [start, v["frames"]], "previous_text": previous, "prompt": prompt, "segments": segments, "windows": windows}
-        )
+        case = {"frames": [start, v["frames"]], "previous_text": previous} | options
+        cases.append(case | {"prompt": prompt, "segments": segments, "windows": windows})
     return cases
 
 
@@ -559,6 +607,7 @@ def time_cases(context, decoded):
         for count in (None, (frames[1] - frames[0]) * 13 // 20):
             segment = context.segment(frames)
             options = {} if count is None else {"attention_mask": (torch.arange(segment.shape[1]) < count).long()[None]}
+            options |= forbidden(context.v, timestamps)
             prompt, tokens, out = context.oracle.window(
                 segment, return_timestamps=timestamps, return_token_timestamps=True, **options
             )
@@ -595,6 +644,7 @@ def make(name, v, folder):
     longs = long_cases(context)
     times = time_cases(context, cases)
     languages = language_cases(context) if v["languages"] else []
+    probabilities = [case.pop("probabilities") for case in languages]
 
     tensors = {"features": features.half()}
     encoded = oracle.model.model.encoder(segment[None]).last_hidden_state[0]
@@ -613,12 +663,13 @@ def make(name, v, folder):
     assert min(peaks.values()) > 0.3, peaks
     check_tokenizer(folder, v, [c["greedy"]["tokens"] for c in cases])
 
+    tensors |= {f"languages.{i}": p.contiguous() for i, p in enumerate(probabilities)}
     save(tensors, folder / "expected.safetensors")
     expected = {
         "made_with": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]},
         "tolerance": TOLERANCE,
         "attention_peaks": {k: round(p, 3) for k, p in peaks.items()},
-        "window": {"frames": [0, v["short"]], "encoder_rows": every, "forced": forced},
+        "window": {"frames": [0, v["short"]], "encoder_rows": every if v["window"] > 100 else None, "forced": forced},
         "max_new_tokens": NEW_TOKENS,
         "beams": BEAMS,
         "decoded": cases,
@@ -629,7 +680,62 @@ def make(name, v, folder):
     (folder / "expected.json").write_text(compact(expected) + "\n")
     size = sum(f.stat().st_size for f in folder.iterdir()) / 1000
     print(f"{name}: attention {min(peaks.values()):.2f}, implementations differ by {agreement:.1e}, {size:.0f} kB", flush=True)
-    return {}
+    changes = {}
+    for mutation, _, change, effect in MUTATIONS:
+        changes[mutation] = measure(context, change, effect, expected, tensors, weights)
+    return changes
+
+
+def measure(context, change, effect, expected, tensors, weights):
+    """What a mutation moves, or None where it moves nothing that it should move."""
+    v, config = context.v, context.reference.config
+    segment = context.segment((0, v["short"]))
+    if "cross_memory_layer" in change.get("spec", {}) and config["decoder_layers"] == 1:
+        return None
+    spec, rules, weights, changed = mutated(change, weights, segment)
+    reference = Reference(config, weights, spec)
+    if effect in ("logits", "none"):
+        memory, rows = reference.encode(changed), []
+        for i, forced in enumerate(expected["window"]["forced"]):
+            rows.append(relative(tensors[f"logits.{i}"], reference.decode(memory, forced["tokens"])[0][forced["rows"]]))
+        rows = torch.cat(rows)
+        largest, share = rows.max().item(), (rows > TOLERANCE).float().mean().item()
+        assert (effect == "none") == (largest < TOLERANCE), f"{change} moves logits by {largest:.2g}"
+        assert effect == "none" or largest > 2.5 * TOLERANCE, f"{change} moves logits by {largest:.2g} only"
+        return {"largest": float(f"{largest:.3g}"), "rows_beyond_tolerance": round(share, 3)}
+    decoder = Decoder(reference, generation_config_of(v), rules)
+    moved = 0
+    if effect == "tokens":
+        for case in expected["decoded"]:
+            memory = context.memory(tuple(case["frames"]))
+            tokens, _, _ = decoder.greedy(memory, case["prompt"], case["timestamps"], NEW_TOKENS)
+            moved += tokens != case["greedy"]["tokens"]
+    if effect == "segments":
+        for case in expected["long"]:
+            if "logprob_threshold" in case or case["previous_text"]:
+                continue
+            features = context.features[:, slice(*case["frames"])]
+            try:
+                found, _, _ = decoder.transcribe(features, case["prompt"], NEW_TOKENS, 2 * v["window"])
+            except AssertionError:
+                found = []
+            own = [{"start": round(a, 4), "end": round(b, 4), "tokens": t} for a, b, t in found]
+            moved += own != case["segments"]
+    if effect == "times":
+        for case in expected["token_times"]:
+            memory = context.memory(tuple(case["frames"]))
+            times = decoder.token_times(memory, case["prompt"], case["tokens"], case["num_frames"])
+            moved += max(abs(a - b) for a, b in zip(times, case["times"])) > 0.04
+    return {"cases_changed": moved} if moved else None
+
+
+def print_table(results):
+    names = list(results)
+    print(f"{'largest relative change, or cases':34}" + "".join(f"{n[:9]:>10}" for n in names))
+    for mutation, *_ in MUTATIONS:
+        cells = [results[name].get(mutation) or {} for name in names]
+        shown = [c.get("largest", c.get("cases_changed", "-")) for c in cells]
+        print(f"{mutation:34}" + "".join(f"{c if isinstance(c, (int, str)) else f'{c:.2g}':>10}" for c in shown))
 
 
 def check_tokenizer(folder, v, outputs):
@@ -665,9 +771,18 @@ def main():
     transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
+    results = {}
     for name in args.variants or VARIANTS:
         run = find_seed if args.find_seed else make
-        run(name, VARIANTS[name], args.out / name)
+        results[name] = run(name, VARIANTS[name], args.out / name)
+    print_table(results)
+    if not args.variants:
+        table = []
+        for mutation, what, change, effect in MUTATIONS:
+            measured = {name: r[mutation] for name, r in results.items() if r[mutation]}
+            assert measured, f"{mutation} moves nothing"
+            table.append({"name": mutation, "what": what, "change": change, "effect": effect, "measured": measured})
+        (args.out / "MUTATIONS.json").write_text(compact({"tolerance": TOLERANCE, "mutations": table}) + "\n")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ class Decoder:
         if rules["suppress"]:
             logits[generation["suppress_tokens"]] = -math.inf
         if not timestamps:
+            # OpenAI and transformers rely on models not to generate them.
+            logits[times - 1 :] = -math.inf
             return logits
         if rules["no_timestamps_suppressed"]:
             logits[times - 1] = -math.inf
@@ -272,8 +274,12 @@ class Decoder:
             return out, frames
         return out, (tokens[cuts[-1] - 1] - times) * 2
 
-    def transcribe(self, features, prompt, limit, window, previous=False):
-        """Segments of features of any length. With `previous`, the text so far goes before the prompt."""
+    def transcribe(self, features, prompt, limit, window, previous=False, silence=None):
+        """Segments of features of any length, the windows they come from, and the smallest margin.
+
+        With `previous`, the text so far goes before the prompt. `silence`: a log-probability below and a probability of
+        no speech above which a window is left out.
+        """
         seek, found, margin, windows = 0, [], math.inf, []
         while seek < features.shape[1]:
             frames = min(window, features.shape[1] - seek)
@@ -282,11 +288,19 @@ class Decoder:
             if previous and found:
                 before = [t for segment in found for t in segment[2]]
                 before = [self.generation["prev_sot_token_id"], *before[-(self.model.config["max_target_positions"] // 2 - 1) :]]
-            tokens, _, m = self.greedy(memory, before + prompt, True, limit)
+            tokens, score, m = self.greedy(memory, before + prompt, True, limit)
             margin = min(margin, m)
+            at_start = self.model.decode(memory, before + prompt[:1])[0][-1].softmax(-1)
+            no_speech = at_start[self.times - 2].item()
+            skipped = bool(silence) and score < silence[0] and no_speech > silence[1]
+            windows.append(
+                {"seek": seek, "tokens": tokens, "avg_logprob": score, "no_speech": no_speech, "skipped": skipped}
+            )
+            if skipped:
+                seek += frames
+                continue
             text = tokens[:-1] if tokens[-1] == self.eot else tokens
             more, ahead = self.segments(text, seek * 0.01, frames)
-            windows.append({"seek": seek, "tokens": tokens})
             found += more
             seek += ahead
             if ahead == 0 or len(windows) > 12:
