@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
-use crate::decoder::StepScratch;
+use crate::decoder::{StepScratch, Watched};
 use crate::kernels::TILE;
 use crate::layer::{Scratch, sized};
 use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, State, Want};
@@ -137,7 +137,7 @@ impl DecoderSession {
         check_tokens(spec, tokens, sequence.position())?;
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
         let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
-        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch);
+        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch, None);
         Ok(&scratch.x[..wanted * spec.dim])
     }
 }
@@ -226,6 +226,33 @@ impl EncoderDecoderSession {
         let mut all = Vec::new();
         self.run_encoder_on_frames(frames, |_, _, output, _| all.extend_from_slice(output))?;
         Ok(all)
+    }
+
+    /// Appends `tokens` to `sequence` and returns how much some heads of the attention to its source, each a layer and a
+    /// head, look at each position from each token: `[heads][tokens][positions]`.
+    ///
+    /// # Errors
+    /// As [`Model::step`], or a head that the model does not have.
+    pub fn attention_to_source(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[Token],
+        heads: &[[usize; 2]],
+    ) -> Result<Vec<f32>> {
+        let Self { plan, pool, scratch, step, .. } = self;
+        let spec = &plan.spec().decoder.stack;
+        check_tokens(spec, tokens, sequence.position())?;
+        let count = |layer: usize| spec.layers.get(layer).and_then(|layer| layer.cross.as_ref()).map(|c| c.heads);
+        if let Some([layer, head]) = heads.iter().find(|&&[layer, head]| count(layer).is_none_or(|heads| head >= heads))
+        {
+            return Err(Error::BadRequest(format!("head {head} of layer {layer}: the model does not have it")));
+        }
+        let weights = vec![0.0; heads.len() * tokens.len() * sequence.source.positions];
+        let mut watched = Watched { heads, weights };
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
+        let rows = &mut [Row { state: sequence, tokens, want: Want::Nothing }];
+        decoder::hidden(machine, &plan.decoder, spec.dim, rows, step, scratch, Some(&mut watched));
+        Ok(watched.weights)
     }
 
     /// Encodes `sources` in groups of at most [`ENCODER_ROWS`] tokens, or one source, and hands each group's output

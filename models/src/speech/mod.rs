@@ -13,6 +13,7 @@ pub mod decode;
 pub mod rules;
 pub mod segments;
 pub mod special;
+pub mod words;
 
 use std::path::Path;
 use std::sync::Arc;

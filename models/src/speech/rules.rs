@@ -28,6 +28,9 @@ impl<'a> Rules<'a> {
         }
         if self.timestamps {
             self.apply_timestamps(tokens, logits);
+        } else {
+            // OpenAI relies on models not to write them.
+            logits[special.no_timestamps as usize..].fill(f32::NEG_INFINITY);
         }
     }
 

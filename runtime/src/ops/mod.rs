@@ -9,7 +9,8 @@ mod short_conv;
 mod stem;
 
 pub(crate) use attention::{
-    Block, Heads, PART, Partial, Pasts, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
+    Block, Heads, PART, Partial, Pasts, attend, attend_part, attention_weights, block_of_head, key_width, keys_len,
+    parts, tile_keys,
 };
 pub(crate) use embedding::{Embedding, positions};
 pub(crate) use linear::{Activations, COLUMNS, Linear, Matrix, forward_all};
