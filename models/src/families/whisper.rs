@@ -5,6 +5,7 @@ use babil_runtime::spec::{
     Activation, AttentionBias, AttentionSpec, DecoderSpec, EncoderDecoderSpec, FfnKind, FfnSpec, Input, LayerSpec,
     Mixer, Norm, NormPlacement, OutputMatrix, Part, Position, Projection, Role, Span, Stack, StackSpec, TensorNames,
 };
+use babil_runtime::weights::whisper_ggml::Header;
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
@@ -35,6 +36,25 @@ fn gelu() -> String {
 }
 
 impl Config {
+    /// That of a whisper.cpp file.
+    pub fn from_header(header: &Header) -> Self {
+        Self {
+            vocab_size: header.vocab,
+            num_mel_bins: header.mels,
+            d_model: header.audio_state,
+            encoder_layers: header.audio_layers,
+            encoder_attention_heads: header.audio_heads,
+            encoder_ffn_dim: header.audio_state.saturating_mul(4),
+            decoder_layers: header.text_layers,
+            decoder_attention_heads: header.text_heads,
+            decoder_ffn_dim: header.text_state.saturating_mul(4),
+            max_source_positions: header.audio_context,
+            max_target_positions: header.text_context,
+            activation_function: gelu(),
+            scale_embedding: false,
+        }
+    }
+
     /// The model's description.
     ///
     /// # Errors

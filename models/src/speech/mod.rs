@@ -24,7 +24,7 @@ use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::text::{Marks, Tokenizer};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
-use babil_runtime::weights::packed_copy;
+use babil_runtime::weights::{Encoding, Weights, packed_copy};
 use babil_runtime::{Error, Result, Token};
 
 pub use special::{SpecialTokens, Task};
@@ -66,11 +66,27 @@ impl std::fmt::Debug for SpeechModel {
 }
 
 impl SpeechModel {
-    /// Opens a folder of transformers' `WhisperForConditionalGeneration`.
+    /// Opens a file of whisper.cpp, or a folder of transformers' `WhisperForConditionalGeneration`.
     ///
     /// # Errors
-    /// A folder that lacks files, is damaged, or holds another family of models.
-    pub fn open(folder: &Path, options: &SpeechOptions) -> Result<Self> {
+    /// Files that are missing or damaged, or that hold another family of models.
+    pub fn open(path: &Path, options: &SpeechOptions) -> Result<Self> {
+        if path.is_file() { Self::open_file(path, options) } else { Self::open_folder(path, options) }
+    }
+
+    fn open_file(path: &Path, options: &SpeechOptions) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let label = path.display().to_string();
+        let Some(header) = weights.whisper_header() else {
+            return Err(Error::bad_file(label, "is not a speech model: those are whisper.cpp files and folders"));
+        };
+        let config = Config::from_header(header);
+        let special = SpecialTokens::of_vocabulary(config.vocab_size).map_err(|p| Error::bad_file(&label, p))?;
+        let tokenizer = Tokenizer::from_ranks(&header.tokens, &label)?;
+        Self::build(weights, Names::OpenAi, config, special, tokenizer, options)
+    }
+
+    fn open_folder(folder: &Path, options: &SpeechOptions) -> Result<Self> {
         let files = ModelFiles::Folder(folder.to_owned());
         let missing =
             || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
@@ -84,7 +100,6 @@ impl SpeechModel {
             }
         }
         let config: Config = files.json("config.json")?.ok_or_else(missing)?;
-        let spec = config.spec()?;
         let vocab = config.vocab_size;
         let special = match files.read("generation_config.json")? {
             Some(json) => SpecialTokens::from_generation_config(&json, &files.label("generation_config.json"), vocab)?,
@@ -94,12 +109,23 @@ impl SpeechModel {
         };
         let json = files.expect("tokenizer.json")?;
         let tokenizer = Tokenizer::from_json(&json, &files.label("tokenizer.json"), vocab)?;
-        let mut weights = files.weights()?;
+        Self::build(files.weights()?, Names::Transformers, config, special, tokenizer, options)
+    }
+
+    fn build(
+        mut weights: Weights,
+        names: Names,
+        config: Config,
+        special: SpecialTokens,
+        tokenizer: Tokenizer,
+        options: &SpeechOptions,
+    ) -> Result<Self> {
+        let spec = config.spec()?;
         let quant = options.quant.unwrap_or(Quant::Q8_0);
-        let names = Names::Transformers;
-        if let Some(block) = quant.block() {
-            let parameters = parameters(&spec, &weights, &names);
-            weights = packed_copy(&weights, &parameters, Some(block), &crate::packed_folder())?;
+        let parameters = parameters(&spec, &weights, &names);
+        let blocks = weights.iter().any(|(_, tensor)| matches!(tensor.encoding(), Encoding::Blocks(_)));
+        if quant != Quant::F32 || blocks {
+            weights = packed_copy(&weights, &parameters, quant.block(), &crate::packed_folder())?;
         }
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
