@@ -28,7 +28,7 @@ use babil_runtime::Token;
 use babil_runtime::generate::generate;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::EncoderDecoder;
-use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::spec::GenerationSpec;
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{Encoding, TensorToWrite, write_safetensors};
@@ -174,7 +174,7 @@ fn main() -> Result<()> {
     let workers = args.workers.unwrap_or(args.threads.min(batches)).clamp(1, args.threads);
     let sessions = (0..workers).map(|_| {
         let pool = Arc::new(ThreadPool::new(args.threads / workers));
-        EncoderDecoderSession::new(plan.clone(), pool)
+        EncoderDecoderSession::new(plan.clone(), pool, KvType::F32).expect("float32 suits every shape")
     });
     let mut sessions: Vec<_> = sessions.collect();
     print(&Ready {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
-use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
@@ -198,7 +198,7 @@ impl translator::Backend for Native {
     type Session = EncoderDecoderSession;
 
     fn session(&self, pool: &Arc<ThreadPool>) -> Result<EncoderDecoderSession> {
-        Ok(EncoderDecoderSession::new(self.0.clone(), pool.clone()))
+        EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)
     }
 }
 

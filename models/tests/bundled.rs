@@ -10,7 +10,7 @@ use babil_models::tasks::translate::{LanguagePair, Progress, SentenceTranslator,
 use babil_models::{OpenOptions, Quant, bundled, open_translator, plan};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
-use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use babil_runtime::{Error, Token};
@@ -183,7 +183,8 @@ fn int8_arithmetic_is_close_to_float32_and_the_same_on_every_instruction_set() {
 
     let source: Vec<Token> = (0..40).map(|i| 4 + i * 97 % 7000).chain([0]).collect();
     let output = |plan: EncoderDecoderPlan| {
-        let mut session = EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)));
+        let mut session =
+            EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)), KvType::F32).unwrap();
         session.encoder_output(&[&source]).unwrap()
     };
     let spec = config.spec().unwrap();

@@ -15,7 +15,7 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{EncoderDecoder, Logits, Model, Row, State, Want};
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
-use babil_runtime::session::EncoderDecoderSession;
+use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::spec::{
     AttentionSpec, EarlyStopping, EncoderDecoderSpec, Mixer, Norm, Pairing, Position, StackSpec,
 };
@@ -100,7 +100,7 @@ impl Fixture {
         let weights = Weights::from_vec(bytes, self.name).unwrap();
         let names = Names { shared: config.share_encoder_decoder_embeddings };
         let plan = EncoderDecoderPlan::new(self.spec.clone(), &weights, &names, kernels).unwrap();
-        EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)))
+        EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)), KvType::F32).unwrap()
     }
 
     /// The largest difference of encoder output and logits from the expected ones, relative to each row's largest
@@ -398,7 +398,8 @@ fn quantised_models_compute_the_same_bits_on_every_instruction_set() {
             for kernels in Kernels::all() {
                 let isa = kernels.isa;
                 let plan = EncoderDecoderPlan::new(fixture.spec.clone(), &packed, &names, kernels).unwrap();
-                let mut session = EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)));
+                let mut session =
+                    EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)), KvType::F32).unwrap();
                 let logits = bits(&teacher_forced(&mut session, &case.source, &case.decoder_input));
                 assert!(*first.get_or_insert_with(|| logits.clone()) == logits, "{name} {block:?} on {isa:?}");
             }

@@ -15,8 +15,8 @@ use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::plan::DecoderPlan;
 use babil_runtime::session::{DecoderSession, KvType, Sequence};
 use babil_runtime::spec::{
-    Activation, AttentionSpec, DecoderSpec, HeadNorm, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing,
-    RopeScaling, TensorNames,
+    Activation, AttentionSpec, DecoderSpec, HeadNorm, Input, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix,
+    Pairing, RopeScaling, TensorNames,
 };
 use babil_runtime::threads::{ThreadPool, Threads};
 use babil_runtime::weights::gguf::Kind;
@@ -432,7 +432,9 @@ fn each_norm(spec: &mut DecoderSpec, change: impl Fn(&mut Norm)) {
 fn mutate(spec: &mut DecoderSpec, tensors: &mut Tensors, change: &Value) {
     for (key, value) in change["model"].as_object().into_iter().flatten() {
         match key.as_str() {
-            "embed_scale" => spec.stack.embed_scale = 1.0,
+            "embed_scale" => {
+                spec.stack.input = Input::Tokens { vocab: spec.stack.vocab(), scale: 1.0 };
+            }
             "logit_scale" => spec.logit_scale = 1.0,
             "softcap" => spec.logit_softcap = None,
             "final_norm" => spec.stack.final_norm = None,

@@ -15,7 +15,7 @@ use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::kernels::{Keys, Stored, TILE, Values};
-use crate::ops::{Block, block_of_head, key_width, keys_len};
+use crate::ops::{Block, key_width, keys_len};
 use crate::quant::BLOCK;
 use crate::spec::{Mixer, StackSpec};
 use crate::{Error, Result};
@@ -84,6 +84,8 @@ pub(crate) struct CacheShape {
 impl CacheShape {
     /// Pages of translations: beams fork all the time, and a fork copies the page it continues.
     pub(crate) const SHORT_PAGE: usize = 4;
+    /// Pages of transcripts, of a few hundred tokens with a beam.
+    pub(crate) const MEDIUM_PAGE: usize = 16;
     /// Pages of conversations.
     pub(crate) const LONG_PAGE: usize = 64;
 
@@ -152,6 +154,15 @@ impl Page {
             KvType::F32 => Self::F32(vec![0.0; values]),
             KvType::F16 => Self::F16(vec![0; values]),
             KvType::Q8_0 => Self::Q8_0(vec![0; values], vec![0.0; values / BLOCK]),
+        }
+    }
+
+    /// Bytes of its numbers.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::F32(page) => size_of_val(&page[..]),
+            Self::F16(page) => size_of_val(&page[..]),
+            Self::Q8_0(page, scales) => page.len() + size_of_val(&scales[..]),
         }
     }
 
@@ -421,30 +432,67 @@ impl Cache {
     }
 }
 
-/// Keys and values of a batch of encoded sources for every decoder layer.
+/// Keys and values of a batch of encoded sources for every decoder layer, each source filled up to whole tiles.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    pub(crate) dim: usize,
-    /// Per decoder layer: keys, as tiles (`tile_keys`) source by source, and values, `[source tokens of the batch, dim]`.
-    pub(crate) layers: Vec<(Vec<f32>, Vec<f32>)>,
+    /// Of one position.
+    heads: usize,
+    head_dim: usize,
+    /// Per decoder layer: keys, as tiles, and values, `[sources][heads][positions][width]` both.
+    layers: Vec<[Page; 2]>,
+}
+
+/// Where a source is in a [`Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourcePlace {
+    /// Positions of the sources before it, each filled up to whole tiles.
+    pub(crate) tiled: usize,
+    /// Its own.
+    pub(crate) positions: usize,
 }
 
 impl Memory {
-    /// Some `positions` of one head (of `head_dim` features) of the source that has the rows `rows` of the batch and
-    /// `tiled` positions before it, those that fill up tiles included.
-    pub(crate) fn block(
-        &self,
-        layer: usize,
-        rows: Range<usize>,
-        tiled: usize,
-        head: usize,
-        head_dim: usize,
-        positions: Range<usize>,
-    ) -> Block<'_> {
-        let (tiles, values) = &self.layers[layer];
-        let first = keys_len(tiled, self.dim / head_dim, head_dim) + keys_len(rows.len(), head, head_dim);
-        let values = &values[rows.start * self.dim + head * head_dim..rows.end * self.dim];
-        block_of_head(&tiles[first..], key_width(head_dim), values, self.dim, positions)
+    /// Room for sources of `tiled` positions altogether, each filled up to whole tiles, in the cross-attention of
+    /// `layers` layers.
+    pub(crate) fn new(kv: KvType, layers: usize, heads: usize, head_dim: usize, tiled: usize) -> Self {
+        let page = || Page::new(kv, keys_len(tiled, heads, head_dim));
+        Self { heads, head_dim, layers: (0..layers).map(|_| [page(), page()]).collect() }
+    }
+
+    /// Stores the keys and values of a source in a layer, `[positions, heads * head_dim]` each.
+    pub(crate) fn write(&mut self, layer: usize, place: SourcePlace, keys: &[f32], values: &[f32]) {
+        let (heads, head_dim, width) = (self.heads, self.head_dim, key_width(self.head_dim));
+        let [key_page, value_page] = &mut self.layers[layer];
+        let rows = keys.chunks_exact(heads * head_dim).zip(values.chunks_exact(heads * head_dim)).enumerate();
+        for (position, (keys, values)) in rows {
+            for head in 0..heads {
+                let first = keys_len(place.tiled, heads, head_dim) + keys_len(place.positions, head, head_dim);
+                let feature = head * head_dim..(head + 1) * head_dim;
+                let tile = first + position / TILE * TILE * width;
+                key_page.write_key(tile, position % TILE, &keys[feature.clone()]);
+                value_page.write(first + position * width, &values[feature]);
+            }
+        }
+    }
+
+    /// Some `positions` of one head of a source.
+    pub(crate) fn block(&self, layer: usize, place: SourcePlace, head: usize, positions: Range<usize>) -> Block<'_> {
+        let (heads, head_dim, width) = (self.heads, self.head_dim, key_width(self.head_dim));
+        let [keys, values] = &self.layers[layer];
+        let first = keys_len(place.tiled, heads, head_dim) + keys_len(place.positions, head, head_dim);
+        let (tile, end) = (positions.start / TILE, positions.end.div_ceil(TILE));
+        let keys = keys.stored(first + tile * TILE * width, (end - tile) * TILE * width);
+        let values = values.stored(first + positions.start * width, positions.len() * width);
+        Block {
+            keys: Keys { stored: keys, dim: width, next: None },
+            skip: positions.start % TILE,
+            values: Values { stored: values, stride: width, positions: positions.len(), next: None },
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.layers.iter().flatten().map(Page::bytes).sum()
     }
 }
 
@@ -452,7 +500,7 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::spec::{
-        Activation, AttentionSpec, FfnKind, FfnSpec, LayerSpec, Norm, NormPlacement, Position, Span, StackSpec,
+        Activation, AttentionSpec, FfnKind, FfnSpec, Input, LayerSpec, Norm, NormPlacement, Position, Span, StackSpec,
     };
 
     const PAGE: usize = 4;
@@ -474,9 +522,8 @@ mod tests {
             residual_scale: 1.0,
         });
         let stack = StackSpec {
-            vocab: 10,
+            input: Input::Tokens { vocab: 10, scale: 1.0 },
             dim: 16,
-            embed_scale: 1.0,
             position: Position::None,
             max_positions: 1000,
             layers: layers.to_vec(),

@@ -5,19 +5,28 @@ use std::ops::Range;
 
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
-use crate::ops::{Block, Machine, Partial, Pasts, ShortConv, attend, attend_part, parts};
+use crate::ops::{Block, Heads, Machine, Partial, Pasts, ShortConv, attend, attend_part, attention_weights, parts};
 use crate::plan::DecoderParts;
 use crate::session::{Sequence, Source};
 use crate::spec::{DecoderSpec, Span};
 
 /// The rows of one step: which sequence and position each belongs to.
-struct Rows<'a, 'r> {
+struct Rows<'a, 'r, 'w> {
     rows: &'a mut [Row<'r, Sequence>],
     /// Sequence and position of each row of the residual stream.
     at: &'a [(usize, usize)],
     layer: usize,
     /// For attention that threads share.
     partials: &'a mut Vec<f32>,
+    watched: Option<&'a mut Watched<'w>>,
+}
+
+/// Heads of the attention to the source that somebody wants to look at.
+pub(crate) struct Watched<'a> {
+    /// Layer and head.
+    pub(crate) heads: &'a [[usize; 2]],
+    /// What each row gives each position of the source, `[heads][rows][positions]`.
+    pub(crate) weights: Vec<f32>,
 }
 
 /// From so many pairs of a row and a head of keys on, each is computed by one thread.
@@ -31,7 +40,7 @@ pub(crate) struct StepScratch {
     partials: Vec<f32>,
 }
 
-impl Context for Rows<'_, '_> {
+impl Context for Rows<'_, '_, '_> {
     fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         let Attention { heads, span, .. } = *attention;
         let (layer, at) = (self.layer, self.at);
@@ -73,7 +82,10 @@ impl Context for Rows<'_, '_> {
     }
 
     fn attend_memory(&mut self, machine: Machine<'_>, attention: &Attention, q: &[f32], out: &mut [f32]) {
-        let sources = Sources { rows: self.rows, at: self.at, layer: self.layer, head_dim: attention.heads.dim };
+        let sources = Sources { rows: self.rows, at: self.at, layer: self.layer };
+        if let Some(watched) = &mut self.watched {
+            watched.look(machine, attention.heads, q, &sources);
+        }
         attend(machine, attention.heads, q, &sources, out);
     }
 
@@ -122,7 +134,6 @@ struct Sources<'a, 'r> {
     rows: &'a [Row<'r, Sequence>],
     at: &'a [(usize, usize)],
     layer: usize,
-    head_dim: usize,
 }
 
 impl Sources<'_, '_> {
@@ -141,7 +152,22 @@ impl Pasts for Sources<'_, '_> {
     }
 
     fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
-        std::iter::once(self.of(row).block(self.layer, head, self.head_dim, positions))
+        std::iter::once(self.of(row).block(self.layer, head, positions))
+    }
+}
+
+impl Watched<'_> {
+    /// Keeps the weights of this layer's heads. All rows have the same source.
+    fn look(&mut self, machine: Machine<'_>, heads: Heads, q: &[f32], sources: &Sources<'_, '_>) {
+        let (width, rows) = (heads.count * heads.dim, sources.at.len());
+        let positions = sources.of(0).positions;
+        let wanted = self.heads.iter().zip(self.weights.chunks_exact_mut(rows * positions));
+        for (&[_, head], weights) in wanted.filter(|([layer, _], _)| *layer == sources.layer) {
+            for (row, weights) in weights.chunks_exact_mut(positions).enumerate() {
+                let q = &q[row * width + head * heads.dim..][..heads.dim];
+                attention_weights(machine.kernels, heads, q, sources.blocks(row, head, 0..positions), weights);
+            }
+        }
     }
 }
 
@@ -154,6 +180,7 @@ pub(crate) fn hidden(
     rows: &mut [Row<'_, Sequence>],
     step: &mut StepScratch,
     scratch: &mut Scratch,
+    watched: Option<&mut Watched<'_>>,
 ) -> usize {
     let stack = &parts.stack;
     let StepScratch { at, partials } = step;
@@ -166,10 +193,10 @@ pub(crate) fn hidden(
     let x = sized(&mut scratch.x, at.len() * dim);
     let tokens = rows.iter().flat_map(|row| row.tokens);
     for ((&token, &(_, position)), x) in tokens.zip(at.iter()).zip(x.chunks_exact_mut(dim)) {
-        stack.embedding.embed(&stack.matrix, token, position, x);
+        parts.embedding.embed(token, position, x);
     }
     set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
-    let mut context = Rows { rows, at, layer: 0, partials };
+    let mut context = Rows { rows, at, layer: 0, partials, watched };
     for (index, layer) in stack.layers.iter().enumerate() {
         context.layer = index;
         layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
@@ -199,8 +226,8 @@ pub(crate) fn decode(
     logits: &mut Logits,
 ) {
     let dim = spec.stack.dim;
-    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch) };
-    let logits = logits.reset(wanted, spec.stack.vocab);
+    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch, None) };
+    let logits = logits.reset(wanted, spec.stack.vocab());
     if wanted == 0 {
         return;
     }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use crate::Token;
 use crate::kernels::TILE;
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
-use crate::ops::{Block, Heads, Machine, Pasts, ShortConv, attend, block_of_head, key_width, keys_len, tile_keys};
+use crate::ops::{
+    Block, Embedding, Heads, Machine, Pasts, ShortConv, Stem, attend, block_of_head, key_width, keys_len, tile_keys,
+};
 use crate::plan::StackPlan;
 use crate::spec::Span;
 
@@ -85,34 +87,59 @@ impl Pasts for Whole<'_> {
 /// rows.
 pub(crate) fn encode(
     machine: Machine<'_>,
-    plan: &StackPlan,
+    embedding: &Embedding,
+    stack: &StackPlan,
     dim: usize,
     sources: &[&[Token]],
     scratch: &mut Scratch,
 ) -> Vec<Range<usize>> {
     let mut ranges = Vec::with_capacity(sources.len());
-    let (mut of_row, mut first_tiled) = (Vec::new(), Vec::new());
-    let mut tiled = 0;
+    let mut rows = 0;
     for source in sources {
-        let range = of_row.len()..of_row.len() + source.len();
-        of_row.resize(range.end, range.clone());
-        first_tiled.resize(range.end, tiled);
-        tiled += source.len().next_multiple_of(TILE);
-        ranges.push(range);
+        ranges.push(rows..rows + source.len());
+        rows += source.len();
     }
-    let rows = of_row.len();
     let x = sized(&mut scratch.x, rows * dim);
     let tokens = sources.iter().flat_map(|source| source.iter().enumerate());
     for ((position, &token), x) in tokens.zip(x.chunks_exact_mut(dim)) {
-        plan.embedding.embed(&plan.matrix, token, position, x);
+        embedding.embed(token, position, x);
     }
-    set_positions(&plan.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
+    run_layers(machine, stack, dim, &ranges, scratch);
+    ranges
+}
+
+/// Encodes `frames` (`[features, count]`, checked by the caller) into `scratch.x`, and returns the rows.
+pub(crate) fn encode_frames(
+    machine: Machine<'_>,
+    stem: &Stem,
+    stack: &StackPlan,
+    dim: usize,
+    frames: &[f32],
+    scratch: &mut Scratch,
+) -> Range<usize> {
+    let rows = Stem::rows(frames.len() / stem.features());
+    let Scratch { x, activations, stem: stem_scratch, .. } = &mut *scratch;
+    stem.forward(machine, frames, stem_scratch, activations, sized(x, rows * dim));
+    run_layers(machine, stack, dim, &[0..rows], scratch);
+    0..rows
+}
+
+/// Runs the layers over `scratch.x`, which has the rows of each source one after the other.
+fn run_layers(machine: Machine<'_>, stack: &StackPlan, dim: usize, sources: &[Range<usize>], scratch: &mut Scratch) {
+    let (mut of_row, mut first_tiled) = (Vec::new(), Vec::new());
+    let mut tiled = 0;
+    for source in sources {
+        of_row.resize(source.end, source.clone());
+        first_tiled.resize(source.end, tiled);
+        tiled += source.len().next_multiple_of(TILE);
+    }
+    let rows = of_row.len();
+    set_positions(&stack.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
     let mut context = Sources { of_row: &of_row, tiles: Vec::new(), first_tiled: &first_tiled };
-    for layer in &plan.layers {
-        layer.forward(machine, &plan.ropes, scratch, rows, dim, &mut context);
+    for layer in &stack.layers {
+        layer.forward(machine, &stack.ropes, scratch, rows, dim, &mut context);
     }
-    if let Some(norm) = &plan.final_norm {
+    if let Some(norm) = &stack.final_norm {
         scratch.normalize_stream(machine, norm, rows * dim);
     }
-    ranges
 }

@@ -4,7 +4,7 @@ use std::mem::swap;
 
 use crate::Result;
 use crate::ops::{
-    Activations, COLUMNS, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv, for_rows, forward_all,
+    Activations, COLUMNS, Heads, Linear, Machine, Norm, Rope, Rotations, ShortConv, StemScratch, for_rows, forward_all,
 };
 use crate::plan::Loader;
 use crate::spec::{
@@ -201,6 +201,7 @@ pub(crate) struct Scratch {
     spare: Vec<f32>,
     hidden: Vec<f32>,
     gate: Vec<f32>,
+    pub(crate) stem: StemScratch,
     pub(crate) activations: Activations,
     /// Of the rows of this step.
     positions: Vec<usize>,

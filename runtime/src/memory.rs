@@ -98,7 +98,7 @@ impl MemoryNeeds {
             tokenizer: 0,
             cache: CacheShape::new(&spec.stack, kv, CacheShape::LONG_PAGE)?.bytes(context, rows) as u64,
             scratch: (rows * row + attention(context)) as u64,
-            logits: 4 * spec.stack.vocab as u64 * (1 + Lookup::default().draft as u64),
+            logits: 4 * spec.stack.vocab() as u64 * (1 + Lookup::default().draft as u64),
         })
     }
 

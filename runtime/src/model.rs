@@ -112,3 +112,12 @@ pub trait EncoderDecoder: Model {
     /// As [`Model::step`].
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Self::State>>;
 }
+
+/// A model whose encoder hears: turns sound into a state that is ready to generate from.
+pub trait FrameEncoder: Model {
+    /// Encodes frames of sound, `[features, count]` row-major, and returns the state, at position 0.
+    ///
+    /// # Errors
+    /// Frames that are not of the model's features, none or too many of them, or a backend's own failure.
+    fn encode_frames(&mut self, frames: &[f32]) -> Result<Self::State>;
+}

@@ -7,10 +7,10 @@ use crate::Result;
 use crate::cache::{CacheShape, KvType};
 use crate::kernels::Kernels;
 use crate::layer::Layer;
-use crate::ops::{Embedding, Linear, Matrix, Norm, Rope};
+use crate::ops::{Embedding, Linear, Matrix, Norm, Rope, Stem, positions};
 use crate::spec::{
-    DecoderSpec, EncoderDecoderSpec, Norm as NormSpec, OutputMatrix, Part, Projection, Role, Stack, StackSpec,
-    TensorNames,
+    DecoderSpec, EncoderDecoderSpec, Input, Norm as NormSpec, OutputMatrix, Part, Position, Projection, Role, Stack,
+    StackSpec, TensorNames,
 };
 use crate::weights::Weights;
 
@@ -33,12 +33,27 @@ impl Loader<'_> {
         Linear::load(self.weights, &self.name(role, ".weight"), rows, cols, bias)
     }
 
+    /// A convolution over three positions as a map of `[features * 3]` numbers, the neighbours of a feature together.
+    fn convolution(&self, role: Role, dim: usize, features: usize) -> Result<Linear> {
+        let weight = Matrix::load_joined(self.weights, &(self.name(role, ".weight") + ".weight"), &[dim, features, 3])?;
+        Ok(Linear::new(Arc::new(weight), Some(self.values(role, ".bias", dim)?)))
+    }
+
     pub(crate) fn norm(&self, role: Role, dim: usize, norm: NormSpec) -> Result<Norm> {
         Norm::load(self.weights, &self.name(role, ".weight"), dim, norm)
     }
 
     pub(crate) fn matrix(&self, role: Role, rows: usize, cols: usize) -> Result<Arc<Matrix>> {
         Ok(Arc::new(Matrix::load(self.weights, &self.name(role, ""), rows, cols)?))
+    }
+
+    /// The table of positions that is added to a stack's rows, `[max_positions, dim]`, or nothing.
+    pub(crate) fn positions(&self, stack: Stack, spec: &StackSpec) -> Result<Vec<f32>> {
+        let learned = match spec.position {
+            Position::Learned => self.values(Role::Positions(stack), "", spec.max_positions * spec.dim)?,
+            Position::None | Position::Sinusoid { .. } => Vec::new(),
+        };
+        Ok(positions(spec, learned))
     }
 
     /// A tensor of `len` values, whatever its shape.
@@ -55,46 +70,69 @@ impl Loader<'_> {
 
 /// A stack of layers, resolved.
 pub(crate) struct StackPlan {
-    pub(crate) embedding: Embedding,
-    pub(crate) matrix: Arc<Matrix>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) ropes: Vec<Rope>,
     pub(crate) final_norm: Option<Norm>,
 }
 
 impl StackPlan {
-    fn load(loader: Loader<'_>, stack: Stack, spec: &StackSpec, shared: Option<Arc<Matrix>>) -> Result<Self> {
+    fn load(loader: Loader<'_>, stack: Stack, spec: &StackSpec) -> Result<Self> {
         let mut ropes = Vec::new();
         let layers = spec.layers.iter().enumerate();
         let layers = layers.map(|(i, layer)| Layer::load(loader, &mut ropes, stack, i, spec.dim, layer));
         let layers = layers.collect::<Result<_>>()?;
         let norm = spec.final_norm.map(|norm| loader.norm(Role::FinalNorm(stack), spec.dim, norm));
-        let matrix = match shared {
-            Some(matrix) => matrix,
-            None => loader.matrix(Role::Embedding(stack), spec.vocab, spec.dim)?,
+        Ok(Self { layers, ropes, final_norm: norm.transpose()? })
+    }
+}
+
+/// Where the rows of an encoder come from.
+pub(crate) enum EncoderInput {
+    Tokens(Embedding),
+    Frames(Stem),
+}
+
+/// An encoder's parameters, resolved.
+pub(crate) struct EncoderParts {
+    pub(crate) input: EncoderInput,
+    pub(crate) stack: StackPlan,
+}
+
+impl EncoderParts {
+    fn load(loader: Loader<'_>, spec: &StackSpec) -> Result<Self> {
+        let input = match spec.input {
+            Input::Tokens { .. } => EncoderInput::Tokens(Embedding::load(loader, Stack::Encoder, spec, None)?),
+            Input::Frames { features } => {
+                let convolution = |index, features| loader.convolution(Role::Convolution(index), spec.dim, features);
+                let convolutions = [convolution(0, features)?, convolution(1, spec.dim)?];
+                let positions = loader.positions(Stack::Encoder, spec)?;
+                EncoderInput::Frames(Stem::new(convolutions, positions))
+            }
         };
-        Ok(Self { embedding: Embedding::new(spec), matrix, layers, ropes, final_norm: norm.transpose()? })
+        Ok(Self { input, stack: StackPlan::load(loader, Stack::Encoder, spec)? })
     }
 }
 
 /// A decoder's parameters, resolved.
 pub(crate) struct DecoderParts {
+    pub(crate) embedding: Embedding,
     pub(crate) stack: StackPlan,
     pub(crate) output: Linear,
 }
 
 impl DecoderParts {
     fn load(loader: Loader<'_>, spec: &DecoderSpec, shared: Option<Arc<Matrix>>) -> Result<Self> {
-        let stack = StackPlan::load(loader, Stack::Decoder, &spec.stack, shared)?;
-        let (vocab, dim) = (spec.stack.vocab, spec.stack.dim);
+        let embedding = Embedding::load(loader, Stack::Decoder, &spec.stack, shared)?;
+        let stack = StackPlan::load(loader, Stack::Decoder, &spec.stack)?;
+        let (vocab, dim) = (spec.stack.vocab(), spec.stack.dim);
         let mut output = match spec.output {
-            OutputMatrix::Tied => Linear::new(stack.matrix.clone(), None),
+            OutputMatrix::Tied => Linear::new(embedding.matrix.clone(), None),
             OutputMatrix::Own => loader.linear(Role::Output, vocab, dim, false)?,
         };
         if spec.output_bias {
             output.bias = Some(loader.values(Role::OutputBias, "", vocab)?);
         }
-        Ok(Self { stack, output })
+        Ok(Self { embedding, stack, output })
     }
 }
 
@@ -142,7 +180,7 @@ impl DecoderPlan {
 pub struct EncoderDecoderPlan {
     spec: EncoderDecoderSpec,
     kernels: Kernels,
-    pub(crate) encoder: StackPlan,
+    pub(crate) encoder: EncoderParts,
     pub(crate) decoder: DecoderParts,
 }
 
@@ -160,9 +198,12 @@ impl EncoderDecoderPlan {
     pub fn new(spec: EncoderDecoderSpec, weights: &Weights, names: &dyn TensorNames, kernels: Kernels) -> Result<Self> {
         spec.check()?;
         let loader = Loader { weights, names };
-        let encoder = StackPlan::load(loader, Stack::Encoder, &spec.encoder, None)?;
+        let encoder = EncoderParts::load(loader, &spec.encoder)?;
         let name = |stack| loader.name(Role::Embedding(stack), "");
-        let shared = (name(Stack::Encoder) == name(Stack::Decoder)).then(|| encoder.matrix.clone());
+        let shared = match &encoder.input {
+            EncoderInput::Tokens(tokens) if name(Stack::Encoder) == name(Stack::Decoder) => Some(tokens.matrix.clone()),
+            _ => None,
+        };
         let decoder = DecoderParts::load(loader, &spec.decoder, shared)?;
         Ok(Self { spec, kernels, encoder, decoder })
     }
@@ -236,7 +277,16 @@ impl Parameters<'_> {
     fn stack(&mut self, stack: Stack, spec: &StackSpec) {
         const LINEAR: &[(&str, bool)] = &[(".weight", true), (".bias", false), (".scale", false)];
         const SMALL: &[(&str, bool)] = &[(".weight", false), (".bias", false)];
-        self.add(Role::Embedding(stack), &[("", true)]);
+        match spec.input {
+            Input::Tokens { .. } => self.add(Role::Embedding(stack), &[("", true)]),
+            Input::Frames { .. } => {
+                self.add(Role::Convolution(0), SMALL);
+                self.add(Role::Convolution(1), SMALL);
+            }
+        }
+        if spec.position == Position::Learned {
+            self.add(Role::Positions(stack), &[("", false)]);
+        }
         self.add(Role::FinalNorm(stack), SMALL);
         for index in 0..spec.layers.len() {
             let mut add = |part, suffixes| self.add(Role::Layer(stack, index, part), suffixes);

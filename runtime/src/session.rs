@@ -3,39 +3,43 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cache::{Cache, CacheShape, Memory};
-use crate::decoder::StepScratch;
+use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
+use crate::decoder::{StepScratch, Watched};
 use crate::kernels::TILE;
-use crate::layer::{Attention, Scratch, sized};
-use crate::model::{EncoderDecoder, Logits, Model, Row, State, Want};
-use crate::ops::{Activations, Block, Machine, keys_len, tile_keys};
-use crate::plan::{DecoderPlan, EncoderDecoderPlan};
-use crate::spec::StackSpec;
+use crate::layer::{Scratch, sized};
+use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, State, Want};
+use crate::ops::{Activations, Block, Machine, Stem, forward_all};
+use crate::plan::{DecoderPlan, EncoderDecoderPlan, EncoderInput};
+use crate::spec::{Input, StackSpec};
 use crate::threads::ThreadPool;
 use crate::{Error, Result, Token, decoder, encoder};
 
 pub use crate::cache::KvType;
 
-/// The encoded source of a sequence: some rows of a batch. A decoder-only model has none.
+/// The encoded source of a sequence: one of a batch. A decoder-only model has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     memory: Arc<Memory>,
-    rows: Range<usize>,
-    /// Positions of the sources before it in the batch, each filled up to whole tiles.
-    tiled: usize,
-    /// How many of the rows the decoder sees.
+    place: SourcePlace,
+    /// How many of its positions the decoder sees.
     pub(crate) positions: usize,
 }
 
 impl Source {
+    /// That of a decoder-only model.
+    fn none() -> Self {
+        let memory = Arc::new(Memory::new(KvType::F32, 0, 0, 0, 0));
+        Self { memory, place: SourcePlace { tiled: 0, positions: 0 }, positions: 0 }
+    }
+
     /// Whether it is the same source: that of forks.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.memory, &other.memory) && self.rows == other.rows
+        Arc::ptr_eq(&self.memory, &other.memory) && self.place == other.place
     }
 
     /// Keys and values of one head of some of the positions.
-    pub(crate) fn block(&self, layer: usize, head: usize, head_dim: usize, positions: Range<usize>) -> Block<'_> {
-        self.memory.block(layer, self.rows.clone(), self.tiled, head, head_dim, positions)
+    pub(crate) fn block(&self, layer: usize, head: usize, positions: Range<usize>) -> Block<'_> {
+        self.memory.block(layer, self.place, head, positions)
     }
 }
 
@@ -53,9 +57,9 @@ impl Sequence {
         self.source.positions = self.source.positions.min(positions.max(1));
     }
 
-    /// Bytes of the memory it holds, shared with its forks or not.
+    /// Bytes of the memory it holds, shared with its forks or not; that of the sources it was encoded with included.
     pub fn bytes(&self) -> usize {
-        self.cache.bytes()
+        self.cache.bytes() + self.source.memory.bytes()
     }
 }
 
@@ -102,11 +106,7 @@ impl DecoderSession {
 
     /// A new sequence, at position 0.
     pub fn sequence(&self) -> Sequence {
-        let memory = Arc::new(Memory { dim: 0, layers: Vec::new() });
-        Sequence {
-            source: Source { memory, rows: 0..0, tiled: 0, positions: 0 },
-            cache: Cache::new(self.shape.clone()),
-        }
+        Sequence { source: Source::none(), cache: Cache::new(self.shape.clone()) }
     }
 
     /// What it runs.
@@ -137,7 +137,7 @@ impl DecoderSession {
         check_tokens(spec, tokens, sequence.position())?;
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
         let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
-        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch);
+        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch, None);
         Ok(&scratch.x[..wanted * spec.dim])
     }
 }
@@ -146,7 +146,7 @@ impl Model for DecoderSession {
     type State = Sequence;
 
     fn vocab(&self) -> usize {
-        self.plan.spec().stack.vocab
+        self.plan.spec().stack.vocab()
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
@@ -170,6 +170,7 @@ fn tokens_of(rows: &[Row<'_, Sequence>]) -> usize {
 pub struct EncoderDecoderSession {
     plan: Arc<EncoderDecoderPlan>,
     pool: Arc<ThreadPool>,
+    kv: KvType,
     shape: Arc<CacheShape>,
     scratch: Scratch,
     step: StepScratch,
@@ -182,17 +183,28 @@ impl std::fmt::Debug for EncoderDecoderSession {
 }
 
 impl EncoderDecoderSession {
-    /// A session that computes on the threads of `pool`.
-    pub fn new(plan: Arc<EncoderDecoderPlan>, pool: Arc<ThreadPool>) -> Self {
-        let shape = CacheShape::new(&plan.spec().decoder.stack, KvType::F32, CacheShape::SHORT_PAGE);
-        let shape = Arc::new(shape.expect("float32 suits every shape"));
-        Self { plan, pool, shape, scratch: Scratch::default(), step: StepScratch::default() }
+    /// A session that computes on the threads of `pool` and stores keys and values, those of sources too, as `kv`.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] where the model's heads are not whole blocks of `kv`.
+    pub fn new(plan: Arc<EncoderDecoderPlan>, pool: Arc<ThreadPool>, kv: KvType) -> Result<Self> {
+        let page = match plan.spec().encoder.input {
+            Input::Tokens { .. } => CacheShape::SHORT_PAGE,
+            Input::Frames { .. } => CacheShape::MEDIUM_PAGE,
+        };
+        let shape = Arc::new(CacheShape::new(&plan.spec().decoder.stack, kv, page)?);
+        Ok(Self { plan, pool, kv, shape, scratch: Scratch::default(), step: StepScratch::default() })
     }
 
     /// The same session on the threads of another pool.
     #[must_use]
     pub fn with_pool(self, pool: Arc<ThreadPool>) -> Self {
         Self { pool, ..self }
+    }
+
+    /// What it runs.
+    pub fn plan(&self) -> &Arc<EncoderDecoderPlan> {
+        &self.plan
     }
 
     /// As [`EncoderDecoder::encode`], returning the encoder's output itself, `[tokens of all sources, dim]`: for
@@ -206,6 +218,43 @@ impl EncoderDecoderSession {
         Ok(all)
     }
 
+    /// As [`FrameEncoder::encode_frames`], returning the encoder's output itself, `[positions, dim]`.
+    ///
+    /// # Errors
+    /// As [`FrameEncoder::encode_frames`].
+    pub fn encoder_output_of_frames(&mut self, frames: &[f32]) -> Result<Vec<f32>> {
+        let mut all = Vec::new();
+        self.run_encoder_on_frames(frames, |_, _, output, _| all.extend_from_slice(output))?;
+        Ok(all)
+    }
+
+    /// Appends `tokens` to `sequence` and returns how much some heads of the attention to its source, each a layer and a
+    /// head, look at each position from each token: `[heads][tokens][positions]`.
+    ///
+    /// # Errors
+    /// As [`Model::step`], or a head that the model does not have.
+    pub fn attention_to_source(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[Token],
+        heads: &[[usize; 2]],
+    ) -> Result<Vec<f32>> {
+        let Self { plan, pool, scratch, step, .. } = self;
+        let spec = &plan.spec().decoder.stack;
+        check_tokens(spec, tokens, sequence.position())?;
+        let count = |layer: usize| spec.layers.get(layer).and_then(|layer| layer.cross.as_ref()).map(|c| c.heads);
+        if let Some([layer, head]) = heads.iter().find(|&&[layer, head]| count(layer).is_none_or(|heads| head >= heads))
+        {
+            return Err(Error::BadRequest(format!("head {head} of layer {layer}: the model does not have it")));
+        }
+        let weights = vec![0.0; heads.len() * tokens.len() * sequence.source.positions];
+        let mut watched = Watched { heads, weights };
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
+        let rows = &mut [Row { state: sequence, tokens, want: Want::Nothing }];
+        decoder::hidden(machine, &plan.decoder, spec.dim, rows, step, scratch, Some(&mut watched));
+        Ok(watched.weights)
+    }
+
     /// Encodes `sources` in groups of at most [`ENCODER_ROWS`] tokens, or one source, and hands each group's output
     /// (`[tokens, dim]`) and each source's rows in it to `take`.
     fn run_encoder(
@@ -215,6 +264,9 @@ impl EncoderDecoderSession {
     ) -> Result<()> {
         let Self { plan, pool, scratch, .. } = self;
         let spec = &plan.spec().encoder;
+        let EncoderInput::Tokens(embedding) = &plan.encoder.input else {
+            return Err(Error::BadRequest("tokens for a model of sound".to_owned()));
+        };
         for source in sources {
             check_tokens(spec, source, 0)?;
         }
@@ -229,12 +281,94 @@ impl EncoderDecoderSession {
             });
             let (group, others) = rest.split_at(fitting.count().max(1));
             rest = others;
-            let ranges = encoder::encode(machine, &plan.encoder, spec.dim, group, scratch);
+            let ranges = encoder::encode(machine, embedding, &plan.encoder.stack, spec.dim, group, scratch);
             let rows = ranges.last().map_or(0, |range| range.end);
             let Scratch { x, activations, .. } = &mut *scratch;
             take(machine, activations, &x[..rows * spec.dim], &ranges);
         }
         Ok(())
+    }
+
+    /// The same for `frames` (`[features, count]`), one source.
+    fn run_encoder_on_frames(
+        &mut self,
+        frames: &[f32],
+        mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
+    ) -> Result<()> {
+        let Self { plan, pool, scratch, .. } = self;
+        let spec = &plan.spec().encoder;
+        let EncoderInput::Frames(stem) = &plan.encoder.input else {
+            return Err(Error::BadRequest("sound for a model of tokens".to_owned()));
+        };
+        let (features, most) = (stem.features(), spec.max_positions);
+        let rows = Stem::rows(frames.len() / features);
+        if !frames.len().is_multiple_of(features) || rows == 0 || rows > most {
+            let count = frames.len() as f64 / features as f64;
+            let problem = format!("{count} frames of {features} features: the model takes 1 to {} frames", 2 * most);
+            return Err(Error::BadRequest(problem));
+        }
+        let machine = Machine { kernels: plan.kernels(), team: &pool.team(rows) };
+        let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, scratch);
+        let Scratch { x, activations, .. } = &mut *scratch;
+        take(machine, activations, &x[..rows.len() * spec.dim], &[rows]);
+        Ok(())
+    }
+
+    /// Room for the keys and values of sources of so many positions.
+    fn memory(&self, sources: impl Iterator<Item = usize>) -> Sources {
+        let spec = &self.plan.spec().decoder.stack;
+        let (heads, head_dim) = spec.layers.iter().find_map(|layer| layer.cross.as_ref()).map_or((0, 0), |cross| {
+            // All layers have the same, see `EncoderDecoderSpec::check`.
+            (cross.heads, cross.head_dim)
+        });
+        let tiled = sources.map(|positions| positions.next_multiple_of(TILE)).sum();
+        let memory = Memory::new(self.kv, spec.layers.len(), heads, head_dim, tiled);
+        Sources { plan: self.plan.clone(), memory, places: Vec::new(), tiled: 0, keys: Vec::new(), values: Vec::new() }
+    }
+
+    /// A sequence for each source.
+    fn sequences(&self, sources: Sources) -> Vec<Sequence> {
+        let memory = Arc::new(sources.memory);
+        let sequence = |place: SourcePlace| {
+            let source = Source { memory: memory.clone(), place, positions: place.positions };
+            Sequence { source, cache: Cache::new(self.shape.clone()) }
+        };
+        sources.places.into_iter().map(sequence).collect()
+    }
+}
+
+/// The memory of a batch of sources while it is written.
+struct Sources {
+    plan: Arc<EncoderDecoderPlan>,
+    memory: Memory,
+    places: Vec<SourcePlace>,
+    /// Positions so far, each source filled up to whole tiles.
+    tiled: usize,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Sources {
+    /// Adds sources: the encoder's output, and the rows of each.
+    fn add(&mut self, machine: Machine<'_>, activations: &mut Activations, output: &[f32], rows: &[Range<usize>]) {
+        let Self { plan, memory, places, tiled, keys, values } = self;
+        let dim = plan.spec().decoder.stack.dim;
+        let maps = || plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref());
+        let users: Vec<_> = maps().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
+        let input = activations.prepare(machine, output, dim, &users);
+        let first = places.len();
+        for rows in rows {
+            places.push(SourcePlace { tiled: *tiled, positions: rows.len() });
+            *tiled += rows.len().next_multiple_of(TILE);
+        }
+        for (layer, (cross, _)) in maps().enumerate() {
+            let (keys, values) = (sized(keys, output.len()), sized(values, output.len()));
+            forward_all(machine, input, [(&cross.key, &mut *keys), (&cross.value, &mut *values)]);
+            for (rows, &place) in rows.iter().zip(&places[first..]) {
+                let span = rows.start * dim..rows.end * dim;
+                memory.write(layer, place, &keys[span.clone()], &values[span]);
+            }
+        }
     }
 }
 
@@ -244,8 +378,9 @@ const ENCODER_ROWS: usize = 192;
 
 /// Refuses tokens that the model does not have, and more of them than it has positions for.
 fn check_tokens(spec: &StackSpec, tokens: &[Token], first: usize) -> Result<()> {
-    if let Some(token) = tokens.iter().find(|&&token| token as usize >= spec.vocab) {
-        return Err(Error::BadRequest(format!("token {token} is outside the vocabulary of {}", spec.vocab)));
+    let vocab = spec.vocab();
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+        return Err(Error::BadRequest(format!("token {token} is outside the vocabulary of {vocab}")));
     }
     let end = first + tokens.len();
     if tokens.is_empty() || end > spec.max_positions {
@@ -259,7 +394,7 @@ impl Model for EncoderDecoderSession {
     type State = Sequence;
 
     fn vocab(&self) -> usize {
-        self.plan.spec().decoder.stack.vocab
+        self.plan.spec().decoder.stack.vocab()
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
@@ -276,46 +411,22 @@ impl Model for EncoderDecoderSession {
 
 impl EncoderDecoder for EncoderDecoderSession {
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
-        let plan = self.plan.clone();
-        let dim = plan.spec().decoder.stack.dim;
-        let maps: Vec<_> = plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref()).collect();
-        let users: Vec<_> = maps.iter().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
-        let rows: usize = sources.iter().map(|source| source.len()).sum();
-        let tiled: usize = sources.iter().map(|source| source.len().next_multiple_of(TILE)).sum();
-        let layer = |(cross, _): &&(Attention, _)| {
-            (vec![0.0; keys_len(tiled, cross.heads.kv, cross.heads.dim)], vec![0.0; rows * dim])
+        let mut memory = self.memory(sources.iter().map(|source| source.len()));
+        self.run_encoder(sources, |machine, activations, output, rows| memory.add(machine, activations, output, rows))?;
+        Ok(self.sequences(memory))
+    }
+}
+
+impl FrameEncoder for EncoderDecoderSession {
+    fn encode_frames(&mut self, frames: &[f32]) -> Result<Sequence> {
+        let features = match self.plan.spec().encoder.input {
+            Input::Frames { features } => features,
+            Input::Tokens { .. } => 1,
         };
-        let mut layers: Vec<_> = maps.iter().map(layer).collect();
-        let mut places = Vec::with_capacity(sources.len());
-        let (mut first, mut first_tiled) = (0, 0);
-        let mut all_keys = Vec::new();
-        self.run_encoder(sources, |machine, activations, output, encoded| {
-            let input = activations.prepare(machine, output, dim, &users);
-            let span = first * dim..first * dim + output.len();
-            let place = |range: &Range<usize>| {
-                let place = (first + range.start..first + range.end, first_tiled);
-                first_tiled += range.len().next_multiple_of(TILE);
-                place
-            };
-            let group = places.len();
-            places.extend(encoded.iter().map(place));
-            for ((cross, _), (tiles, values)) in maps.iter().zip(&mut layers) {
-                let (heads, all_keys) = (cross.heads, sized(&mut all_keys, output.len()));
-                cross.key.forward(machine, input, all_keys);
-                for (range, (_, tiled)) in encoded.iter().zip(&places[group..]) {
-                    let tiles = &mut tiles[keys_len(*tiled, heads.kv, heads.dim)..];
-                    tile_keys(&all_keys[range.start * dim..range.end * dim], heads.kv, heads.dim, tiles);
-                }
-                cross.value.forward(machine, input, &mut values[span.clone()]);
-            }
-            first += output.len() / dim;
+        let mut memory = self.memory(std::iter::once(Stem::rows(frames.len() / features)));
+        self.run_encoder_on_frames(frames, |machine, activations, output, rows| {
+            memory.add(machine, activations, output, rows);
         })?;
-        let memory = Arc::new(Memory { dim, layers });
-        let sequence = |(rows, tiled): (Range<usize>, usize)| {
-            let positions = rows.len();
-            let source = Source { memory: memory.clone(), rows, tiled, positions };
-            Sequence { source, cache: Cache::new(self.shape.clone()) }
-        };
-        Ok(places.into_iter().map(sequence).collect())
+        Ok(self.sequences(memory).remove(0))
     }
 }

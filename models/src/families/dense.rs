@@ -3,8 +3,8 @@
 
 use babil_runtime::Result;
 use babil_runtime::spec::{
-    Activation, AttentionBias, AttentionSpec, DecoderSpec, FfnKind, FfnSpec, LayerSpec, Mixer, Norm, NormPlacement,
-    OutputMatrix, Pairing, Position, Rope, Span, StackSpec,
+    Activation, AttentionBias, AttentionSpec, DecoderSpec, FfnKind, FfnSpec, Input, LayerSpec, Mixer, Norm,
+    NormPlacement, OutputMatrix, Pairing, Position, Rope, Span, StackSpec,
 };
 
 use super::config::Config;
@@ -140,9 +140,8 @@ impl Dense {
         };
         DecoderSpec {
             stack: StackSpec {
-                vocab: self.vocab,
+                input: Input::Tokens { vocab: self.vocab, scale: 1.0 },
                 dim: self.dim,
-                embed_scale: 1.0,
                 position: Position::None,
                 max_positions: self.max_positions,
                 layers: vec![layer; self.layers],

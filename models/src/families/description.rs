@@ -57,7 +57,7 @@ impl<'a> Description<'a> {
         self.number("block_count", layers.len());
         self.number("context_length", stack.max_positions);
         self.number("embedding_length", stack.dim);
-        self.number("vocab_size", stack.vocab);
+        self.number("vocab_size", stack.vocab());
         self.number("feed_forward_length", layers[0].ffn.hidden);
         self.number("attention.head_count", attention.heads);
         let kv_heads: Vec<i32> = layers.iter().map(kv_heads).collect();

@@ -3,7 +3,7 @@
 //! weight.
 
 use babil_runtime::Result;
-use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Norm, NormPlacement, Pairing, RopeScaling, Span};
+use babil_runtime::spec::{Activation, DecoderSpec, HeadNorm, Input, Norm, NormPlacement, Pairing, RopeScaling, Span};
 use serde_json::Value;
 
 use super::Family;
@@ -63,7 +63,7 @@ fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Res
 fn with_differences(dense: Dense, windows: &[Option<usize>], theta: f32, scale: f32) -> DecoderSpec {
     let norm = dense.norm;
     let mut spec = dense.spec();
-    spec.stack.embed_scale = (spec.stack.dim as f32).sqrt();
+    spec.stack.input = Input::Tokens { vocab: spec.stack.vocab(), scale: (spec.stack.dim as f32).sqrt() };
     spec.stack.layers.iter_mut().for_each(|layer| layer.placement = NormPlacement::Both);
     set_windows(&mut spec, windows);
     for (layer, attention) in attentions(&mut spec) {

@@ -2,7 +2,7 @@
 //! configuration.
 
 use babil_runtime::Result;
-use babil_runtime::spec::{DecoderSpec, Pairing};
+use babil_runtime::spec::{DecoderSpec, Input, Pairing};
 
 use super::Family;
 use super::config::Config;
@@ -35,7 +35,7 @@ fn from_gguf(keys: &Keys<'_>) -> Result<DecoderSpec> {
 }
 
 fn to_gguf(out: &mut Description<'_>, spec: &DecoderSpec, _: &Config<'_>) -> Result<()> {
-    out.float("embedding_scale", spec.stack.embed_scale);
+    out.float("embedding_scale", spec.stack.embed_scale());
     out.float("logit_scale", spec.logit_scale.recip());
     spec.stack.layers.first().into_iter().for_each(|layer| out.float("residual_scale", layer.residual_scale));
     let scale = description::attentions(spec).next().map(|attention| attention.scale);
@@ -53,7 +53,7 @@ struct Factors {
 
 fn with_factors(dense: Dense, factors: &Factors) -> DecoderSpec {
     let mut spec = dense.spec();
-    spec.stack.embed_scale = factors.embedding;
+    spec.stack.input = Input::Tokens { vocab: spec.stack.vocab(), scale: factors.embedding };
     spec.logit_scale = factors.logits.recip();
     spec.stack.layers.iter_mut().for_each(|layer| layer.residual_scale = factors.residual);
     attentions(&mut spec).for_each(|(_, attention)| attention.scale = factors.attention);

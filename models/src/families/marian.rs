@@ -6,8 +6,8 @@
 
 use babil_runtime::spec::{
     Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
-    GenerationSpec, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection, Role,
-    Span, Stack, StackSpec, TensorNames,
+    GenerationSpec, Input, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection,
+    Role, Span, Stack, StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
@@ -83,6 +83,7 @@ impl Config {
             }
         }
         let norm = Norm::Layer { eps: 1e-5 };
+        let scale = if self.scale_embedding { (self.d_model as f32).sqrt() } else { 1.0 };
         let stack = |vocab, layers, heads: usize, hidden, cross| {
             let head_dim = self.d_model.checked_div(heads).unwrap_or(0);
             let causal = AttentionSpec { bias: AttentionBias::All, ..AttentionSpec::causal(heads, heads, head_dim) };
@@ -96,9 +97,8 @@ impl Config {
                 residual_scale: 1.0,
             };
             StackSpec {
-                vocab,
+                input: Input::Tokens { vocab, scale },
                 dim: self.d_model,
-                embed_scale: if self.scale_embedding { (self.d_model as f32).sqrt() } else { 1.0 },
                 position: Position::Sinusoid { base: 10_000.0, pairing: Pairing::Halves, first: 0 },
                 max_positions: self.max_position_embeddings,
                 layers: vec![layer; layers],
@@ -187,7 +187,7 @@ impl TensorNames for Names {
                 let own = format!("model.{}.embed_tokens.weight", name(stack));
                 if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
             }
-            Role::Output => Vec::new(),
+            Role::Output | Role::Positions(_) | Role::Convolution(_) => Vec::new(),
             Role::OutputBias => vec!["final_logits_bias".to_owned()],
             Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
             Role::Layer(stack, index, part) => {

@@ -38,6 +38,7 @@ mod qwen2;
 mod qwen3;
 mod smollm3;
 mod to_gguf;
+pub mod whisper;
 
 use babil_runtime::spec::DecoderSpec;
 use babil_runtime::weights::Weights;

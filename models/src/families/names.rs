@@ -62,7 +62,7 @@ impl TensorNames for HubNames {
             Role::Embedding(_) => under(&PREFIXES, &["embed_tokens.weight"]),
             Role::FinalNorm(_) => under(&PREFIXES, &["norm", "embedding_norm"]),
             Role::Output => under(&["", "language_model."], &["lm_head"]),
-            Role::OutputBias => Vec::new(),
+            Role::OutputBias | Role::Positions(_) | Role::Convolution(_) => Vec::new(),
             Role::Layer(_, index, part) => {
                 let names: Vec<String> = self.part(part).iter().map(|part| format!("layers.{index}.{part}")).collect();
                 under(&PREFIXES, &names.iter().map(String::as_str).collect::<Vec<_>>())
@@ -81,7 +81,7 @@ impl TensorNames for GgufNames {
             Role::Embedding(_) => return vec!["token_embd.weight".to_owned()],
             Role::FinalNorm(_) => return vec!["output_norm".to_owned(), "token_embd_norm".to_owned()],
             Role::Output => return vec!["output".to_owned()],
-            Role::OutputBias => return Vec::new(),
+            Role::OutputBias | Role::Positions(_) | Role::Convolution(_) => return Vec::new(),
             Role::Layer(_, index, part) => (index, part),
         };
         let name = match part {

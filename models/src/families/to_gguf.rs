@@ -111,7 +111,7 @@ impl Source<'_> {
         out.usual(&self.spec)?;
         describe(&mut out, &self.spec, &config)?;
         let label = self.folder.join("tokenizer.json").display().to_string();
-        self.tokenizer.to_gguf(self.spec.stack.vocab, &label, &mut out.entries)?;
+        self.tokenizer.to_gguf(self.spec.stack.vocab(), &label, &mut out.entries)?;
         if let Some(template) = &self.template {
             out.entries.set("tokenizer.chat_template", Value::Str(template.as_bytes()));
         }

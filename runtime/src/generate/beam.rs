@@ -44,6 +44,21 @@ pub fn generate<M: Model>(
     model: &mut M,
     states: Vec<M::State>,
     spec: &GenerationSpec,
+    observer: impl FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Vec<Generated>>> {
+    generate_within(model, states, spec, &|_, _| {}, observer)
+}
+
+/// As [`generate`], where `rules` forbid more than `spec.suppressed`: they are told the tokens of a hypothesis so far and
+/// make what must not come next impossible in the logits.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_within<M: Model>(
+    model: &mut M,
+    states: Vec<M::State>,
+    spec: &GenerationSpec,
+    rules: &dyn Fn(&[Token], &mut [f32]),
     mut observer: impl FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<Generated>>> {
     spec.check(model.vocab())?;
@@ -59,7 +74,7 @@ pub fn generate<M: Model>(
         let mut first_row = 0;
         for (sequence, search) in searches.iter_mut().enumerate().filter(|(_, search)| !search.beams.is_empty()) {
             let beams = search.beams.len();
-            let candidates = picker.pick(&search.beams, first_row, &mut logits, spec, search.steps);
+            let candidates = picker.pick(&search.beams, first_row, &mut logits, spec, rules, search.steps);
             first_row += beams;
             search.advance(candidates, spec);
             let step = Step { sequence, certain: search.certain(), finished: search.beams.is_empty() };
@@ -198,6 +213,7 @@ impl Picker {
         first_row: usize,
         logits: &mut Logits,
         spec: &GenerationSpec,
+        rules: &dyn Fn(&[Token], &mut [f32]),
         steps: usize,
     ) -> &[Candidate] {
         let count = 2 * spec.beam;
@@ -214,6 +230,7 @@ impl Picker {
             for &token in &spec.suppressed {
                 row[token as usize] = f32::NEG_INFINITY;
             }
+            rules(&beam.tokens, row);
             let normalizer = all.unwrap_or_else(|| (self.kernels.log_sum_exp)(row));
             // What the beams before have to offer is a bar for this one; a little lower, as rounding may differ.
             let bar = match self.candidates.get(count - 1) {

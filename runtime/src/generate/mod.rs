@@ -15,7 +15,7 @@ mod stream;
 mod tests;
 mod text;
 
-pub use beam::{Generated, Step, generate};
+pub use beam::{Generated, Step, generate, generate_within};
 pub use context::Context;
 pub use lookup::Lookup;
 pub use stop::StopStrings;

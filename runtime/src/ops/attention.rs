@@ -240,6 +240,27 @@ pub(crate) fn attend_part(
     });
 }
 
+/// softmax(q K^T * scale) of one head of one row, over all positions of `blocks`: how much it looks at each.
+pub(crate) fn attention_weights<'a>(
+    kernels: &Kernels,
+    heads: Heads,
+    q: &[f32],
+    blocks: impl Iterator<Item = Block<'a>>,
+    weights: &mut [f32],
+) {
+    let mut laid_out = vec![[0.0; 4]; key_width(heads.dim)];
+    laid_out.iter_mut().zip(q).for_each(|(four, q)| *four = [q * heads.scale; 4]);
+    let (mut scores, mut first) = (Vec::new(), 0);
+    for Block { keys, skip, values } in blocks {
+        scores.resize(keys.tiles() * TILE, 0.0);
+        let stride = scores.len();
+        (kernels.attention_scores)(laid_out.as_flattened(), keys, &mut scores, stride);
+        weights[first..][..values.positions].copy_from_slice(&scores[skip..][..values.positions]);
+        first += values.positions;
+    }
+    (kernels.softmax)(weights);
+}
+
 impl Buffers {
     /// All positions of the rows of `q`, the first of which is `row`. A row of `out` is as far from the next as in `q`.
     fn attend(

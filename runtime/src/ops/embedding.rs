@@ -1,12 +1,16 @@
 //! Token embeddings with positions added.
 
+use std::sync::Arc;
+
 use super::Matrix;
-use crate::Token;
-use crate::spec::{Pairing, Position, StackSpec};
+use crate::plan::Loader;
+use crate::spec::{Pairing, Position, Role, Stack, StackSpec};
+use crate::{Result, Token};
 
 /// Turns tokens into rows of the residual stream.
 #[derive(Debug)]
 pub(crate) struct Embedding {
+    pub(crate) matrix: Arc<Matrix>,
     scale: f32,
     /// `[max_positions, dim]`, or empty where positions are not told here.
     positions: Vec<f32>,
@@ -14,13 +18,24 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn new(spec: &StackSpec) -> Self {
-        Self { scale: spec.embed_scale, positions: positions(spec), dim: spec.dim }
+    /// That of a stack of tokens. `shared` is its matrix where another stack has the same.
+    pub(crate) fn load(
+        loader: Loader<'_>,
+        stack: Stack,
+        spec: &StackSpec,
+        shared: Option<Arc<Matrix>>,
+    ) -> Result<Self> {
+        let matrix = match shared {
+            Some(matrix) => matrix,
+            None => loader.matrix(Role::Embedding(stack), spec.vocab(), spec.dim)?,
+        };
+        let positions = loader.positions(stack, spec)?;
+        Ok(Self { matrix, scale: spec.embed_scale(), positions, dim: spec.dim })
     }
 
     /// Writes `scale * matrix[token] + position` to `out` (`[dim]`).
-    pub(crate) fn embed(&self, matrix: &Matrix, token: Token, position: usize, out: &mut [f32]) {
-        matrix.row(token as usize, out);
+    pub(crate) fn embed(&self, token: Token, position: usize, out: &mut [f32]) {
+        self.matrix.row(token as usize, out);
         if self.positions.is_empty() {
             if self.scale != 1.0 {
                 out.iter_mut().for_each(|x| *x *= self.scale);
@@ -33,9 +48,14 @@ impl Embedding {
     }
 }
 
-/// The position table `[max_positions, dim]`, computed in float64 as the reference implementation does.
-fn positions(spec: &StackSpec) -> Vec<f32> {
-    let Position::Sinusoid { base, pairing, first } = spec.position else { return Vec::new() };
+/// The table of positions that is added to the rows of a stack, `[max_positions, dim]`, or nothing. Sinusoids are computed
+/// in float64 as the reference implementation does.
+pub(crate) fn positions(spec: &StackSpec, learned: Vec<f32>) -> Vec<f32> {
+    let (base, pairing, first) = match spec.position {
+        Position::None => return Vec::new(),
+        Position::Learned => return learned,
+        Position::Sinusoid { base, pairing, first } => (base, pairing, first),
+    };
     let half = spec.dim / 2;
     let mut table = Vec::with_capacity(spec.max_positions * spec.dim);
     for position in first..first + spec.max_positions {

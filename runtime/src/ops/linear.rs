@@ -20,6 +20,14 @@ impl Matrix {
         Ok(Self(weights.expect(name, &[rows, cols])?.clone()))
     }
 
+    /// The tensor `name` of `weights`, of this shape, as a matrix whose rows have all dimensions but the first.
+    pub(crate) fn load_joined(weights: &Weights, name: &str, shape: &[usize]) -> Result<Self> {
+        let tensor = weights.expect(name, shape)?;
+        let rows = shape[0];
+        let joined = tensor.reshaped(&[rows, shape[1..].iter().product()]);
+        Ok(Self(joined.ok_or_else(|| weights.bad(name, format!("is {}, it must be float", tensor.encoding())))?))
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.0.shape()[0]
     }

@@ -1,5 +1,4 @@
-//! What a layer is made of: linear maps, norms, attention, rotations, convolutions,
-//! embeddings. They call kernels and own no state.
+//! What a model is made of: linear maps, norms, attention, rotations, convolutions, embeddings. They call kernels and own no state.
 
 mod attention;
 mod embedding;
@@ -7,15 +6,18 @@ mod linear;
 mod norm;
 mod rope;
 mod short_conv;
+mod stem;
 
 pub(crate) use attention::{
-    Block, Heads, PART, Partial, Pasts, attend, attend_part, block_of_head, key_width, keys_len, parts, tile_keys,
+    Block, Heads, PART, Partial, Pasts, attend, attend_part, attention_weights, block_of_head, key_width, keys_len,
+    parts, tile_keys,
 };
-pub(crate) use embedding::Embedding;
+pub(crate) use embedding::{Embedding, positions};
 pub(crate) use linear::{Activations, COLUMNS, Linear, Matrix, forward_all};
 pub(crate) use norm::Norm;
 pub(crate) use rope::{Rope, Rotations};
 pub(crate) use short_conv::ShortConv;
+pub(crate) use stem::{Stem, StemScratch};
 
 use std::ops::Range;
 

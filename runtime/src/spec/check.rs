@@ -1,6 +1,8 @@
 //! Refuses specs whose parts do not fit each other, and sizes that no real model has: what follows allocates by them.
 
-use super::{AttentionSpec, DecoderSpec, EncoderDecoderSpec, LayerSpec, Mixer, Position, RopeScaling, StackSpec};
+use super::{
+    AttentionSpec, DecoderSpec, EncoderDecoderSpec, Input, LayerSpec, Mixer, Position, RopeScaling, StackSpec,
+};
 use crate::{Error, Result};
 
 /// The most features, rows of a vocabulary or positions.
@@ -26,6 +28,10 @@ impl EncoderDecoderSpec {
         if self.encoder.layers.iter().any(cross) || !self.decoder.stack.layers.iter().all(cross) {
             return bad("attention to the encoder anywhere but in every decoder layer".to_owned());
         }
+        let heads = |layer: &LayerSpec| layer.cross.as_ref().map(|cross| (cross.heads, cross.head_dim));
+        if self.decoder.stack.layers.windows(2).any(|layers| heads(&layers[0]) != heads(&layers[1])) {
+            return bad("layers with different heads in attention to the encoder".to_owned());
+        }
         let (encoder, decoder) = (self.encoder.dim, self.decoder.stack.dim);
         if encoder != decoder {
             return bad(format!("an encoder of width {encoder} under a decoder of {decoder}"));
@@ -40,6 +46,9 @@ impl DecoderSpec {
     /// # Errors
     /// [`Error::Unsupported`] says which part.
     pub fn check(&self) -> Result<()> {
+        if let Input::Frames { .. } = self.stack.input {
+            return bad("a decoder of frames".to_owned());
+        }
         self.stack.check("decoder")?;
         if !self.logit_scale.is_finite() || self.logit_softcap.is_some_and(|cap| !cap.is_finite() || cap <= 0.0) {
             return bad(format!("logits scaled by {} and capped at {:?}", self.logit_scale, self.logit_softcap));
@@ -50,11 +59,15 @@ impl DecoderSpec {
 
 impl StackSpec {
     fn check(&self, name: &str) -> Result<()> {
-        let (dim, vocab, positions) = (self.dim, self.vocab, self.max_positions);
-        let possible = (2..=MOST_DIM).contains(&dim) && dim % 2 == 0 && (1..=MOST).contains(&vocab);
+        let (dim, positions) = (self.dim, self.max_positions);
+        let (what, width) = match self.input {
+            Input::Tokens { vocab, .. } => ("vocabulary", vocab),
+            Input::Frames { features } => ("frames", features),
+        };
+        let possible = (2..=MOST_DIM).contains(&dim) && dim % 2 == 0 && (1..=MOST).contains(&width);
         let table = self.position == Position::None || dim.checked_mul(positions).is_some_and(|len| len <= MOST_TABLE);
         if !possible || !(1..=MOST).contains(&positions) || !table {
-            return bad(format!("an {name} of width {dim}, vocabulary {vocab} and {positions} positions"));
+            return bad(format!("an {name} of width {dim}, {what} {width} and {positions} positions"));
         }
         if self.layers.len() > MOST_LAYERS {
             return bad(format!("{} {name} layers", self.layers.len()));

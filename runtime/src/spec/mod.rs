@@ -72,6 +72,26 @@ pub enum Position {
         /// The `p` of the first token.
         first: usize,
     },
+    /// A table that the model has learned ([`Role::Positions`]).
+    Learned,
+}
+
+/// What the rows of a stack are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum Input {
+    /// Tokens, looked up in a matrix ([`Role::Embedding`]).
+    Tokens {
+        /// Size of the vocabulary.
+        vocab: usize,
+        /// Embeddings are multiplied by this.
+        scale: f32,
+    },
+    /// Frames of sound: `gelu(conv(gelu(conv(frames))))`, each convolution over a frame and its two neighbours, the
+    /// second at every other frame ([`Role::Convolution`]; Whisper, Radford et al. 2022).
+    Frames {
+        /// Features of a frame: mel bands.
+        features: usize,
+    },
 }
 
 /// The positions that a query at position `p` of its own sequence reads: from `p - behind` to `p + ahead`, as far as
@@ -255,15 +275,13 @@ pub struct LayerSpec {
     pub residual_scale: f32,
 }
 
-/// A stack of layers over embedded tokens: what encoders and decoders share.
+/// A stack of layers over embedded tokens or frames: what encoders and decoders share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StackSpec {
-    /// Size of the vocabulary.
-    pub vocab: usize,
+    /// What comes in.
+    pub input: Input,
     /// Features of the residual stream.
     pub dim: usize,
-    /// Embeddings are multiplied by this.
-    pub embed_scale: f32,
     /// Position information.
     pub position: Position,
     /// Positions that the model was made for.
@@ -272,6 +290,24 @@ pub struct StackSpec {
     pub layers: Vec<LayerSpec>,
     /// Applied after the last layer.
     pub final_norm: Option<Norm>,
+}
+
+impl StackSpec {
+    /// Size of the vocabulary; 0 where no tokens come in.
+    pub fn vocab(&self) -> usize {
+        match self.input {
+            Input::Tokens { vocab, .. } => vocab,
+            Input::Frames { .. } => 0,
+        }
+    }
+
+    /// What embeddings are multiplied by.
+    pub fn embed_scale(&self) -> f32 {
+        match self.input {
+            Input::Tokens { scale, .. } => scale,
+            Input::Frames { .. } => 1.0,
+        }
+    }
 }
 
 /// Where the output projection's matrix comes from.

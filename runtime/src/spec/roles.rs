@@ -61,6 +61,11 @@ pub enum Part {
 pub enum Role {
     /// The embedding matrix `[vocab, dim]`, by its full name.
     Embedding(Stack),
+    /// Learned positions, `[max_positions, dim]`, by their full name.
+    Positions(Stack),
+    /// One of the two convolutions that frames go through, 0 or 1: its prefix, see [`TensorNames`]. The weight is
+    /// `[dim, features in, 3]`.
+    Convolution(usize),
     /// The output projection `[vocab, dim]`, where it is not the decoder's embedding: its prefix.
     Output,
     /// The bias of the output projection, `[vocab]` in any shape with as many elements, by its full name.

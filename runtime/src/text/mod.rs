@@ -12,6 +12,7 @@ pub mod json;
 pub mod mapped;
 mod marks;
 mod merge;
+mod ranks;
 pub mod sentencepiece;
 pub mod special;
 mod split;

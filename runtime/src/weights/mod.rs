@@ -3,6 +3,7 @@
 pub mod gguf;
 mod quantize;
 mod safetensors;
+pub mod whisper_ggml;
 mod write;
 
 use std::collections::BTreeMap;
@@ -146,6 +147,13 @@ impl Tensor {
         Self { source: Arc::new(Source::Owned(bytes)), range, encoding: Encoding::F32, shape: shape.to_vec() }
     }
 
+    /// The same values under another shape of as many; `None` where that is not possible, as with quantised rows.
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        let float = matches!(self.encoding, Encoding::F32 | Encoding::F16 | Encoding::Bf16);
+        let same = self.encoding.byte_len(shape) == Some(self.range.len());
+        (float && same).then(|| Self { shape: shape.to_vec(), ..self.clone() })
+    }
+
     /// How the values are stored.
     pub fn encoding(&self) -> Encoding {
         self.encoding
@@ -248,6 +256,7 @@ pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
     gguf: Option<Arc<gguf::Metadata>>,
+    whisper: Option<Arc<whisper_ggml::Header>>,
 }
 
 impl std::fmt::Debug for Weights {
@@ -257,7 +266,7 @@ impl std::fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Maps a safetensors or GGUF file. Of a GGUF file in parts, the others are opened with the first.
+    /// Maps a safetensors, GGUF or whisper.cpp file. Of a GGUF file in parts, the others are opened with the first.
     ///
     /// # Errors
     /// The file cannot be read, is neither, is damaged, or is truncated (a tensor beyond its end is named).
@@ -318,7 +327,7 @@ impl Weights {
             }
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
-        Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None })
+        Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None, whisper: None })
     }
 
     /// The weights of a GGUF file that is still to be written; `label` stands for its name in errors. What `tensors` are
@@ -334,22 +343,33 @@ impl Weights {
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(tensors: [(&str, Tensor); N]) -> Self {
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
-        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new(), gguf: None }
+        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new(), gguf: None, whisper: None }
     }
 
     fn new(file: String, source: Source) -> Result<Self> {
         let source = Arc::new(source);
         if source.bytes().starts_with(gguf::MAGIC) {
             let (tensors, metadata) = gguf::index(&file, &source)?;
-            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf: Some(Arc::new(metadata)) });
+            let gguf = Some(Arc::new(metadata));
+            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf, whisper: None });
+        }
+        if source.bytes().starts_with(whisper_ggml::MAGIC) {
+            let (tensors, header) = whisper_ggml::index(&file, &source)?;
+            let whisper = Some(Arc::new(header));
+            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf: None, whisper });
         }
         let (tensors, metadata) = safetensors::index(&file, source)?;
-        Ok(Self { file, tensors, metadata, gguf: None })
+        Ok(Self { file, tensors, metadata, gguf: None, whisper: None })
     }
 
     /// The metadata of a GGUF file; `None` for other formats.
     pub fn gguf_metadata(&self) -> Option<&gguf::Metadata> {
         self.gguf.as_deref()
+    }
+
+    /// What stands before the tensors of a whisper.cpp file; `None` for other formats.
+    pub fn whisper_header(&self) -> Option<&whisper_ggml::Header> {
+        self.whisper.as_deref()
     }
 
     /// The file's path, or the label it was given.

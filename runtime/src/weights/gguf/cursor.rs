@@ -6,39 +6,39 @@ use super::value::{Array, Kind, Value};
 const MAX_DEPTH: usize = 8;
 
 /// What is wrong, and at which byte.
-pub(super) struct Problem {
-    pub(super) at: usize,
-    pub(super) text: String,
+pub(in crate::weights) struct Problem {
+    pub(in crate::weights) at: usize,
+    pub(in crate::weights) text: String,
 }
 
-pub(super) type Read<T> = Result<T, Problem>;
+pub(in crate::weights) type Read<T> = Result<T, Problem>;
 
 /// Reads little-endian values one after the other.
 #[derive(Clone)]
-pub(super) struct Cursor<'a> {
+pub(in crate::weights) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::weights) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// Bytes read so far.
-    pub(super) fn at(&self) -> usize {
+    pub(in crate::weights) fn at(&self) -> usize {
         self.at
     }
 
-    pub(super) fn left(&self) -> usize {
+    pub(in crate::weights) fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    pub(super) fn problem<T>(&self, text: impl Into<String>) -> Read<T> {
+    pub(in crate::weights) fn problem<T>(&self, text: impl Into<String>) -> Read<T> {
         Err(Problem { at: self.at, text: text.into() })
     }
 
-    fn take(&mut self, len: usize) -> Read<&'a [u8]> {
+    pub(in crate::weights) fn take(&mut self, len: usize) -> Read<&'a [u8]> {
         match self.bytes[self.at..].split_at_checked(len) {
             Some((taken, _)) => {
                 self.at += len;
@@ -52,16 +52,16 @@ impl<'a> Cursor<'a> {
         Ok(self.take(N)?.try_into().expect("N bytes"))
     }
 
-    pub(super) fn u32(&mut self) -> Read<u32> {
+    pub(in crate::weights) fn u32(&mut self) -> Read<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Read<u64> {
+    pub(in crate::weights) fn u64(&mut self) -> Read<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// A u64 that counts things of at least `size` bytes each, which must still fit the file.
-    pub(super) fn count(&mut self, size: usize, what: &str) -> Read<usize> {
+    pub(in crate::weights) fn count(&mut self, size: usize, what: &str) -> Read<usize> {
         let count = self.clone().u64()?;
         let most = ((self.left() - 8) / size) as u64;
         if count > most {
@@ -73,20 +73,20 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string: u64 length, bytes.
-    pub(super) fn bytes(&mut self) -> Read<&'a [u8]> {
+    pub(in crate::weights) fn bytes(&mut self) -> Read<&'a [u8]> {
         let len = self.count(1, "bytes of a string")?;
         self.take(len)
     }
 
     /// A string that must be UTF-8.
-    pub(super) fn name(&mut self) -> Read<&'a str> {
+    pub(in crate::weights) fn name(&mut self) -> Read<&'a str> {
         let start = self.at;
         let bytes = self.bytes()?;
         str::from_utf8(bytes)
             .map_err(|_| Problem { at: start, text: format!("the name `{}` is not UTF-8", bytes.escape_ascii()) })
     }
 
-    pub(super) fn kind(&mut self) -> Read<Kind> {
+    pub(in crate::weights) fn kind(&mut self) -> Read<Kind> {
         let id = self.clone().u32()?;
         let Some(kind) = Kind::from_id(id) else {
             return self.problem(format!("unknown metadata type {id}"));
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value of type `kind`, and with it the way past it.
-    pub(super) fn value(&mut self, kind: Kind) -> Read<Value<'a>> {
+    pub(in crate::weights) fn value(&mut self, kind: Kind) -> Read<Value<'a>> {
         self.value_at_depth(kind, 0)
     }
 

@@ -10,7 +10,7 @@
 //! The file is walked once. Nothing in it is trusted: every count is compared with what is left of the file before it
 //! decides anything, and what is wrong is an error that names the file, the key or tensor, and the byte.
 
-mod cursor;
+pub(super) mod cursor;
 mod metadata;
 mod value;
 mod write;
@@ -81,6 +81,14 @@ impl TensorType {
             Self::Weight(encoding) => encoding.byte_len(shape),
             Self::Other(_, bytes) => shape.iter().try_fold(bytes, |n, &d| n.checked_mul(d)),
         }
+    }
+}
+
+/// The encoding of ggml's type number `id`; `None` where it is unknown or no weight.
+pub(super) fn weight_type(id: u32) -> Option<Encoding> {
+    match TensorType::from_id(id)? {
+        TensorType::Weight(encoding) => Some(encoding),
+        TensorType::Other(..) => None,
     }
 }
 

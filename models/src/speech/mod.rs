@@ -1,0 +1,179 @@
+//! Speech models: a folder of transformers or a file of whisper.cpp -> a model that writes down what it hears.
+//!
+//! ```text
+//! files --config--> family --> spec, names --> packed weights --> EncoderDecoderPlan --+
+//!   +--> tokenizer, special tokens                                                     +--> SpeechModel
+//!
+//! frames of a window --encoder--> state --decode.rs, rules.rs--> tokens --segments.rs--> timed text
+//! ```
+//!
+//! A [`SpeechModel`] is immutable and shared; [`crate::tasks::transcribe`] runs it over sound of any length.
+
+pub mod decode;
+pub mod rules;
+pub mod segments;
+pub mod special;
+pub mod words;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use babil_runtime::kernels::Kernels;
+use babil_runtime::plan::{EncoderDecoderPlan, parameters};
+use babil_runtime::session::{EncoderDecoderSession, KvType};
+use babil_runtime::text::{Marks, Tokenizer};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::topology::Topology;
+use babil_runtime::weights::{Encoding, Weights, packed_copy};
+use babil_runtime::{Error, Result, Token};
+
+pub use special::{SpecialTokens, Task};
+
+use crate::families::whisper::{Config, Names};
+use crate::files::ModelFiles;
+use crate::open::Quant;
+
+/// Samples a second that speech models hear.
+pub const SAMPLE_RATE: usize = 16_000;
+/// Samples from a frame to the next.
+pub const HOP: usize = 160;
+/// Frames of one position of the encoder's output.
+pub const FRAMES_PER_POSITION: usize = 2;
+
+/// How to open a speech model.
+#[derive(Clone, Debug, Default)]
+pub struct SpeechOptions {
+    /// How float weights are quantised while loading; `None` is 8 bits.
+    pub quant: Option<Quant>,
+    /// Threads to compute with, as far as they can run at the same time; `None` is one for each fast core.
+    pub threads: Option<usize>,
+}
+
+/// A Whisper model, ready to run.
+pub struct SpeechModel {
+    plan: Arc<EncoderDecoderPlan>,
+    pool: Arc<ThreadPool>,
+    tokenizer: Tokenizer,
+    special: SpecialTokens,
+    config: Config,
+    kv: KvType,
+}
+
+impl std::fmt::Debug for SpeechModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechModel").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl SpeechModel {
+    /// Opens a file of whisper.cpp, or a folder of transformers' `WhisperForConditionalGeneration`.
+    ///
+    /// # Errors
+    /// Files that are missing or damaged, or that hold another family of models.
+    pub fn open(path: &Path, options: &SpeechOptions) -> Result<Self> {
+        if path.is_file() { Self::open_file(path, options) } else { Self::open_folder(path, options) }
+    }
+
+    fn open_file(path: &Path, options: &SpeechOptions) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let label = path.display().to_string();
+        let Some(header) = weights.whisper_header() else {
+            return Err(Error::bad_file(label, "is not a speech model: those are whisper.cpp files and folders"));
+        };
+        let config = Config::from_header(header);
+        let special = SpecialTokens::of_vocabulary(config.vocab_size).map_err(|p| Error::bad_file(&label, p))?;
+        let tokenizer = Tokenizer::from_ranks(&header.tokens, &label)?;
+        Self::build(weights, Names::OpenAi, config, special, tokenizer, options)
+    }
+
+    fn open_folder(folder: &Path, options: &SpeechOptions) -> Result<Self> {
+        let files = ModelFiles::Folder(folder.to_owned());
+        let missing =
+            || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+        let family: serde_json::Value = files.json("config.json")?.ok_or_else(missing)?;
+        match family.get("model_type").and_then(|family| family.as_str()) {
+            Some("whisper") => {}
+            other => {
+                let label = files.label("config.json");
+                let other = other.map_or_else(|| "no model_type".to_owned(), |family| format!("model_type `{family}`"));
+                return Err(Error::Unsupported(format!("{label}: {other}; speech models are of the family `whisper`")));
+            }
+        }
+        let config: Config = files.json("config.json")?.ok_or_else(missing)?;
+        let vocab = config.vocab_size;
+        let special = match files.read("generation_config.json")? {
+            Some(json) => SpecialTokens::from_generation_config(&json, &files.label("generation_config.json"), vocab)?,
+            None => SpecialTokens::of_vocabulary(vocab).map_err(|problem| {
+                Error::bad_file(files.label("generation_config.json"), format!("does not exist, and {problem}"))
+            })?,
+        };
+        let json = files.expect("tokenizer.json")?;
+        let tokenizer = Tokenizer::from_json(&json, &files.label("tokenizer.json"), vocab)?;
+        Self::build(files.weights()?, Names::Transformers, config, special, tokenizer, options)
+    }
+
+    fn build(
+        mut weights: Weights,
+        names: Names,
+        config: Config,
+        special: SpecialTokens,
+        tokenizer: Tokenizer,
+        options: &SpeechOptions,
+    ) -> Result<Self> {
+        let spec = config.spec()?;
+        let quant = options.quant.unwrap_or(Quant::Q8_0);
+        let parameters = parameters(&spec, &weights, &names);
+        let blocks = weights.iter().any(|(_, tensor)| matches!(tensor.encoding(), Encoding::Blocks(_)));
+        if quant != Quant::F32 || blocks {
+            weights = packed_copy(&weights, &parameters, quant.block(), &crate::packed_folder())?;
+        }
+        let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
+        let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
+        // The exact weights are for comparison with other implementations, which keep float32.
+        let kv = if quant == Quant::F32 { KvType::F32 } else { KvType::F16 };
+        Ok(Self { plan: Arc::new(plan), pool, tokenizer, special, config, kv })
+    }
+
+    /// What computes: it holds the memory of one forward pass at a time.
+    ///
+    /// # Errors
+    /// None that a model which was opened gives.
+    pub fn session(&self) -> Result<EncoderDecoderSession> {
+        EncoderDecoderSession::new(self.plan.clone(), self.pool.clone(), self.kv)
+    }
+
+    /// The tokens that steer it.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// Mel bands of a frame.
+    pub fn features(&self) -> usize {
+        self.config.num_mel_bins
+    }
+
+    /// Most frames of a window.
+    pub fn window(&self) -> usize {
+        FRAMES_PER_POSITION * self.config.max_source_positions
+    }
+
+    /// Most tokens of a window, its prompt included.
+    pub fn positions(&self) -> usize {
+        self.config.max_target_positions
+    }
+
+    /// The tokens of a text that comes before, such as names that are to be spelled so.
+    ///
+    /// # Errors
+    /// A text of 4 GiB or more.
+    pub fn encode(&self, text: &str) -> Result<Vec<Token>> {
+        self.tokenizer.encode(text, Marks::AsText)
+    }
+
+    /// The text of tokens; steering tokens and timestamps are left out. Bytes that are no characters become U+FFFD.
+    pub fn text(&self, tokens: &[Token]) -> String {
+        let text = tokens.iter().filter(|&&token| token < self.special.end);
+        let bytes: Vec<u8> = text.filter_map(|&token| self.tokenizer.token_bytes(token)).flatten().copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

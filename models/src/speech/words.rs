@@ -1,0 +1,136 @@
+//! When each token was said: the heads of the decoder that follow the sound, and the path through them (dynamic time
+//! warping; OpenAI's `find_alignment`, transformers' `_extract_token_timestamps`).
+
+/// Seconds of a position of the encoder's output.
+const POSITION: f64 = 0.02;
+/// Positions that the median filter reads.
+const MEDIAN: usize = 7;
+
+/// When each of `tokens` tokens begins, in seconds from the beginning of the window. `weights` says how much each head
+/// looks at each position from each token, `[heads][tokens][positions]`; only the first `heard` positions count.
+///
+/// # Panics
+/// If there are no heads, tokens or positions.
+pub fn token_times(weights: &[f32], tokens: usize, positions: usize, heard: usize) -> Vec<f64> {
+    let heard = heard.clamp(1, positions);
+    let heads = weights.len() / (tokens * positions);
+    assert!(heads > 0 && weights.len() == heads * tokens * positions, "attention to another number of positions");
+    // How well a token and a position go together, `[tokens][heard]`: the mean of the heads, each of them normalised
+    // over the tokens and smoothed over the positions.
+    let mut together = vec![0.0; tokens * heard];
+    let (mut rows, mut window) = (vec![0.0; tokens * heard], [0.0; MEDIAN]);
+    for head in weights.chunks_exact(tokens * positions) {
+        for at in 0..heard {
+            let column = || head[at..].iter().step_by(positions).map(|&weight| f64::from(weight));
+            let mean = column().sum::<f64>() / tokens as f64;
+            let deviation = (column().map(|weight| (weight - mean).powi(2)).sum::<f64>() / tokens as f64).sqrt();
+            for (token, weight) in column().enumerate() {
+                rows[token * heard + at] = (weight - mean) / deviation;
+            }
+        }
+        for (row, out) in rows.chunks_exact(heard).zip(together.chunks_exact_mut(heard)) {
+            for (at, out) in out.iter_mut().enumerate() {
+                *out += match median_at(row, at, &mut window) {
+                    Some(median) => median / heads as f64,
+                    None => row[at] / heads as f64,
+                };
+            }
+        }
+    }
+    let mut times = Vec::with_capacity(tokens);
+    for (token, at) in cheapest_path(&together, tokens, heard) {
+        if token == times.len() {
+            times.push(at as f64 * POSITION);
+        }
+    }
+    times
+}
+
+/// The median of the values around `at`, mirrored at the ends; `None` where there are too few for a mirror.
+fn median_at(row: &[f64], at: usize, window: &mut [f64; MEDIAN]) -> Option<f64> {
+    const HALF: usize = MEDIAN / 2;
+    if row.len() <= HALF {
+        return None;
+    }
+    let last = row.len() - 1;
+    for (i, value) in window.iter_mut().enumerate() {
+        let index = (at + i).abs_diff(HALF);
+        *value = row[if index > last { 2 * last - index } else { index }];
+    }
+    window.sort_unstable_by(f64::total_cmp);
+    Some(window[HALF])
+}
+
+/// The path from the first row and column of `gains`, `[rows][columns]`, to the last, by steps to the next row, the next
+/// column or both, with the highest sum; a step to the next column wins ties.
+fn cheapest_path(gains: &[f64], rows: usize, columns: usize) -> Vec<(usize, usize)> {
+    let stride = columns + 1;
+    let mut total = vec![f64::INFINITY; (rows + 1) * stride];
+    total[0] = 0.0;
+    let from = |total: &[f64], row: usize, column: usize| {
+        let (before, same) = ((row - 1) * stride + column, row * stride + column - 1);
+        let [both, down, right] = [total[before - 1], total[before], total[same]];
+        if both < down && both < right {
+            (both, before - 1)
+        } else if down < both && down < right {
+            (down, before)
+        } else {
+            (right, same)
+        }
+    };
+    for row in 1..=rows {
+        for column in 1..=columns {
+            let gain = gains[(row - 1) * columns + column - 1];
+            total[row * stride + column] = from(&total, row, column).0 - gain;
+        }
+    }
+    let (mut row, mut column, mut path) = (rows, columns, Vec::with_capacity(rows + columns));
+    while row > 0 && column > 0 {
+        path.push((row - 1, column - 1));
+        let at = from(&total, row, column).1;
+        (row, column) = (at / stride, at % stride);
+    }
+    path.reverse();
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The highest sum of all paths, by trying them.
+    fn best(gains: &[f64], columns: usize, row: usize, column: usize) -> f64 {
+        let rows = gains.len() / columns;
+        let gain = gains[row * columns + column];
+        if (row, column) == (rows - 1, columns - 1) {
+            return gain;
+        }
+        let steps = [(1, 1), (1, 0), (0, 1)].map(|(down, right)| (row + down, column + right));
+        let steps = steps.into_iter().filter(|&(row, column)| row < rows && column < columns);
+        gain + steps.map(|(row, column)| best(gains, columns, row, column)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_is_better(gains in prop::collection::vec(-8.0..8.0f64, 12), columns in prop::sample::select(vec![1usize, 2, 3, 4, 6, 12])) {
+            // Without ties, which the rule above may decide for the worse.
+            let rows = 12 / columns;
+            let path = cheapest_path(&gains, rows, columns);
+            prop_assert_eq!((path[0], path[path.len() - 1]), ((0, 0), (rows - 1, columns - 1)));
+            for pair in path.windows(2) {
+                let step = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+                prop_assert!(matches!(step, (1, 1) | (1, 0) | (0, 1)));
+            }
+            let sum: f64 = path.iter().map(|&(row, column)| gains[row * columns + column]).sum();
+            prop_assert!((sum - best(&gains, columns, 0, 0)).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn times_follow_a_diagonal() {
+        // Two heads, three tokens, twelve positions, four of them for each token.
+        let head: Vec<f32> = (0..36).map(|i| if i % 12 / 4 == i / 12 { 0.2 } else { 0.01 }).collect();
+        assert_eq!(token_times(&[&head[..], &head[..]].concat(), 3, 12, 12), [0.0, 0.08, 0.16]);
+    }
+}

@@ -1,0 +1,305 @@
+//! Sound of any length -> what was said, segment by segment, with times.
+//!
+//! Sound is pushed as it comes and forgotten once it is written down, so that a file of hours and a microphone are the same
+//! thing. A window is decoded again at a higher temperature where its text repeats itself or is improbable, and what is
+//! probably silence yields nothing. (The loop of OpenAI's `transcribe`; Radford et al. 2022, section 4.5.)
+
+use std::ops::ControlFlow;
+
+use babil_runtime::audio::LogMel;
+use babil_runtime::model::FrameEncoder;
+use babil_runtime::session::{EncoderDecoderSession, Sequence};
+use babil_runtime::{Error, Result, Token};
+
+use crate::speech::decode::{Decoded, Search, decode, languages};
+use crate::speech::segments::segment;
+use crate::speech::{HOP, SAMPLE_RATE, SpeechModel, Task};
+
+/// How to transcribe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TranscribeOptions {
+    /// Code of the language, as in `fr`; `None` is found out from the first window.
+    pub language: Option<String>,
+    /// What to write.
+    pub task: Task,
+    /// Width of the beam; 1 is greedy.
+    pub beam: usize,
+    /// Text that comes before the first window: names and terms as they are to be spelled.
+    pub prompt: Option<String>,
+    /// Whether a window is told the text of the one before.
+    pub previous_text: bool,
+    /// The encoder hears whole windows, as the model did in training, even where the sound is shorter.
+    pub exact: bool,
+    /// When a window is decoded again, and when it is silence.
+    pub limits: Limits,
+    /// Of random draws.
+    pub seed: u64,
+}
+
+impl Default for TranscribeOptions {
+    fn default() -> Self {
+        Self {
+            language: None,
+            task: Task::Transcribe,
+            beam: 1,
+            prompt: None,
+            previous_text: true,
+            exact: false,
+            limits: Limits::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// When a window is decoded again, and when it is silence: OpenAI's values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// A text that deflates to less than the inverse of this repeats itself.
+    pub compression: f32,
+    /// A text whose tokens have a lower mean log-probability is improbable.
+    pub log_prob: f32,
+    /// Above this probability of silence, an improbable text is nothing.
+    pub no_speech: f32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { compression: 2.4, log_prob: -1.0, no_speech: 0.6 }
+    }
+}
+
+/// Temperatures of the draws, one after the other, where the most probable text is no good.
+const TEMPERATURES: [f32; 5] = [0.2, 0.4, 0.6, 0.8, 1.0];
+/// Texts that are drawn at each temperature.
+const DRAWS: usize = 5;
+/// Frames of silence that the encoder hears after sound that does not fill its window: models end their text there.
+const MARGIN: usize = 200;
+/// Shorter rests of a recording hold no word: a tenth of a second.
+const LEAST: usize = SAMPLE_RATE / 10;
+
+/// A part of what was said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Seconds from the beginning of the sound.
+    pub start: f64,
+    /// Seconds from the beginning of the sound.
+    pub end: f64,
+    /// What was said.
+    pub text: String,
+    /// Code of the language, where the model knows several.
+    pub language: Option<String>,
+    /// The mean log-probability of the window's tokens.
+    pub log_prob: f32,
+    /// The probability that nobody speaks in the window.
+    pub no_speech: f32,
+    /// The temperature of the window's text, 0 for the most probable one.
+    pub temperature: f32,
+    /// Text and timestamps.
+    pub tokens: Vec<Token>,
+}
+
+/// A recording that is being written down.
+pub struct Transcription<'m> {
+    model: &'m SpeechModel,
+    session: EncoderDecoderSession,
+    mel: LogMel,
+    options: TranscribeOptions,
+    language: Option<String>,
+    /// The text so far, as far back as a window is told.
+    previous: Vec<Token>,
+    /// Sound that is not written down yet, and the number of samples before it.
+    sound: Vec<f32>,
+    before: u64,
+}
+
+impl<'m> Transcription<'m> {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// A language or task that the model does not have, or a beam that is none.
+    pub fn new(model: &'m SpeechModel, options: TranscribeOptions) -> Result<Self> {
+        // Said at once rather than after the first window.
+        model.special().prompt(options.language.as_deref(), options.task, true)?;
+        if !(1..=babil_runtime::spec::GenerationSpec::MOST_BEAMS).contains(&options.beam) {
+            let most = babil_runtime::spec::GenerationSpec::MOST_BEAMS;
+            return Err(Error::BadRequest(format!("a beam of {}: it must be 1 to {most}", options.beam)));
+        }
+        let previous = match &options.prompt {
+            Some(text) => model.encode(&format!(" {}", text.trim()))?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            model,
+            session: model.session()?,
+            mel: LogMel::new(model.features())?,
+            language: options.language.clone(),
+            options,
+            previous,
+            sound: Vec::new(),
+            before: 0,
+        })
+    }
+
+    /// The language, once it is known.
+    pub fn language(&self) -> Option<&str> {
+        self.language.as_deref()
+    }
+
+    /// Seconds of sound that are written down.
+    pub fn done(&self) -> f64 {
+        self.before as f64 / SAMPLE_RATE as f64
+    }
+
+    /// Adds sound, and gives `sink` the segments that are complete; [`ControlFlow::Break`] cancels.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], or the model's own.
+    pub fn push(&mut self, samples: &[f32], sink: &mut dyn FnMut(Segment) -> ControlFlow<()>) -> Result<()> {
+        self.sound.extend_from_slice(samples);
+        while self.sound.len() >= self.window() {
+            self.next_window(sink)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is left: nothing more of this stretch of sound comes. Sound that is pushed afterwards begins a new
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Transcription::push`].
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Segment) -> ControlFlow<()>) -> Result<()> {
+        while self.sound.len() >= LEAST {
+            self.next_window(sink)?;
+        }
+        self.forget(self.sound.len());
+        Ok(())
+    }
+
+    /// Tells of sound in which nobody speaks and which is not pushed.
+    pub fn skip(&mut self, samples: u64) {
+        self.before += samples;
+    }
+
+    /// Samples of a window.
+    fn window(&self) -> usize {
+        self.model.window() * HOP
+    }
+
+    fn forget(&mut self, samples: usize) {
+        self.sound.drain(..samples);
+        self.before += samples as u64;
+    }
+
+    /// Writes down the beginning of `sound`.
+    fn next_window(&mut self, sink: &mut dyn FnMut(Segment) -> ControlFlow<()>) -> Result<()> {
+        let length = self.sound.len().min(self.window());
+        let seconds = length as f64 / SAMPLE_RATE as f64;
+        let frames = match self.options.exact {
+            true => self.model.window(),
+            false => (length.div_ceil(HOP) + MARGIN).min(self.model.window()),
+        };
+        let mel = self.mel.compute(&self.sound[..length], frames * HOP)?;
+        let state = self.session.encode_frames(&mel)?;
+        let special = self.model.special();
+        if let (None, Some(tokens)) = (&self.language, &special.multilingual) {
+            let found = languages(&mut self.session, &state, special, tokens)?;
+            let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b]));
+            self.language = best.map(|best| tokens.languages[best].0.clone());
+        }
+        let (found, temperature) = self.decode(&state)?;
+        let limits = self.options.limits;
+        let start = self.done();
+        if found.no_speech > limits.no_speech && found.log_prob < limits.log_prob {
+            self.forget(length);
+            return Ok(());
+        }
+        let cut = segment(special, &found.tokens, seconds);
+        let mut last = [String::new(), String::new()];
+        for part in cut.segments {
+            let text = self.model.text(&part.tokens).trim().to_owned();
+            // A model that goes in circles says the same again and again.
+            if text.is_empty() || last.iter().all(|last| *last == text) {
+                continue;
+            }
+            last.swap(0, 1);
+            last[1].clone_from(&text);
+            let segment = Segment {
+                start: start + part.start,
+                end: start + part.end,
+                text,
+                language: self.language.clone(),
+                log_prob: found.log_prob,
+                no_speech: found.no_speech,
+                temperature,
+                tokens: part.tokens,
+            };
+            self.remember(&segment.tokens, temperature);
+            if sink(segment).is_break() {
+                return Err(Error::Cancelled);
+            }
+        }
+        let done = (cut.done * SAMPLE_RATE as f64).round() as usize;
+        self.forget(done.clamp(1, length));
+        Ok(())
+    }
+
+    /// Keeps the text of a segment for the next window, unless it was a guess.
+    fn remember(&mut self, tokens: &[Token], temperature: f32) {
+        let end = self.model.special().end;
+        if !self.options.previous_text || temperature > 0.5 {
+            self.previous.clear();
+            return;
+        }
+        self.previous.extend(tokens.iter().filter(|&&token| token < end));
+        // Half of the positions are for the text itself.
+        let most = self.model.positions() / 2 - 1;
+        self.previous.drain(..self.previous.len().saturating_sub(most));
+    }
+
+    /// The text of a window, and its temperature: the most probable one, or one drawn at random where that is no good.
+    fn decode(&mut self, state: &Sequence) -> Result<(Decoded, f32)> {
+        let special = self.model.special();
+        let mut prompt = Vec::new();
+        if !self.previous.is_empty() {
+            prompt.push(special.previous);
+            prompt.extend_from_slice(&self.previous);
+        }
+        prompt.extend(special.prompt(self.language.as_deref(), self.options.task, true)?);
+        let room = self.model.positions().saturating_sub(prompt.len());
+        let most = room.min(self.model.positions() / 2);
+        let Limits { compression, log_prob, no_speech } = self.options.limits;
+        let mut run = |search| decode(&mut self.session, state.clone(), special, &prompt, search, most);
+        let mut found = run(Search::Beam(self.options.beam))?;
+        let mut temperature = 0.0;
+        for next in TEMPERATURES {
+            let repeats = compression_ratio(&self.model.text(&found.tokens)) > compression;
+            let improbable = found.log_prob < log_prob;
+            if !(repeats || improbable) || (improbable && found.no_speech > no_speech) {
+                break;
+            }
+            found = run(Search::Sample { temperature: next, count: DRAWS, seed: self.options.seed })?;
+            temperature = next;
+        }
+        Ok((found, temperature))
+    }
+}
+
+/// How many times larger a text is than deflated: about 2 for prose, more for what repeats itself.
+fn compression_ratio(text: &str) -> f32 {
+    let deflated = miniz_oxide::deflate::compress_to_vec_zlib(text.as_bytes(), 6);
+    text.len() as f32 / deflated.len() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_itself_deflates_well() {
+        // Python's zlib makes 70 of 69 bytes, and 22 of 76.
+        let prose = "The river was high that spring, and nobody in the village slept well.";
+        let circles = "Thank you. Thank you. Thank you. Thank you. Thank you. Thank you. Thank you.";
+        assert!(compression_ratio(prose) < 1.3);
+        assert!(compression_ratio(circles) > 3.0);
+    }
+}

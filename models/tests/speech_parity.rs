@@ -1,0 +1,369 @@
+//! Whisper models of the native backend against transformers, on the tiny random models of `parity/speech` (see its
+//! README): encoder output and logits within 1e-4 of the row's largest value on every instruction set this machine has,
+//! tokens of greedy and beam search identical, languages, silence, and the segments of a long recording.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use babil_models::families::whisper::{Config, Names};
+use babil_models::files::ModelFiles;
+use babil_models::speech::decode::{Search, decode, languages};
+use babil_models::speech::rules::Rules;
+use babil_models::speech::segments::segment;
+use babil_models::speech::words::token_times;
+use babil_models::speech::{FRAMES_PER_POSITION, HOP, SAMPLE_RATE, SpecialTokens};
+use babil_runtime::Token;
+use babil_runtime::generate::generate_within;
+use babil_runtime::kernels::Kernels;
+use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
+use babil_runtime::plan::EncoderDecoderPlan;
+use babil_runtime::session::{EncoderDecoderSession, KvType};
+use babil_runtime::spec::{EarlyStopping, GenerationSpec};
+use babil_runtime::threads::ThreadPool;
+use babil_runtime::weights::Weights;
+use serde::Deserialize;
+
+const MODELS: [&str; 5] = ["tiny", "en", "v3", "turbo", "distil"];
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Expected {
+    window: Window,
+    max_new_tokens: usize,
+    beams: usize,
+    decoded: Vec<Case>,
+    languages: Vec<Languages>,
+    long: Vec<Long>,
+    token_times: Vec<TokenTimes>,
+}
+
+/// When the tokens of a window were said.
+#[derive(Deserialize)]
+struct TokenTimes {
+    frames: [usize; 2],
+    /// Frames that are sound, where not the whole window counts.
+    num_frames: Option<usize>,
+    prompt: Vec<Token>,
+    tokens: Vec<Token>,
+    times: Vec<f64>,
+}
+
+/// A decoded window, padded to the model's length with zeros.
+#[derive(Deserialize)]
+struct Case {
+    frames: [usize; 2],
+    timestamps: bool,
+    prompt: Vec<Token>,
+    no_speech: f32,
+    greedy: Greedy,
+    beam: Beam,
+}
+
+#[derive(Deserialize)]
+struct Greedy {
+    tokens: Vec<Token>,
+    avg_logprob: f32,
+}
+
+#[derive(Deserialize)]
+struct Beam {
+    tokens: Vec<Token>,
+    score: f32,
+}
+
+#[derive(Deserialize)]
+struct Languages {
+    frames: [usize; 2],
+    id: Token,
+}
+
+/// A recording longer than a window.
+#[derive(Deserialize)]
+struct Long {
+    frames: [usize; 2],
+    previous_text: bool,
+    /// Below this, and above that of silence, a window is nothing.
+    logprob_threshold: Option<f32>,
+    no_speech_threshold: Option<f32>,
+    prompt: Vec<Token>,
+    segments: Vec<Segment>,
+    windows: Vec<Sought>,
+}
+
+#[derive(Deserialize)]
+struct Segment {
+    start: f64,
+    end: f64,
+    tokens: Vec<Token>,
+}
+
+/// Where a window begins, in frames, and its tokens, the end included.
+#[derive(Deserialize)]
+struct Sought {
+    seek: usize,
+    tokens: Vec<Token>,
+    skipped: bool,
+}
+
+/// A window whose encoder output and logits are known.
+#[derive(Deserialize)]
+struct Window {
+    frames: [usize; 2],
+    /// Rows of the encoder's output that are known; `None` for all.
+    encoder_rows: Option<Vec<usize>>,
+    forced: Vec<Forced>,
+}
+
+/// Tokens, and those of them after which the logits are known.
+#[derive(Deserialize)]
+struct Forced {
+    tokens: Vec<Token>,
+    rows: Vec<usize>,
+}
+
+/// A fixture.
+struct Fixture {
+    config: Config,
+    weights: Weights,
+    expected: Expected,
+    tensors: Weights,
+    special: SpecialTokens,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/speech").join(name)
+}
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        let files = ModelFiles::Folder(folder(name));
+        let config: Config = files.json("config.json").unwrap().unwrap();
+        let json = files.expect("generation_config.json").unwrap();
+        Self {
+            special: SpecialTokens::from_generation_config(&json, name, config.vocab_size).unwrap(),
+            config,
+            weights: files.weights().unwrap(),
+            expected: files.json("expected.json").unwrap().unwrap(),
+            tensors: Weights::open(folder(name).join("expected.safetensors")).unwrap(),
+        }
+    }
+
+    fn session(&self, kernels: Kernels, threads: usize) -> EncoderDecoderSession {
+        let spec = self.config.spec().unwrap();
+        let plan = EncoderDecoderPlan::new(spec, &self.weights, &Names::Transformers, kernels).unwrap();
+        EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(threads)), KvType::F32).unwrap()
+    }
+
+    /// Some frames of the sound, `[features, count]`.
+    fn frames(&self, [first, end]: [usize; 2]) -> Vec<f32> {
+        let tensor = self.tensors.get("features").unwrap();
+        let all = tensor.to_f32();
+        all.chunks_exact(tensor.shape()[1]).flat_map(|feature| &feature[first..end]).copied().collect()
+    }
+}
+
+impl Fixture {
+    /// Some frames, filled up with zeros to the model's window.
+    fn padded(&self, [first, end]: [usize; 2]) -> Vec<f32> {
+        let window = 2 * self.config.max_source_positions;
+        let frames = self.frames([first, end.min(first + window)]);
+        let (count, mut all) = (frames.len() / self.config.num_mel_bins, Vec::new());
+        for feature in frames.chunks_exact(count) {
+            all.extend_from_slice(feature);
+            all.resize(all.len() + window - count, 0.0);
+        }
+        all
+    }
+
+    /// The tokens without the end.
+    fn text<'a>(&self, tokens: &'a [Token]) -> &'a [Token] {
+        tokens.strip_suffix(&[self.special.end]).unwrap_or(tokens)
+    }
+}
+
+/// The largest difference of two matrices, relative to each row's largest value.
+fn largest_difference(found: &[f32], expected: &[f32], width: usize) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let rows = found.chunks_exact(width).zip(expected.chunks_exact(width));
+    rows.map(|(found, expected)| {
+        let largest = expected.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+        found.iter().zip(expected).fold(0f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
+    })
+    .fold(0.0, f32::max)
+}
+
+fn rows_of(matrix: &[f32], width: usize, rows: &[usize]) -> Vec<f32> {
+    rows.iter().flat_map(|row| &matrix[row * width..][..width]).copied().collect()
+}
+
+#[test]
+fn encoder_output_and_logits_are_those_of_transformers() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        for kernels in Kernels::all() {
+            for threads in [1, 3] {
+                let mut session = fixture.session(kernels, threads);
+                let window = &fixture.expected.window;
+                let frames = fixture.padded(window.frames);
+                let expected = fixture.tensors.get("encoder").unwrap();
+                let dim = expected.shape()[1];
+                let output = session.encoder_output_of_frames(&frames).unwrap();
+                let found = match &window.encoder_rows {
+                    Some(rows) => rows_of(&output, dim, rows),
+                    None => output,
+                };
+                let difference = largest_difference(&found, &expected.to_f32(), dim);
+                assert!(difference < TOLERANCE, "{name}: encoder output differs by {difference}");
+                for (i, forced) in window.forced.iter().enumerate() {
+                    let mut state = session.encode_frames(&frames).unwrap();
+                    let mut logits = Logits::default();
+                    let row = Row { state: &mut state, tokens: &forced.tokens, want: Want::All };
+                    session.step(&mut [row], &mut logits).unwrap();
+                    let found: Vec<f32> = forced.rows.iter().flat_map(|&row| logits.row(row)).copied().collect();
+                    let expected = fixture.tensors.get(&format!("logits.{i}")).unwrap();
+                    let difference = largest_difference(&found, &expected.to_f32(), expected.shape()[1]);
+                    assert!(difference < TOLERANCE, "{name}: logits {i} differ by {difference}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_are_decoded_as_by_transformers() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 2);
+        let Expected { max_new_tokens, beams, decoded, .. } = &fixture.expected;
+        for (i, case) in decoded.iter().enumerate() {
+            let state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
+            let special = &fixture.special;
+            let mut run =
+                |search| decode(&mut session, state.clone(), special, &case.prompt, search, *max_new_tokens).unwrap();
+            let greedy = run(Search::Beam(1));
+            assert_eq!(greedy.tokens, fixture.text(&case.greedy.tokens), "{name} {i}: greedy");
+            // It is known without the text before.
+            let close = case.prompt[0] != special.start || (greedy.no_speech - case.no_speech).abs() < 1e-3;
+            assert!(close, "{name} {i}: {} and {}", greedy.no_speech, case.no_speech);
+            let close = (greedy.log_prob - case.greedy.avg_logprob).abs() < 1e-3;
+            assert!(close, "{name} {i}: {} and {}", greedy.log_prob, case.greedy.avg_logprob);
+            // transformers does not normalise again what the rules have left.
+            let (&start, before) = case.prompt.split_last().unwrap();
+            let spec = GenerationSpec {
+                start,
+                eos: special.end,
+                suppressed: Vec::new(),
+                max_tokens: *max_new_tokens,
+                forced_eos: false,
+                beam: *beams,
+                length_penalty: 1.0,
+                early_stopping: EarlyStopping::No,
+                renormalize: false,
+            };
+            let mut prompted = state.clone();
+            if !before.is_empty() {
+                session.step(&mut [Row::new(&mut prompted, before)], &mut Logits::default()).unwrap();
+            }
+            let rules = Rules::new(special, case.timestamps);
+            let rules = |tokens: &[Token], logits: &mut [f32]| rules.apply(tokens, logits);
+            let found = generate_within(&mut session, vec![prompted], &spec, &rules, |_| ControlFlow::Continue(()));
+            let best = &found.unwrap()[0][0];
+            assert_eq!(best.tokens, fixture.text(&case.beam.tokens), "{name} {i}: beam");
+            assert!((best.score - case.beam.score).abs() < 1e-3, "{name} {i}: {} and {}", best.score, case.beam.score);
+        }
+    }
+}
+
+#[test]
+fn languages_are_those_that_transformers_hears() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 1);
+        for (i, case) in fixture.expected.languages.iter().enumerate() {
+            let tokens = fixture.special.multilingual.as_ref().unwrap();
+            let state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
+            let found = languages(&mut session, &state, &fixture.special, tokens).unwrap();
+            let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b])).unwrap();
+            assert_eq!(tokens.languages[best].1, case.id);
+            let expected = fixture.tensors.get(&format!("languages.{i}")).unwrap().to_f32();
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-4 * expected.max(0.1), "{name}: {found} and {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_recordings_are_cut_as_by_transformers() {
+    let frame = HOP as f64 / SAMPLE_RATE as f64;
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 1);
+        let window = FRAMES_PER_POSITION * fixture.config.max_source_positions;
+        for case in fixture.expected.long.iter().filter(|case| !case.previous_text) {
+            let total = (case.frames[1] - case.frames[0]) as f64 * frame;
+            let (mut seek, mut windows, mut segments) = (case.frames[0], case.windows.iter(), case.segments.iter());
+            while seek < case.frames[1] {
+                let expected = windows.next().unwrap();
+                assert_eq!(seek - case.frames[0], expected.seek, "{name}");
+                let frames = [seek, case.frames[1].min(seek + window)];
+                let state = session.encode_frames(&fixture.padded(frames)).unwrap();
+                let (search, most) = (Search::Beam(1), fixture.expected.max_new_tokens);
+                let found = decode(&mut session, state, &fixture.special, &case.prompt, search, most).unwrap();
+                assert_eq!(found.tokens, fixture.text(&expected.tokens), "{name} at {seek}");
+                let length = (frames[1] - seek) as f64 * frame;
+                let silent = |limit| found.no_speech > limit;
+                let improbable = |limit| found.log_prob < limit;
+                let skipped =
+                    case.no_speech_threshold.is_some_and(silent) && case.logprob_threshold.is_some_and(improbable);
+                assert_eq!(skipped, expected.skipped, "{name} at {seek}");
+                if skipped {
+                    seek = frames[1];
+                    continue;
+                }
+                let found = segment(&fixture.special, &found.tokens, length);
+                for part in &found.segments {
+                    let expected = segments.next().unwrap();
+                    let offset = (seek - case.frames[0]) as f64 * frame;
+                    let text: Vec<_> =
+                        part.tokens.iter().copied().filter(|&t| fixture.special.seconds(t).is_none()).collect();
+                    let wanted: Vec<_> =
+                        expected.tokens.iter().copied().filter(|&t| fixture.special.seconds(t).is_none()).collect();
+                    assert_eq!(text, wanted);
+                    // Nothing of ours ends after the recording.
+                    let same = |ours: f64, theirs: f64| (ours + offset - theirs.min(total)).abs() < 1e-6;
+                    // Where nothing follows, transformers starts with the window; ours with the first timestamp.
+                    let starts = same(part.start, expected.start) || same(0.0, expected.start);
+                    assert!(starts && same(part.end, expected.end), "{name} at {seek}");
+                }
+                seek += (found.done / frame).round() as usize;
+            }
+            assert!(windows.next().is_none() && segments.next().is_none());
+        }
+    }
+}
+
+#[test]
+fn tokens_were_said_when_transformers_thinks() {
+    for name in MODELS {
+        let fixture = Fixture::open(name);
+        let mut session = fixture.session(Kernels::detect(), 2);
+        let positions = fixture.config.max_source_positions;
+        for case in &fixture.expected.token_times {
+            let mut state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
+            session.step(&mut [Row::new(&mut state, &case.prompt)], &mut Logits::default()).unwrap();
+            // The end is not said, and repeats the time before.
+            let (said, times) = (&case.tokens[..case.tokens.len() - 1], &case.times[..case.times.len() - 1]);
+            let heads = &fixture.special.alignment_heads;
+            let weights = session.attention_to_source(&mut state, said, heads).unwrap();
+            let heard = case.num_frames.map_or(positions, |frames| frames / FRAMES_PER_POSITION);
+            let found = token_times(&weights, said.len(), positions, heard);
+            assert_eq!(found.len(), times.len());
+            for (found, expected) in found.iter().zip(times) {
+                assert!((found - expected).abs() < 0.04 + 1e-6, "{name}: {found} and {expected}");
+            }
+        }
+    }
+}
