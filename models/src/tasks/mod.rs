@@ -4,6 +4,7 @@ pub mod chat;
 pub mod document;
 pub mod language;
 pub mod segment;
+pub mod subtitles;
 pub mod testing;
 pub mod translate;
 pub mod translator;
