@@ -8,17 +8,23 @@
 //! A [`Cue`] is a span of time and a [`Text`] with its marks. Reading never fails: what is malformed becomes a
 //! [`Warning`] that names the line, and the rest is kept.
 
+mod breaks;
 mod encoding;
+pub mod layout;
 mod markup;
 mod srt;
 mod time;
+mod timed;
 mod webvtt;
 
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use breaks::columns;
+pub use layout::Layout;
 pub use markup::{Span, Tag, Text};
+pub use timed::{Timed, Word};
 
 /// A format of subtitle files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
