@@ -12,9 +12,11 @@ mod breaks;
 mod encoding;
 pub mod layout;
 mod markup;
+mod sentences;
 mod srt;
 mod time;
 mod timed;
+pub mod translate;
 mod webvtt;
 
 use std::fmt;
