@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod document;
+pub mod glossary;
 pub mod language;
 pub mod segment;
 pub mod subtitles;

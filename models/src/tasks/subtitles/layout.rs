@@ -167,8 +167,8 @@ impl Stream {
         cues
     }
 
-    /// The rest.
-    pub fn finish(mut self) -> Option<Cue> {
+    /// The last cue, without waiting for what follows. What does may have to appear a little later for it.
+    pub fn flush(&mut self) -> Option<Cue> {
         self.waiting.take().map(|waiting| self.cue(waiting, None))
     }
 
@@ -208,7 +208,7 @@ pub(super) fn separator(before: &str, after: &str) -> &'static str {
 pub fn lay_out(sentences: &[Timed], layout: &Layout) -> Vec<Cue> {
     let mut stream = Stream::new(layout.clone());
     let mut cues: Vec<Cue> = sentences.iter().flat_map(|sentence| stream.push(sentence)).collect();
-    cues.extend(stream.finish());
+    cues.extend(stream.flush());
     cues
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{is_blank, time};
+use super::{Format, is_blank, time};
 
 /// A text with marks, in the order in which they stand. Lines are separated by `\n`, and none is blank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,14 @@ impl Text {
     /// What is shown, with `\n` between lines. Pronunciations (`<rt>`) are left out.
     pub fn shown(&self) -> String {
         self.without_pronunciations().filter_map(Span::text).collect()
+    }
+
+    /// The text with its marks, as a file in `format` has it. Marks that the format does not have are left out.
+    pub fn written(&self, format: Format) -> String {
+        match format {
+            Format::Srt => self.to_srt(),
+            Format::WebVtt => self.to_webvtt(),
+        }
     }
 
     /// The spans, but for those inside `<rt>`.
@@ -137,7 +145,7 @@ impl Text {
     }
 
     /// As SRT has it.
-    pub(super) fn to_srt(&self) -> String {
+    fn to_srt(&self) -> String {
         let mut out = String::new();
         for span in self.without_pronunciations() {
             match span {
@@ -151,7 +159,7 @@ impl Text {
     }
 
     /// As WebVTT has it.
-    pub(super) fn to_webvtt(&self) -> String {
+    fn to_webvtt(&self) -> String {
         let mut out = String::new();
         for span in &self.0 {
             match span {

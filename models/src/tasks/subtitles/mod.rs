@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! film.srt --read--> Subtitles --sentences--> units --translated--> Subtitles --write--> film.fr.srt
-//! speech ---timed text---> TextCascade: sentences -> (translated) -> layout -> cues --------^
+//! speech ---timed text---> Cascade: sentences -> (translated) -> layout -> cues --------^
 //! ```
 //!
 //! A [`Cue`] is a span of time and a [`Text`] with its marks. Reading never fails: what is malformed becomes a
 //! [`Warning`] that names the line, and the rest is kept.
 
 mod breaks;
+pub mod cascade;
 mod encoding;
 pub mod layout;
 mod markup;

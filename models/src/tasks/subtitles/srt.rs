@@ -76,7 +76,7 @@ pub(super) fn write(cue: &Cue, number: usize) -> String {
         .filter(|word| is_coordinate(word))
         .fold(String::new(), |settings, word| settings + " " + word);
     let gap = if number > 1 { "\n" } else { "" };
-    let mut text = cue.text.to_srt().replace(ARROW, "->");
+    let mut text = cue.text.written(Format::Srt).replace(ARROW, "->");
     if !text.is_empty() {
         text.push('\n');
     }

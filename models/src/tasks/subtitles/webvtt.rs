@@ -97,7 +97,7 @@ pub(super) fn write(cue: &Cue) -> String {
     let mut settings: Vec<&str> = cue.settings.split_whitespace().filter(|word| !srt::is_coordinate(word)).collect();
     settings.extend(placed(&cue.text));
     let settings = settings.into_iter().fold(String::new(), |settings, word| settings + " " + word);
-    let mut text = cue.text.to_webvtt();
+    let mut text = cue.text.written(Format::WebVtt);
     if !text.is_empty() {
         text.push('\n');
     }
