@@ -161,8 +161,10 @@ fn turns(text: &[Marked]) -> Vec<(Vec<Marked>, bool)> {
     for line in text.split(|(c, _)| *c == '\n') {
         let shown: String = line.iter().map(|(c, _)| *c).collect();
         let shown = shown.trim();
-        let starts = speaker_length(shown) > 0 || shown.starts_with(is_note);
-        let sound = is_sound(shown) || is_note_line(shown);
+        let speaker = speaker_length(shown);
+        let said = shown[speaker..].trim();
+        let starts = speaker > 0 || said.starts_with(is_note);
+        let sound = is_sound(said) || is_note_line(said);
         match turns.last_mut() {
             Some((turn, _)) if depth > 0 || !(starts || sound || alone) => {
                 let (before, after) = (turn.last().map(|(c, _)| *c), line.first().map(|(c, _)| *c));
@@ -186,6 +188,7 @@ fn turns(text: &[Marked]) -> Vec<(Vec<Marked>, bool)> {
 fn parts(turn: &[Marked]) -> Vec<(Kind, Vec<Marked>)> {
     let text: String = turn.iter().map(|(c, _)| *c).collect();
     let bare = text.trim();
+    let bare = bare[speaker_length(bare)..].trim();
     if is_note_line(bare) {
         return vec![(Kind::Song, turn.to_vec())];
     }
@@ -224,11 +227,8 @@ fn framed(text: &str, kind: Kind, first: bool) -> (&str, &str, &str) {
         Kind::Sound => c.is_whitespace() || matches!(c, '[' | ']' | '(' | ')' | '*' | '-'),
         Kind::Song => c.is_whitespace() || is_note(c) || c == '#',
     };
-    let mut start = text.len() - text.trim_start_matches(edge).len();
-    if first && kind != Kind::Song {
-        start += speaker_length(&text[start..]);
-        start += text[start..].len() - text[start..].trim_start_matches(edge).len();
-    }
+    let mut start = if first { speaker_length(text) } else { 0 };
+    start += text[start..].len() - text[start..].trim_start_matches(edge).len();
     let end = start + text[start..].trim_end_matches(edge).len();
     (&text[..start], &text[start..end], &text[end..])
 }
@@ -272,8 +272,6 @@ fn speaker_length(text: &str) -> usize {
 
 /// `[...]`, `(...)` or `*...*` and nothing else.
 fn is_sound(line: &str) -> bool {
-    let line = &line[speaker_length(line)..];
-    let line = line.trim();
     let closed = |open: char, close: char| {
         let inner = line.strip_prefix(open).and_then(|inner| inner.strip_suffix(close));
         inner.is_some_and(|inner| !inner.contains([open, close]) && !inner.is_empty())
@@ -320,7 +318,9 @@ fn goes_on(one: &Utterance, next: &Utterance, cues: &[Cue]) -> bool {
     let same = one.tags == next.tags && before.settings == after.settings && placed(before) == placed(after);
     let near = after.start <= before.end.saturating_add(LONGEST_PAUSE)
         && after.start.saturating_add(LONGEST_OVERLAP) >= before.end.min(after.end);
-    speech && same && near && next.prefix.trim().is_empty() && one.suffix.trim().is_empty()
+    // A dash cuts someone short, unless what follows shows that it did not.
+    let cut_short = one.text.ends_with(['-', '–', '—']) && !next.text.starts_with(char::is_lowercase);
+    speech && same && near && !cut_short && next.prefix.trim().is_empty() && one.suffix.trim().is_empty()
 }
 
 /// The commands that a cue begins with: `{\an8}`.

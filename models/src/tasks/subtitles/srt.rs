@@ -13,7 +13,7 @@ pub(super) fn read(text: &str, warnings: &mut Vec<Warning>) -> Subtitles {
     // What stands before the first cue.
     let first = (0..lines.len()).find(|&i| starts_cue(&lines, i)).unwrap_or(lines.len());
     for &(line, stray) in &lines[..first] {
-        if !is_blank(stray) && !(line == first && is_number(stray)) {
+        if !(is_blank(stray) || line == first && is_number(stray)) {
             warnings.push(Warning { line, problem: Problem::Stray(excerpt(stray)) });
         }
     }

@@ -129,9 +129,14 @@ fn voices_and_sounds_are_not_joined() {
         &["ALLÉ", "[LA MUSIQUE JOUE]", "MAISON", "(soupire)", "[soupire] MAISON"],
     );
     assert_translated(
+        &[("But is it -", "Mais est-ce -"), ("Stop!", "Arrête !")],
+        &["But is it -", "Stop!"],
+        &["Mais est-ce -", "Arrête !"],
+    );
+    assert_translated(
         &[("la la land", "pays de la la"), ("Stop it.", "Arrête.")],
-        &["♪ la la land ♪", "♪ la la land\nStop it.", "1984"],
-        &["♪ pays de la la ♪", "♪ pays de la la\nArrête.", "1984"],
+        &["- ♪ la la land ♪\n- Stop it.", "♪ la la land\nStop it.", "1984"],
+        &["- ♪ pays de la la ♪\n- Arrête.", "♪ pays de la la\nArrête.", "1984"],
     );
 }
 
