@@ -1,4 +1,4 @@
-//! What people do with models: translate (now), chat, transcribe and subtitle (to come).
+//! What people do with models: translate and subtitle (now, from text), chat, transcribe (to come).
 
 pub mod chat;
 pub mod document;

@@ -1,6 +1,6 @@
 //! Subtitles in one language -> subtitles in another, with the same times.
 //!
-//! [Sentences](super::sentences) are translated, whole, in batches; each translation is cut again where the sentence
+//! Sentences are translated, whole, in batches; each translation is cut again where the sentence
 //! went from one cue to the next, in proportion and at good places. Marks around a whole cue or a whole utterance stay,
 //! as do positions, speakers, dashes, brackets and notes; those around single words are lost with the words.
 
@@ -175,7 +175,7 @@ struct Output<'s> {
     next: usize,
     /// Blocks that are written.
     notes: usize,
-    /// The last cue: it is shown longer if the next one is left out. And whether cues were written so far.
+    /// The last cue: it is shown longer if the next one is left out.
     waiting: Option<Cue>,
 }
 
