@@ -173,11 +173,10 @@ impl Asked<'_> {
     }
 }
 
-/// Where `word` stands in `text` as whole words, in any case.
+/// Where `word` stands in `text` as whole words; in any case, if it is in small letters.
 fn occurrences<'w>(text: &'w str, word: &'w str) -> impl Iterator<Item = Range<usize>> {
-    let lower = word.to_lowercase();
     text.char_indices().filter_map(move |(at, _)| {
-        let length = starts_with(&text[at..], &lower)?;
+        let length = starts_with(&text[at..], word)?;
         let whole =
             !text[..at].ends_with(char::is_alphanumeric) && !text[at + length..].starts_with(char::is_alphanumeric);
         whole.then_some(at..at + length)

@@ -351,10 +351,10 @@ fn what_is_no_subtitle_file_is_refused_and_an_empty_one_is_not() {
 fn glossaries_are_read_and_their_mistakes_named() {
     let folder = tempfile::tempdir().unwrap();
     let glossary = folder.path().join("terms.txt");
-    fs::write(&glossary, "# names\nEmo\nsea = MER\n").unwrap();
+    fs::write(&glossary, "# nouns\nSea = see\nthe sea = la mer\n").unwrap();
     let glossary = glossary.to_str().unwrap();
-    assert_output(&["--to", "fr", "--glossary", glossary, "Emo, the sea!"], "", "Emo, THE MER!\n");
-    assert_output(&["--to", "fr", "--keep", "Emo", "Emo, the sea!"], "", "Emo, THE SEA!\n");
+    assert_output(&["--to", "fr", "--glossary", glossary, "The sea, to me!"], "", "LA MER, TO ME!\n");
+    assert_output(&["--to", "fr", "--keep", "sea", "The sea, to me!"], "", "THE SEA, TO ME!\n");
     fs::write(glossary, "Emo\n= MER\n").unwrap();
     let message = assert_failure(&["--to", "fr", "--glossary", glossary, "Emo"], Exit::BadInput);
     assert!(message.ends_with("terms.txt: line 2: there is no term before `=`"), "{message}");

@@ -99,11 +99,12 @@ fn may_separate(before: &str, after: &str) -> bool {
 /// Articles, prepositions and the like, after which a line should not end.
 fn is_function_word(word: &str) -> bool {
     const WORDS: &str = " a an the of to in on at by for from with into is are i you he she we they my your his her its our \
-        their no not very this that these those le la les un une des du de d' l' au aux en à dans par pour sur avec sans chez ce cet cette ces \
-        mon ma mes ton ta tes son sa ses notre votre leur je tu il elle on nous vous ils elles ne se me te y est qui \
-        que der die das den dem des ein eine einen einem einer zu zum zur im am von vom mit für auf aus bei nach ich du \
-        er sie es wir ihr mein dein sein el los las una unos unas del al con por para sin su mi lo gli il di da nel \
-        della dello dei delle o os as um uma do dos das em no na nos nas het een van te op met voor ";
+        their no not very this that these those le la les un une des du de d' l' au aux en à dans par pour \
+        sur avec sans chez ce cet cette ces mon ma mes ton ta tes son sa ses notre votre leur je tu il elle \
+        nous vous ils elles ne se me te y est qui que der die das den dem ein eine einen einem einer zu zum \
+        zur im am von vom mit für auf aus bei nach ich er sie es wir ihr mein dein sein el los las una unos \
+        unas del al con por para sin su mi lo gli di da nel della dello dei delle o os as um uma do dos em \
+        na nos nas het een van op met voor ";
     let word = word.rsplit(|c: char| c.is_whitespace() || c == '\u{a0}').next().unwrap_or(word);
     let word = word.trim_start_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     !word.is_empty() && WORDS.contains(&format!(" {word} "))

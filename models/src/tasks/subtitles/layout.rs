@@ -257,8 +257,8 @@ mod tests {
             ("Hello.", 1000, 1400),
             ("Yes.", 5000, 5200),
             ("No.", 5300, 5500),
-            ("Maybe, but only if the weather is good enough for it tomorrow morning, when we want to leave the house and walk \
-              along the river to the old mill.", 5600, 13_000),
+            ("Maybe, but only if the weather is good enough for it tomorrow morning, when we want to leave the house \
+              and walk along the river to the old mill.", 5600, 13_000),
             ("The end.", 13_050, 13_300),
         ]), @r"
     1000 2000 Hello.
@@ -299,7 +299,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn all_limits_hold(parts in proptest::collection::vec(sentence(), 1..12), worded: bool, columns_ in 20_usize..50, lines in 1_usize..4) {
+        fn all_limits_hold(
+            parts in proptest::collection::vec(sentence(), 1..12),
+            worded: bool,
+            columns_ in 20_usize..50,
+            lines in 1_usize..4,
+        ) {
             let layout = Layout { columns: columns_, lines, ..Layout::default() };
             let (mut now, mut sentences) = (0_u64, Vec::new());
             for (text, pause, length) in &parts {
@@ -309,7 +314,8 @@ mod tests {
                 if worded {
                     let words: Vec<&str> = text.split_whitespace().collect();
                     let time = |i: usize| at(start + length * i as u64 / words.len() as u64);
-                    timed.words = words.iter().enumerate().map(|(i, word)| Word { text: (*word).into(), start: time(i), end: time(i + 1) }).collect();
+                    let word = |(i, word): (usize, &&str)| Word { text: (*word).into(), start: time(i), end: time(i + 1) };
+                    timed.words = words.iter().enumerate().map(word).collect();
                 }
                 sentences.push(timed);
             }

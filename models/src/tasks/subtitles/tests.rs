@@ -250,7 +250,10 @@ proptest! {
     }
 
     #[test]
-    fn written_webvtt_is_read_again(cues in cues(Format::WebVtt), header in "( [a-z ]{0,9}[a-z])?(\n[a-z]: [a-z]{1,9})?") {
+    fn written_webvtt_is_read_again(
+        cues in cues(Format::WebVtt),
+        header in "( [a-z ]{0,9}[a-z])?(\n[a-z]: [a-z]{1,9})?",
+    ) {
         let note = Note { before: cues.len() / 2, text: "NOTE\none\ntwo".into() };
         let subtitles = Subtitles { cues, header, notes: vec![note], ..Subtitles::new(Format::WebVtt) };
         let (again, warnings) = Subtitles::read(subtitles.write().as_bytes(), Format::WebVtt);
@@ -259,7 +262,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_stays_the_same(file in file(), named in proptest::sample::select(vec![Format::Srt, Format::WebVtt])) {
+    fn what_is_written_stays_the_same(file in file(), is_srt: bool) {
+        let named = if is_srt { Format::Srt } else { Format::WebVtt };
         let (first, _) = Subtitles::read(file.as_bytes(), named);
         let written = first.write();
         let (second, _) = Subtitles::read(written.as_bytes(), first.format);
