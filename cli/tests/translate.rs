@@ -362,3 +362,42 @@ fn folders_and_misspelt_names_are_said() {
     assert_exit(&output, 0);
     assert!(stderr(&output).contains("there is no file nosuch.txt"), "{}", stderr(&output));
 }
+
+#[test]
+fn subtitles_of_the_bundled_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let film = "1\n00:00:01,000 --> 00:00:02,000\n<i>I don't know</i>\n\n2\n00:00:02,100 --> 00:00:04,000\n<i>where my keys \
+                are.</i>\n\n3\n00:00:0x,000 --> 00:00:06,000\nLost.\n\n4\n00:00:07,000 --> 00:00:09,000\n- Thank \
+                you.\n\n- ♪ Good night ♪\n";
+    fs::write(path("film.srt"), film).unwrap();
+    let output = run(&to_french(&[&path("film.srt")]));
+    assert_exit(&output, 0);
+    insta::assert_snapshot!(stdout(&output));
+    let messages = stderr(&output).replace(&path("film.srt"), "film.srt");
+    insta::assert_snapshot!(messages, @"");
+
+    // Windows-1252, to a file beside it.
+    fs::write(path("vieux.srt"), b"1\n00:00:01,000 --> 00:00:02,000\nO\xf9 est la gare ?\n").unwrap();
+    let output = run(&["translate", "--to", "en", &path("vieux.srt"), "-o", &path("vieux.en.srt")]);
+    assert_exit(&output, 0);
+    assert!(stderr(&output).contains("vieux.srt: line 3: not UTF-8 (byte 0xF9)"), "{}", stderr(&output));
+    assert!(fs::read_to_string(path("vieux.en.srt")).unwrap().contains("station"));
+}
+
+#[test]
+fn terms_of_a_glossary_arrive_or_are_reported() {
+    let output = run(&to_french(&["--keep", "Proog", "Proog is sleeping on the sofa."]));
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("Proog"), "{}", stdout(&output));
+    // A term that no French sentence has, in a place where no name can stand.
+    let plain = run(&to_french(&["What time is it?"]));
+    let folder = tempfile::tempdir().unwrap();
+    let glossary = folder.path().join("terms.txt");
+    fs::write(&glossary, "what time is it = xqzwkv\n").unwrap();
+    let output = run(&to_french(&["--glossary", glossary.to_str().unwrap(), "What time is it?"]));
+    assert_exit(&output, 0);
+    let reported = stderr(&output).contains("no `xqzwkv` in the translation of: What time is it?");
+    assert!(reported == (stdout(&output) == stdout(&plain)), "{}{}", stdout(&output), stderr(&output));
+    assert!(reported != stdout(&output).to_lowercase().contains("xqzwkv"));
+}

@@ -7,6 +7,7 @@ mod destination;
 mod direction;
 mod feed;
 mod sink;
+mod subtitles;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use babil_models::tasks::document::{Document, DocumentError, Job, Pace, Sink, Summary};
+use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::{code_of, english_name};
+use babil_models::tasks::subtitles::Format;
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
 use babil_models::{Backend, OpenError, OpenOptions, Quant};
 use babil_runtime::Error;
@@ -26,6 +29,7 @@ use indicatif::ProgressBar;
 use self::destination::{Destination, OutputFile};
 use self::feed::Feed;
 use self::sink::{JsonSink, TextSink};
+use self::subtitles::SubtitleFile;
 use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
@@ -36,10 +40,12 @@ Examples:
   babil translate --to fr \"Where is the station?\"
   babil translate --to fr letter.txt > lettre.txt
   babil translate --to fr chapters/*.txt -o french/
+  babil translate --to fr film.srt -o film.fr.srt
   tail -f log.txt | babil translate --to en
   babil translate --to fr --json --alternatives 3 \"Good luck!\"
 
 Every input line becomes one output line, in order; indentation, list markers and blank lines stay.
+Of subtitles (.srt, .vtt), sentences are translated across cues; times, styles and positions stay.
 Several files are written beside their sources, as NAME.LANGUAGE.EXT, or into the folder given with -o.";
 
 /// Translate text, files or stdin
@@ -85,6 +91,12 @@ pub(crate) struct TranslateArgs {
     /// Translations per sentence, best first (with --json)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=128))]
     alternatives: u16,
+    /// A file of terms and their translations: `term = translation` on each line, or a term that is kept
+    #[arg(long, value_name = "FILE")]
+    glossary: Option<PathBuf>,
+    /// A term that is not to be translated, such as a name; may be repeated
+    #[arg(long, value_name = "TERM")]
+    keep: Vec<String>,
     /// Say at the end how much was translated, and how fast
     #[arg(long)]
     stats: bool,
@@ -142,6 +154,25 @@ impl TranslateArgs {
             return Err(UsageError::new(problem).into());
         }
         Ok(TranslateOptions { beam, alternatives, max_tokens: None })
+    }
+}
+
+impl TranslateArgs {
+    /// The terms of `--glossary` and `--keep`.
+    fn terms(&self) -> Result<Glossary> {
+        let mut glossary = Glossary::default();
+        if let Some(path) = &self.glossary {
+            let bad = |problem: String| Error::BadRequest(format!("{}: {problem}", path.display()));
+            let file = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+            glossary = Glossary::parse(&file).map_err(|error| bad(error.to_string()))?;
+        }
+        for term in &self.keep {
+            if !term.contains(char::is_alphanumeric) {
+                return Err(UsageError::new("--keep needs a word").into());
+            }
+            glossary.insert(term.trim(), term.trim());
+        }
+        Ok(glossary)
     }
 }
 
@@ -265,6 +296,7 @@ fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
 
 fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open: Open<'_>) -> Result<()> {
     let options = args.translate_options(context.output.is_json())?;
+    let glossary = args.terms()?;
     let sources = Source::all(args, context)?;
     let destinations = destination::Plan::new(&sources, args.output.as_deref(), args.force, context.output.is_json())?;
     if let Some(to) = &args.to {
@@ -283,15 +315,27 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     let started = Instant::now();
     let translator = open(args.open_options())?;
     let opened = started.elapsed();
+    let with_terms = WithGlossary::new(&*translator, &glossary);
+    let translator: &dyn SentenceTranslator = if glossary.is_empty() { &*translator } else { &with_terms };
     let mut total = Summary::default();
     for source in &sources {
-        let mut run = Run { args, context, streams: &mut streams, translator: &*translator, options: &options, opened };
-        total += run.one(source, &destinations)?;
+        let mut run = Run { args, context, streams: &mut streams, translator, options: &options, opened };
+        let done = run.one(source, &destinations);
+        for missed in with_terms.missed() {
+            context.output.note(format_args!("no `{}` in the translation of: {}", missed.term, missed.sentence));
+        }
+        total += done?;
     }
     if args.stats {
         context.output.note(stats(&total, opened));
     }
     Ok(())
+}
+
+/// What a source holds.
+enum Content {
+    Text(Feed),
+    Subtitles(SubtitleFile),
 }
 
 /// What all the documents of one command share.
@@ -308,17 +352,24 @@ impl Run<'_> {
     /// Translates one document to its destination.
     fn one(&mut self, source: &Source, destinations: &destination::Plan) -> Result<Summary> {
         let output = &self.context.output;
-        let mut feed = match source {
-            Source::Text(text) => Feed::of_text(text),
-            Source::File(path) => Feed::new(Box::new(open_input(path)?)),
+        let mut content = match source {
+            Source::Text(text) => Content::Text(Feed::of_text(text)),
+            Source::File(path) => match Format::of_path(path) {
+                Some(format) => Content::Subtitles(SubtitleFile::open(path, format, output)?),
+                None => Content::Text(Feed::new(Box::new(open_input(path)?))),
+            },
             Source::Stdin => {
                 if self.streams.stdin_is_terminal {
                     output.note("type the text to translate; Ctrl-D ends it");
                 }
-                Feed::new(self.streams.stdin.take().unwrap_or_else(|| Box::new(io::empty())))
+                Content::Text(Feed::new(self.streams.stdin.take().unwrap_or_else(|| Box::new(io::empty()))))
             }
         };
-        let start = feed.peek(interrupted).map_err(|error| failure(DocumentError::Read(error), source, "stdout"))?;
+        let start = match &mut content {
+            Content::Text(feed) => feed.peek(interrupted),
+            Content::Subtitles(file) => Ok(file.start()),
+        };
+        let start = start.map_err(|error| failure(DocumentError::Read(error), source, "stdout"))?;
         let direction =
             direction::resolve(self.translator.pairs(), self.args.from.as_deref(), self.args.to.as_deref(), &start)?;
         if direction.guessed {
@@ -328,24 +379,30 @@ impl Run<'_> {
         let pair = direction.pair;
 
         match destinations.of(source, &pair.to)? {
-            Destination::Stdout => self.write_to_stdout(source, &mut feed, &pair),
-            Destination::File(path) => self.write_to_file(&path, source, &mut feed, &pair),
+            Destination::Stdout => self.write_to_stdout(source, &mut content, &pair),
+            Destination::File(path) => self.write_to_file(&path, source, &mut content, &pair),
         }
     }
 
-    fn write_to_stdout(&mut self, source: &Source, feed: &mut Feed, pair: &LanguagePair) -> Result<Summary> {
+    fn write_to_stdout(&mut self, source: &Source, content: &mut Content, pair: &LanguagePair) -> Result<Summary> {
         let mut stdout = io::BufWriter::new(std::mem::replace(&mut self.streams.stdout, Box::new(io::sink())));
-        let result = self.document(source, feed, pair, &mut stdout, self.streams.stdout_is_terminal);
+        let result = self.translated(source, content, pair, &mut stdout, None);
         let flushed = stdout.flush().map_err(DocumentError::Write);
         self.streams.stdout = stdout.into_parts().0;
         result.and_then(|summary| flushed.map(|()| summary)).map_err(|error| failure(error, source, "stdout"))
     }
 
-    fn write_to_file(&self, path: &Path, source: &Source, feed: &mut Feed, pair: &LanguagePair) -> Result<Summary> {
+    fn write_to_file(
+        &self,
+        path: &Path,
+        source: &Source,
+        content: &mut Content,
+        pair: &LanguagePair,
+    ) -> Result<Summary> {
         let output = &self.context.output;
         let name = path.display().to_string();
         let mut file = OutputFile::create(path)?;
-        match self.document(source, feed, pair, &mut file, false) {
+        match self.translated(source, content, pair, &mut file, Some(path)) {
             Ok(summary) => {
                 file.finish()?;
                 output.note(format_args!("{} -> {name}", source.name()));
@@ -358,6 +415,44 @@ impl Run<'_> {
                 Err(failure(error, source, &name))
             }
         }
+    }
+
+    /// Translates `content` into `out`, which is the file `path` or else stdout.
+    fn translated(
+        &self,
+        source: &Source,
+        content: &mut Content,
+        pair: &LanguagePair,
+        out: &mut dyn Write,
+        path: Option<&Path>,
+    ) -> Result<Summary, DocumentError> {
+        match content {
+            Content::Text(feed) => {
+                self.document(source, feed, pair, out, path.is_none() && self.streams.stdout_is_terminal)
+            }
+            Content::Subtitles(file) => self.subtitles(source, file, pair, out, path),
+        }
+    }
+
+    fn subtitles(
+        &self,
+        source: &Source,
+        file: &SubtitleFile,
+        pair: &LanguagePair,
+        out: &mut dyn Write,
+        path: Option<&Path>,
+    ) -> Result<Summary, DocumentError> {
+        let Self { translator, options, .. } = *self;
+        let job = Job { translator, pair, options, pace: Pace::default(), cancelled: &interrupted };
+        let bar = self.context.output.steps_bar().with_message(source.name());
+        if self.context.output.is_json() {
+            let mut sink = JsonSink::new(out, source.path(), pair, &bar);
+            let summary = file.translate_to_json(&job, &mut sink, &bar)?;
+            sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
+            return Ok(summary);
+        }
+        let format = path.and_then(Format::of_path).unwrap_or(file.subtitles.format);
+        file.translate(&job, format, out, &bar)
     }
 
     /// Feeds the document through the translator into `out`, which may be a terminal.

@@ -423,7 +423,7 @@ impl<'j, S: Sink> Document<'j, S> {
 }
 
 /// Calls the translator and adds its time to `elapsed`; `piece` gets the text of the first sentence as it grows.
-fn call(
+pub(super) fn call(
     job: &Job<'_>,
     sources: &[&str],
     elapsed: &mut Duration,
@@ -520,7 +520,7 @@ fn is_spaced(language: &str) -> bool {
 }
 
 /// A translation is one line, whatever the model says: its line breaks become spaces.
-fn on_one_line(text: &str) -> Cow<'_, str> {
+pub(super) fn on_one_line(text: &str) -> Cow<'_, str> {
     if text.contains(is_line_break) { text.replace(is_line_break, " ").into() } else { text.into() }
 }
 

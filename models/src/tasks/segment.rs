@@ -308,7 +308,7 @@ fn cut_position(text: &str, pieces: usize) -> Option<usize> {
 
 /// Kinds of places to cut a sentence at, best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Border {
+pub(crate) enum Border {
     Sentence,
     Clause,
     Conjunction,
@@ -318,7 +318,7 @@ enum Border {
 }
 
 /// The borders of words and larger units that start in `range`.
-fn borders(text: &str, range: std::ops::Range<usize>) -> impl Iterator<Item = (Border, usize)> {
+pub(crate) fn borders(text: &str, range: std::ops::Range<usize>) -> impl Iterator<Item = (Border, usize)> {
     let mut before = text[..range.start].chars().next_back();
     text[range.clone()].char_indices().filter_map(move |(i, c)| {
         let at = range.start + i;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use babil_models::tasks::document::{Record, Sink, Summary};
-use babil_models::tasks::translate::LanguagePair;
+use babil_models::tasks::subtitles::{self, Cue, Format};
+use babil_models::tasks::translate::{LanguagePair, Translation};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -61,8 +62,8 @@ pub(super) struct JsonSink<'o> {
 struct SentenceLine<'s> {
     r#type: &'static str,
     file: Option<&'s str>,
-    line: u64,
-    offset: u64,
+    #[serde(flatten)]
+    place: Place,
     from: &'s str,
     to: &'s str,
     source: &'s str,
@@ -73,6 +74,24 @@ struct SentenceLine<'s> {
     tokens: usize,
     seconds: f64,
     tokens_per_second: Option<f64>,
+}
+
+/// Where a sentence stands: in a text, or in subtitles.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Place {
+    Text { line: u64, offset: u64 },
+    Cues { cues: [usize; 2], start: f64, end: f64 },
+}
+
+#[derive(Serialize)]
+struct CueLine<'s> {
+    r#type: &'static str,
+    file: Option<&'s str>,
+    start: f64,
+    end: f64,
+    settings: &'s str,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -131,6 +150,54 @@ impl<'o> JsonSink<'o> {
     }
 }
 
+impl JsonSink<'_> {
+    fn sentence_line(&mut self, place: Place, source: &str, translation: &Translation) -> io::Result<()> {
+        let (best, others) = translation.hypotheses.split_first().ok_or(io::ErrorKind::InvalidData)?;
+        let line = SentenceLine {
+            r#type: "sentence",
+            file: self.file.as_deref(),
+            place,
+            from: &self.pair.from,
+            to: &self.pair.to,
+            source,
+            translation: &best.text,
+            score: best.score,
+            alternatives: others
+                .iter()
+                .map(|other| Alternative { translation: &other.text, score: other.score, tokens: other.tokens.len() })
+                .collect(),
+            source_tokens: translation.source_tokens,
+            tokens: best.tokens.len(),
+            seconds: translation.elapsed.as_secs_f64(),
+            tokens_per_second: speed(best.tokens.len() as u64, translation.elapsed),
+        };
+        write_line(self.out, &line)
+    }
+
+    /// A sentence of subtitles.
+    pub(super) fn spoken(&mut self, record: &subtitles::translate::Record) -> io::Result<()> {
+        let place = Place::Cues {
+            cues: [*record.cues.start(), *record.cues.end()],
+            start: record.start.as_secs_f64(),
+            end: record.end.as_secs_f64(),
+        };
+        self.sentence_line(place, &record.source, &record.translation)
+    }
+
+    /// A translated cue.
+    pub(super) fn cue(&mut self, cue: &Cue, format: Format) -> io::Result<()> {
+        let line = CueLine {
+            r#type: "cue",
+            file: self.file.as_deref(),
+            start: cue.start.as_secs_f64(),
+            end: cue.end.as_secs_f64(),
+            settings: &cue.settings,
+            text: cue.text.written(format),
+        };
+        write_line(self.out, &line)
+    }
+}
+
 impl Sink for JsonSink<'_> {
     fn write(&mut self, _: &str) -> io::Result<()> {
         Ok(())
@@ -138,27 +205,8 @@ impl Sink for JsonSink<'_> {
 
     fn sentence(&mut self, record: &Record) -> io::Result<()> {
         self.bar.set_position(record.offset + record.source.len() as u64);
-        let (best, others) = record.translation.hypotheses.split_first().ok_or(io::ErrorKind::InvalidData)?;
-        let line = SentenceLine {
-            r#type: "sentence",
-            file: self.file.as_deref(),
-            line: record.line,
-            offset: record.offset,
-            from: &self.pair.from,
-            to: &self.pair.to,
-            source: &record.source,
-            translation: &best.text,
-            score: best.score,
-            alternatives: others
-                .iter()
-                .map(|other| Alternative { translation: &other.text, score: other.score, tokens: other.tokens.len() })
-                .collect(),
-            source_tokens: record.translation.source_tokens,
-            tokens: best.tokens.len(),
-            seconds: record.translation.elapsed.as_secs_f64(),
-            tokens_per_second: speed(best.tokens.len() as u64, record.translation.elapsed),
-        };
-        write_line(self.out, &line)
+        let Record { line, offset, source, translation } = record;
+        self.sentence_line(Place::Text { line: *line, offset: *offset }, source, translation)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -283,3 +283,81 @@ fn a_slow_input_is_translated_as_it_comes() {
     let outcome = test.run(&["--to", "fr"], stdin);
     assert_eq!(outcome.stdout, "FIRST\n");
 }
+
+const SRT: &str = "\
+1
+00:00:01,000 --> 00:00:02,000
+<i>The colossus</i>
+
+2
+00:00:02,000 --> 00:00:04,500
+<i>of Rhodes.</i>
+
+3
+00:00:05,000 --> 00:00:06,000
+- Emo, look!
+- [door] No.
+";
+
+#[test]
+fn subtitles_are_translated_by_sentences_and_keep_their_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("film.SRT"), SRT).unwrap();
+    let shouted = SRT.replace("The colossus", "THE COLOSSUS").replace("of Rhodes.", "OF RHODES.");
+    let shouted = shouted.replace("Emo, look!", "EMO, LOOK!").replace("[door] No.", "[DOOR] NO.");
+    assert_output(&["--to", "fr", &path("film.SRT")], "", &shouted);
+    assert_output(&["--to", "fr", &path("film.SRT"), "-o", &path("out/")], "", "");
+    assert_eq!(fs::read_to_string(path("out/film.fr.SRT")).unwrap(), shouted);
+
+    // A file's name says its format.
+    assert_output(&["--to", "fr", &path("film.SRT"), "-o", &path("film.vtt")], "", "");
+    let webvtt = fs::read_to_string(path("film.vtt")).unwrap();
+    assert!(webvtt.starts_with("WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<i>THE COLOSSUS</i>\n"), "{webvtt}");
+    assert_output(&["--to", "fr", "--text", &path("film.SRT")], "", &format!("{}\n", path("film.SRT").to_uppercase()));
+}
+
+#[test]
+fn subtitles_as_json_have_sentences_and_cues() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("film.srt");
+    fs::write(&source, SRT).unwrap();
+    let outcome = babil(&["--from", "en", "--to", "fr", "--json", source.to_str().unwrap()], "");
+    let objects: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = objects.iter().map(|object| object["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["sentence", "sentence", "sentence", "sentence", "cue", "cue", "cue", "summary"]);
+    assert_eq!(objects[0]["cues"], serde_json::json!([1, 2]));
+    assert_eq!((&objects[0]["start"], &objects[0]["end"]), (&1.0.into(), &4.5.into()));
+    assert_eq!(objects[0]["source"], "The colossus of Rhodes.");
+    assert_eq!((&objects[4]["text"], &objects[4]["end"]), (&"<i>THE COLOSSUS</i>".into(), &2.0.into()));
+    assert_eq!((&objects[7]["sentences"], &objects[7]["bytes"]), (&4.into(), &SRT.len().into()));
+}
+
+#[test]
+fn what_is_no_subtitle_file_is_refused_and_an_empty_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("film.srt"), "This is a letter.\n").unwrap();
+    let message = assert_failure(&["--to", "fr", &path("film.srt")], Exit::BadInput);
+    assert!(message.starts_with("there are no subtitles in"), "{message}");
+    fs::write(path("empty.srt"), "\n").unwrap();
+    assert_output(&["--from", "en", "--to", "fr", &path("empty.srt")], "", "");
+    fs::write(path("empty.vtt"), "WEBVTT\n").unwrap();
+    assert_output(&["--from", "en", "--to", "fr", &path("empty.vtt")], "", "WEBVTT\n");
+    assert_failure(&["--to", "fr", "--file", &path("missing.srt")], Exit::BadInput);
+}
+
+#[test]
+fn glossaries_are_read_and_their_mistakes_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let glossary = folder.path().join("terms.txt");
+    fs::write(&glossary, "# nouns\nSea = see\nthe sea = la mer\n").unwrap();
+    let glossary = glossary.to_str().unwrap();
+    assert_output(&["--to", "fr", "--glossary", glossary, "The sea, to me!"], "", "LA MER, TO ME!\n");
+    assert_output(&["--to", "fr", "--keep", "sea", "The sea, to me!"], "", "THE SEA, TO ME!\n");
+    fs::write(glossary, "Emo\n= MER\n").unwrap();
+    let message = assert_failure(&["--to", "fr", "--glossary", glossary, "Emo"], Exit::BadInput);
+    assert!(message.ends_with("terms.txt: line 2: there is no term before `=`"), "{message}");
+    assert_failure(&["--to", "fr", "--glossary", "no/such/file", "Emo"], Exit::BadInput);
+    assert_failure(&["--to", "fr", "--keep", " ", "Emo"], Exit::Usage);
+}
