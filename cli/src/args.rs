@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "pull")]
 use crate::commands::pull;
 use crate::commands::{
-    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
+    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, transcribe,
+    translate, verify,
 };
 use crate::exit;
 use crate::output::Output;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Chat(chat::ChatArgs),
     Embed(embed::EmbedArgs),
     Perplexity(perplexity::PerplexityArgs),
+    #[cfg(feature = "audio")]
+    Transcribe(transcribe::TranscribeArgs),
     Tokenize(tokenize::TokenizeArgs),
     Plan(plan::PlanArgs),
     #[cfg(feature = "pull")]
@@ -91,6 +94,8 @@ impl Command {
             Self::Chat(args) => chat::run(args, context),
             Self::Embed(args) => embed::run(args, context),
             Self::Perplexity(args) => perplexity::run(args, context),
+            #[cfg(feature = "audio")]
+            Self::Transcribe(args) => transcribe::run(args, context),
             Self::Tokenize(args) => tokenize::run(args, context),
             Self::Plan(args) => plan::run(args, context),
             #[cfg(feature = "pull")]

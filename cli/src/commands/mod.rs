@@ -15,5 +15,7 @@ pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod tokenize;
+#[cfg(feature = "audio")]
+pub(crate) mod transcribe;
 pub(crate) mod translate;
 pub(crate) mod verify;

@@ -1,4 +1,4 @@
-//! What people do with models: translate and subtitle (now, from text), chat, transcribe (to come).
+//! What people do with models: translate and subtitle, chat, transcribe.
 
 pub mod chat;
 pub mod document;
@@ -7,5 +7,7 @@ pub mod language;
 pub mod segment;
 pub mod subtitles;
 pub mod testing;
+#[cfg(feature = "audio")]
+pub mod transcribe;
 pub mod translate;
 pub mod translator;

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use babil_runtime::audio::LogMel;
+use babil_runtime::audio::{LogMel, Segment as SpeechSegment, SegmentOptions, Segmenter};
 use babil_runtime::model::FrameEncoder;
 use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::{Error, Result, Token};
@@ -283,6 +283,46 @@ impl<'m> Transcription<'m> {
         Ok((found, temperature))
     }
 }
+
+/// Writes down what is said in `sound`, blocks of mono samples at 16 kHz: silence is left out, and costs next to nothing.
+///
+/// # Errors
+/// Those of the sound, or as [`Transcription::push`].
+pub fn transcribe(
+    sound: impl Iterator<Item = Result<Vec<f32>>>,
+    transcription: &mut Transcription<'_>,
+    sink: &mut dyn FnMut(Segment) -> ControlFlow<()>,
+) -> Result<()> {
+    let window = transcription.window() as f32 / SAMPLE_RATE as f32;
+    let longest = SegmentOptions::default().most.min(0.9 * window);
+    let mut segmenter = Segmenter::new(SegmentOptions { most: longest, ..SegmentOptions::default() })?;
+    // Sound that may still be part of a segment, and the number of samples before it.
+    let (mut kept, mut before) = (Vec::new(), 0);
+    let mut write = |kept: &[f32], before: u64, segment: SpeechSegment| {
+        let place = |sample: u64| (sample.saturating_sub(before) as usize).min(kept.len());
+        transcription.skip(segment.start.saturating_sub(transcription.before));
+        transcription.push(&kept[place(segment.start)..place(segment.end)], sink)?;
+        transcription.finish(sink)
+    };
+    for block in sound {
+        let block = block?;
+        kept.extend_from_slice(&block);
+        for segment in segmenter.push(&block) {
+            write(&kept, before, segment)?;
+        }
+        let end = before + kept.len() as u64;
+        let needed = segmenter.unfinished().unwrap_or(end).saturating_sub(KEPT).max(before);
+        kept.drain(..(needed - before) as usize);
+        before = needed;
+    }
+    for segment in segmenter.finish() {
+        write(&kept, before, segment)?;
+    }
+    Ok(())
+}
+
+/// Samples of silence that are kept, because a segment begins a little before the voice.
+const KEPT: u64 = SAMPLE_RATE as u64;
 
 /// How many times larger a text is than deflated: about 2 for prose, more for what repeats itself.
 fn compression_ratio(text: &str) -> f32 {
