@@ -513,7 +513,7 @@ def decoded_cases(context):
             assert (used, tokens) == (prompt, own), f"transformers: {used} {tokens}, the reference: {prompt} {own}"
             score = oracle.model._retrieve_avg_logprobs([s[0] for s in out["scores"]], torch.tensor(tokens), 0.0).item()
             assert abs(score - own_score) < 1e-4 * abs(own_score), (score, own_score)
-            at_start = context.reference.decode(context.memory(frames), [ids["sot"]])[0][0].softmax(-1)
+            at_start = context.reference.decode(context.memory(frames), (before or []) + [ids["sot"]])[0][-1].softmax(-1)
             case = {
                 "frames": frames, "task": task, "timestamps": timestamps, "prompt": prompt,
                 "no_speech": at_start[ids["nospeech"]].item(), "greedy": {"tokens": tokens, "avg_logprob": score},
@@ -522,10 +522,39 @@ def decoded_cases(context):
             case["beam"] = {"tokens": tokens, "score": out["sequences_scores"][0].item()}
             cases.append(case)
     assert ends == {True, False}, f"ends of their own: {ends}"
+    blank = blank_case(context)
+    if blank:
+        cases.append(blank)
     better = [c["beam"]["tokens"] for c in cases if c["beam"]["tokens"] != c["greedy"]["tokens"]]
     assert better, "beams find what greedy search finds"
     assert any(len(set(tokens)) > 0.6 * len(tokens) for tokens in better), "beams repeat themselves"
     return cases
+
+
+def blank_case(context):
+    """A window whose first token would be a blank or the end, or None if no previous text makes it so."""
+    v, ids, frames = context.v, context.ids, (0, context.v["short"])
+    decoder, start = context.decoder, prompt_of(v, False)
+    for seed in range(100, 400):
+        before = [ids["prev"], *text_tokens(v, 3 + seed % 18, seed)]
+        logits = context.reference.decode(context.memory(frames), before + start)[0][-1]
+        allowed = Decoder(context.reference, decoder.generation, decoder.rules | {"suppress_at_begin": False})
+        if allowed.filtered(logits, [], False).argmax().item() not in (220, ids["eot"]):
+            continue
+        own, own_score, margin = decoder.greedy(context.memory(frames), before + start, False, NEW_TOKENS)
+        if margin < MARGIN or not is_good(ids, own, False):
+            continue
+        options = {"prompt_ids": torch.tensor(before), "return_timestamps": False} | forbidden(v, False)
+        prompt, tokens, _ = context.oracle.window(context.segment(frames), **options)
+        assert tokens == own and prompt == before + start
+        _, beam, out = context.oracle.window(context.segment(frames), num_beams=BEAMS, **options)
+        at_start = context.reference.decode(context.memory(frames), before + start[:1])[0][-1].softmax(-1)
+        return {
+            "frames": frames, "task": "transcribe", "timestamps": False, "prompt": prompt,
+            "no_speech": at_start[ids["nospeech"]].item(), "greedy": {"tokens": tokens, "avg_logprob": own_score},
+            "beam": {"tokens": beam, "score": out["sequences_scores"][0].item()},
+        }  # fmt: skip
+    return None
 
 
 def language_cases(context):
@@ -561,12 +590,23 @@ def long_cases(context):
                 return round(logprob, 3), round(no_speech, 4)
         return None
 
-    for kind in ("alone", "previous text", "silence"):
+    def is_single(window):
+        """Whether it ends by itself, in a timestamp after text, after more segments."""
+        tokens = window["tokens"]
+        times = [t >= context.ids["timestamps"] for t in tokens]
+        pairs = any(a and b for a, b in zip(times, times[1:]))
+        return tokens[-1] == context.ids["eot"] and times[-3:-1] == [False, True] and pairs
+
+    optional = {"ending": True, "silence": v["long"] == 1}
+    for kind in ("alone", "previous text", "silence", "ending"):
         previous = kind == "previous text"
-        for start in range(0, v["frames"] // 4, 5):
+        step = 2 if kind == "ending" else 5
+        for start in range(0, v["frames"] // 4, step):
             features, silence = context.features[:, start:], None
             try:
                 found, windows, margin = attempt(features, previous=previous)
+                if kind == "ending" and not any(map(is_single, windows)):
+                    continue
                 if kind == "silence":
                     silence = thresholds(windows)
                     if not silence:
@@ -579,12 +619,12 @@ def long_cases(context):
             except AssertionError:
                 continue
             text = [t for _, _, tokens in found for t in tokens]
-            wanted = (1, 1) if silence else (v["long"], 3)
+            wanted = (1, 1) if kind in optional else (v["long"], 3)
             enough = len(windows) >= wanted[0] and len(found) >= wanted[1]
             if margin > MARGIN and enough and is_good(context.ids, text, True):
                 break
         else:
-            assert v["long"] == 1 and kind == "silence", f"no long input is good, {kind}"
+            assert optional.get(kind), f"no long input is good, {kind}"
             continue
         options = {}
         if silence:
