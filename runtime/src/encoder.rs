@@ -120,8 +120,9 @@ pub(crate) fn encode_frames(
     let rows = Stem::rows(frames.len() / stem.features());
     let Scratch { x, activations, stem: stem_scratch, .. } = &mut *scratch;
     stem.forward(machine, frames, stem_scratch, activations, sized(x, rows * dim));
-    run_layers(machine, stack, dim, &[0..rows], scratch);
-    0..rows
+    let all = 0..rows;
+    run_layers(machine, stack, dim, std::slice::from_ref(&all), scratch);
+    all
 }
 
 /// Runs the layers over `scratch.x`, which has the rows of each source one after the other.

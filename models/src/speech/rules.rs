@@ -50,7 +50,7 @@ impl<'a> Rules<'a> {
         }
         if let Some(&latest) = tokens.iter().rev().find(|&&token| token as usize >= first) {
             // A segment may begin where the last one ended, but must not be empty.
-            let from = latest as usize + usize::from(!(last && !before));
+            let from = latest as usize + usize::from(!last || before);
             let from = from.min(logits.len());
             logits[first..from].fill(f32::NEG_INFINITY);
         }
