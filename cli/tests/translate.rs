@@ -375,7 +375,11 @@ fn subtitles_of_the_bundled_model() {
     assert_exit(&output, 0);
     insta::assert_snapshot!(stdout(&output));
     let messages = stderr(&output).replace(&path("film.srt"), "film.srt");
-    insta::assert_snapshot!(messages, @"");
+    insta::assert_snapshot!(messages, @r"
+    translating the file film.srt (--text would translate its name)
+    film.srt: line 10: cannot read the times in `00:00:0x,000 --> 00:00:06,000`: the cue was left out
+    film.srt: line 16: a blank line inside a cue was removed
+    ");
 
     // Windows-1252, to a file beside it.
     fs::write(path("vieux.srt"), b"1\n00:00:01,000 --> 00:00:02,000\nO\xf9 est la gare ?\n").unwrap();
