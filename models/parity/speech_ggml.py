@@ -1,13 +1,18 @@
 """Writes whisper.cpp's `.bin` files, and asks whisper.cpp itself whether they say what transformers' folder says.
 
     python speech_ggml.py                        # writes speech/tiny/model.bin and a quantised one
-    python speech_ggml.py --check-whisper-cpp    # needs pywhispercpp: a larger model, and the two texts of it
+    python speech_ggml.py --check-whisper-cpp    # needs pywhispercpp 1.5.1: logits, and the texts of larger models
 
-whisper.cpp knows the ids of special tokens from the size of the vocabulary, so it cannot decode with the small ones of
-`speech/`: the check makes a random model with OpenAI's 51865 tokens and 1500 positions, which is not kept.
+whisper.cpp loads the small models and computes their logits, but it knows the ids of special tokens from the size of the
+vocabulary, so it generates nothing with them: the check makes random models with OpenAI's 51865 tokens and 1500
+positions, which are not kept.
+
+Its flash attention, which is on unless switched off, reads keys of zeros that fill the positions up to a multiple of 256;
+the check switches it off.
 """
 
 import argparse
+import ctypes
 import json
 import struct
 import tempfile
@@ -99,7 +104,49 @@ def write_folder(folder, out, kinds):
         write(out / name, config, weights, token_bytes(folder), kind)
 
 
-# --- the check with whisper.cpp --------------------------------------------------------------------------------------
+# --- the checks with whisper.cpp --------------------------------------------------------------------------------------
+
+class ContextParams(ctypes.Structure):
+    _fields_ = [
+        ("use_gpu", ctypes.c_bool), ("flash_attn", ctypes.c_bool), ("gpu_device", ctypes.c_int),
+        ("dtw_token_timestamps", ctypes.c_bool), ("dtw_aheads_preset", ctypes.c_int), ("dtw_n_top", ctypes.c_int),
+        ("n_heads", ctypes.c_size_t), ("heads", ctypes.c_void_p), ("dtw_mem_size", ctypes.c_size_t),
+    ]  # fmt: skip
+
+
+def check_logits(folder):
+    """The largest difference of whisper.cpp's logits to transformers', relative to a row's largest, by file."""
+    import pywhispercpp
+
+    (path,) = (Path(pywhispercpp.__file__).parent.parent / "pywhispercpp.libs").glob("libwhisper-*")
+    library = ctypes.CDLL(str(path))
+    library.whisper_context_default_params_by_ref.restype = ctypes.POINTER(ContextParams)
+    library.whisper_init_from_file_with_params.restype = ctypes.c_void_p
+    library.whisper_init_from_file_with_params.argtypes = [ctypes.c_char_p, ContextParams]
+    library.whisper_get_logits.restype = ctypes.POINTER(ctypes.c_float)
+    parameters = library.whisper_context_default_params_by_ref().contents
+    parameters.use_gpu = parameters.flash_attn = False
+    tensors = load_file(folder / "expected.safetensors")
+    expected = json.loads((folder / "expected.json").read_text())["window"]
+    features = tensors["features"][:, slice(*expected["frames"])].float().contiguous()
+    for file in sorted(folder.glob("*.bin")):
+        context = ctypes.c_void_p(library.whisper_init_from_file_with_params(str(file).encode(), parameters))
+        values = (ctypes.c_float * features.numel())(*features.flatten().tolist())
+        assert library.whisper_set_mel(context, values, features.shape[1], features.shape[0]) == 0
+        assert library.whisper_encode(context, 0, 1) == 0
+        worst = 0.0
+        for i, forced in enumerate(expected["forced"]):
+            for row, right in zip(forced["rows"], tensors[f"logits.{i}"]):
+                tokens = forced["tokens"][: row + 1]
+                assert library.whisper_decode(context, (ctypes.c_int * len(tokens))(*tokens), len(tokens), 0, 1) == 0
+                size = len(right)
+                found = torch.tensor(library.whisper_get_logits(context)[row * size : (row + 1) * size])
+                worst = max(worst, ((found - right).abs().max() / right.abs().max()).item())
+        library.whisper_free(context)
+        limit = 5e-3 if file.name == "model.bin" else 0.5
+        assert worst < limit, f"{file.name}: whisper.cpp differs by {worst:.2g}"
+        print(f"{file.name}: whisper.cpp's logits differ by {worst:.2g}", flush=True)
+
 
 LARGER = dict(
     d_model=32, heads=(2, 2), ffn=(128, 128), layers=(2, 3), mels=80, window=1500, frames=300, short=300,
@@ -185,6 +232,7 @@ def check_whisper_cpp(seeds):
                 peer = Model(
                     str(path), redirect_whispercpp_logs_to=None, n_threads=1, language="de", no_timestamps=True,
                     single_segment=True, temperature_inc=0.0, no_context=True, print_progress=False, suppress_blank=True,
+                    context_params={"use_gpu": False, "flash_attn": False},
                 )  # fmt: skip
                 row[kind] = "".join(s.text for s in peer.transcribe(sound)).strip()
         results.append(row)
@@ -197,6 +245,7 @@ def main():
     parser.add_argument("--check-whisper-cpp", type=int, nargs="*", metavar="SEED", help="make larger models and compare")
     args = parser.parse_args()
     if args.check_whisper_cpp is not None:
+        check_logits(HERE / "speech" / "tiny")
         check_whisper_cpp(args.check_whisper_cpp or range(1, 30))
     else:
         write_folder(HERE / "speech" / "tiny", HERE / "speech" / "tiny", ["f16", "q5_1"])
