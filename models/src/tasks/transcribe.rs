@@ -336,10 +336,9 @@ mod tests {
 
     #[test]
     fn what_repeats_itself_deflates_well() {
-        // Python's zlib makes 70 of 69 bytes, and 22 of 76.
         let prose = "The river was high that spring, and nobody in the village slept well.";
         let circles = "Thank you. Thank you. Thank you. Thank you. Thank you. Thank you. Thank you.";
         assert!(compression_ratio(prose) < 1.3);
-        assert!(compression_ratio(circles) > 3.0);
+        assert!(compression_ratio(circles) > Limits::default().compression);
     }
 }
