@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "pull")]
 use crate::commands::pull;
+#[cfg(feature = "audio")]
+use crate::commands::transcribe;
 use crate::commands::{
-    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, transcribe,
-    translate, verify,
+    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
 };
 use crate::exit;
 use crate::output::Output;
