@@ -76,9 +76,11 @@ amx *ARGS:
 bench-kernels *ARGS:
     cargo run --release -p babil-benches --example kernels {{ARGS}}
 
-# Inner loops on ARM beside llama.cpp's, by a model of the cores (llvm-mca); LLAMA_CPP is its source tree.
-bench-arm LLAMA_CPP *ARGS:
-    python3 benches/peers/arm_loops.py "{{LLAMA_CPP}}" {{ARGS}}
+# Inner loops on ARM beside llama.cpp's (LLAMA_CPP is its source tree), by a model of the cores, and how many instructions
+# a token of MODELS (GGUF files, none by default) takes.
+bench-arm LLAMA_CPP *MODELS:
+    python3 benches/peers/arm_loops.py "{{LLAMA_CPP}}"
+    @[ -z "{{MODELS}}" ] || python3 benches/arm_instructions.py {{MODELS}}
 
 # Speed, memory and cold start beside other engines, in one table: `prepare`, `--quick`, `--help`; benches/README.md.
 bench-peers *ARGS: _venv
