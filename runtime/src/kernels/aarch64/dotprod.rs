@@ -50,7 +50,7 @@ pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usiz
         let mut quads = [vdupq_n_s8(0); M];
         for m in 0..M {
             for p in 0..P {
-                dots[m][p] = start(sums[m].wrapping_mul(W::OFFSET), rows[p].addr());
+                dots[m][p] = start(sums[m].wrapping_mul(W::OFFSET), rows[p]);
             }
         }
         unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
@@ -82,11 +82,12 @@ pub(super) const START: i32 = 0x4b40_0000;
 
 /// [`START`] minus `less`.
 ///
-/// In `asm!` that seems to depend on where the rows are, so that each sum has its own: that is work for a unit that has little to do,
+/// In `asm!` that seems to depend on the rows, so that each sum has its own: that is work for a unit that has little to do,
 /// and a copy of another register is work for those that multiply.
 #[inline]
 #[target_feature(enable = "neon")]
-fn start(less: i32, rows: usize) -> int32x4_t {
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read")]
+fn start(less: i32, rows: *const u8) -> int32x4_t {
     let sums;
     // SAFETY: only computes `sums`.
     unsafe {

@@ -61,6 +61,7 @@ fn add_products(sums: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t;
 /// `rows`, of which the compiler does not know before the products in front of this: it would load the codes of all rows
 /// first, and keep them where there are registers for half of them only.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read")]
 fn in_order(mut rows: *const u8) -> *const u8 {
     // SAFETY: does nothing.
     unsafe { asm!("/* {rows} */", rows = inout(reg) rows, options(nomem, nostack, preserves_flags)) };
