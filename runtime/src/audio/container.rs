@@ -32,6 +32,8 @@ const MOST_SILENCE: f64 = 600.0;
 const SILENCE_PIECE: u64 = 1 << 14;
 /// Errors of a container in a row after which nothing more is expected of it.
 const PATIENCE: u32 = 64;
+/// Channels of a track, at most: decoders have memory for as many as a header says.
+const MOST_CHANNELS: usize = 64;
 /// What is said of a decoder that panicked.
 const PANICKED: &str = "the decoder does not know what to do with it";
 /// Bytes that a title or a picture may take: nobody looks at them here.
@@ -347,6 +349,9 @@ fn choose(file: &str, tracks: &[Track], choice: &TrackChoice) -> Result<Option<T
 /// A decoder for a track; None if there is none here.
 fn decoder(track: &Track) -> Option<Box<dyn AudioDecoder>> {
     let parameters = sound(track)?;
+    if parameters.channels.as_ref().is_some_and(|channels| channels.count() > MOST_CHANNELS) {
+        return None;
+    }
     let made = if parameters.codec == codecs::CODEC_ID_OPUS {
         Opus::new(parameters).map(|opus| Box::new(opus) as Box<dyn AudioDecoder>)
     } else {

@@ -107,8 +107,8 @@ fn wav(rate: u32, channels: u16, samples: &[i16]) -> Vec<u8> {
     file.extend(b"WAVEfmt \x10\0\0\0\x01\0");
     file.extend(channels.to_le_bytes());
     file.extend(rate.to_le_bytes());
-    file.extend((rate * u32::from(channels) * 2).to_le_bytes());
-    file.extend((channels * 2).to_le_bytes());
+    file.extend(rate.wrapping_mul(u32::from(channels) * 2).to_le_bytes());
+    file.extend(channels.wrapping_mul(2).to_le_bytes());
     file.extend(b"\x10\0data");
     file.extend((data.len() as u32).to_le_bytes());
     file.extend(data);
@@ -173,6 +173,7 @@ fn what_is_no_sound_is_refused() {
     let bytes = |bytes: &[u8], extension| Audio::open(file(bytes, extension), &options()).err().unwrap();
     assert!(matches!(bytes(b"", "wav"), Error::BadFile { .. }));
     assert!(matches!(bytes(&wav(16_000, 1, &[]), "wav"), Error::NoSound { .. }));
+    assert!(matches!(bytes(&wav(16_000, 30_000, &[0; 30_000]), "wav"), Error::UndecodableSound { .. }));
     assert!(matches!(bytes(b"Not a word of this was ever said.", "txt"), Error::UndecodableSound { .. }));
 }
 
