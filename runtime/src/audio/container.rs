@@ -3,6 +3,7 @@
 //!
 //! What is damaged is left out and counted; the clock makes silence of it.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ const MOST_SILENCE: f64 = 600.0;
 const SILENCE_PIECE: u64 = 1 << 14;
 /// Errors of a container in a row after which nothing more is expected of it.
 const PATIENCE: u32 = 64;
+/// Channels of a track, at most: decoders have memory for as many as a header says.
+const MOST_CHANNELS: usize = 64;
+/// What is said of a decoder that panicked.
+const PANICKED: &str = "the decoder does not know what to do with it";
 /// Bytes that a title or a picture may take: nobody looks at them here.
 const METADATA: usize = 1 << 16;
 
@@ -104,7 +109,8 @@ impl Container {
         let limit = Limit::Maximum(METADATA);
         let options = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
-        let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), options);
+        let probe = || symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), options);
+        let probed = guarded(probe);
         let format = match probed {
             Ok(format) => format,
             Err(Symphonia::IoError(error)) if error.raw_os_error().is_some() => {
@@ -151,7 +157,7 @@ impl Container {
     fn decode(&mut self) -> Result<bool> {
         let mut errors = 0;
         loop {
-            let packet = match self.format.next_packet() {
+            let packet = match guarded(|| self.format.next_packet()) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),
                 Err(Symphonia::ResetRequired) => {
@@ -168,7 +174,7 @@ impl Container {
                 Err(error) => {
                     errors += 1;
                     let cut = matches!(&error, Symphonia::IoError(_));
-                    if cut || errors > PATIENCE {
+                    if cut || errors > PATIENCE || matches!(error, Symphonia::LimitError(PANICKED)) {
                         self.damage.end = Some(if cut { "it is cut off".to_owned() } else { error.to_string() });
                         return Ok(false);
                     }
@@ -179,23 +185,29 @@ impl Container {
             if packet.track_id != self.track.id {
                 continue;
             }
-            let decoded = match self.decoder.decode(&packet) {
-                Ok(decoded) => decoded,
-                Err(Symphonia::ResetRequired) => {
-                    self.decoder.reset();
-                    continue;
-                }
+            let decoded = guarded(|| {
+                let decoded = self.decoder.decode(&packet)?;
+                decoded.copy_to_vec_interleaved(&mut self.interleaved);
+                Ok((decoded.spec().rate(), decoded.spec().channels().count()))
+            });
+            let (rate, channels) = match decoded {
+                Ok(spec) => spec,
                 Err(error) => {
-                    self.damage.packets += 1;
-                    self.damage.last = error.to_string();
+                    if !matches!(error, Symphonia::ResetRequired) {
+                        self.damage.packets += 1;
+                        self.damage.last = error.to_string();
+                    }
+                    // A panic may have left anything behind.
+                    match decoder(&self.track) {
+                        Some(fresh) if matches!(error, Symphonia::LimitError(PANICKED)) => self.decoder = fresh,
+                        _ => {}
+                    }
                     continue;
                 }
             };
-            let (rate, channels) = (decoded.spec().rate(), decoded.spec().channels().count());
-            if decoded.is_empty() || rate == 0 {
+            if self.interleaved.is_empty() || rate == 0 {
                 continue;
             }
-            decoded.copy_to_vec_interleaved(&mut self.interleaved);
             self.held.clear();
             mix(&self.interleaved, channels, &mut self.held);
             self.rate = rate;
@@ -274,6 +286,11 @@ impl Clock {
     }
 }
 
+/// What symphonia and the decoders do with a file: they are others' code on anybody's data, and one that panics has only failed.
+fn guarded<T>(job: impl FnOnce() -> symphonia::core::errors::Result<T>) -> symphonia::core::errors::Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(job)).unwrap_or(Err(Symphonia::LimitError(PANICKED)))
+}
+
 /// A time of a track's clock in seconds.
 fn seconds(track: &Track, at: Timestamp) -> f64 {
     let (numerator, denominator) = track.time_base.map_or((0, 1), |base| (base.numer.get(), base.denom.get()));
@@ -332,6 +349,9 @@ fn choose(file: &str, tracks: &[Track], choice: &TrackChoice) -> Result<Option<T
 /// A decoder for a track; None if there is none here.
 fn decoder(track: &Track) -> Option<Box<dyn AudioDecoder>> {
     let parameters = sound(track)?;
+    if parameters.channels.as_ref().is_some_and(|channels| channels.count() > MOST_CHANNELS) {
+        return None;
+    }
     let made = if parameters.codec == codecs::CODEC_ID_OPUS {
         Opus::new(parameters).map(|opus| Box::new(opus) as Box<dyn AudioDecoder>)
     } else {

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Sample rates that are taken: a header may say anything.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
 
+/// Samples that are transformed at a time, at most: a rate that has little in common with 16 kHz needs many, and memory for them.
+const MOST_TRANSFORMED: usize = 1 << 18;
+
 /// Samples of one rate in, samples at 16 kHz out.
 pub(super) struct Resampler {
     rate: u32,
@@ -85,6 +88,9 @@ impl Filter {
         // Transforms of at least a thirty-second of a second, which is also the length of the sinc, and of an even number of
         // samples: else its middle, and with it all of the sound, would be half a sample off.
         let even = 2 * (rate / gcd(rate, SAMPLE_RATE)) as usize;
+        if even > MOST_TRANSFORMED {
+            return Err(Error::Unsupported(format!("sound of {rate} samples per second: too odd a rate")));
+        }
         let length = (rate as usize / 32).next_multiple_of(even);
         let (rate_in, rate_out) = (rate as usize, SAMPLE_RATE as usize);
         let window = WindowFunction::BlackmanHarris2;
@@ -181,6 +187,8 @@ mod tests {
     fn rates_that_do_not_exist_are_refused() {
         assert!(Resampler::new(0).is_err());
         assert!(Resampler::new(u32::MAX).is_err());
+        assert!(Resampler::new(700_001).is_err());
+        assert!(Resampler::new(768_000).is_ok());
     }
 
     proptest! {
