@@ -101,11 +101,17 @@ bleu *ARGS: _venv
 fixtures: _venv
     .venv/bin/pip install --quiet -r models/parity/requirements.txt tokenizers==0.23.3 sentencepiece==0.2.3 gguf==0.19.0 jinja2==3.1.6
     cd models/parity && ../../.venv/bin/python make_fixtures.py && ../../.venv/bin/python make_lm_fixtures.py
+    cd models/parity && ../../.venv/bin/python make_speech_fixtures.py && ../../.venv/bin/python speech_ggml.py
     cd runtime/tests/sentencepiece && ../../../.venv/bin/python make_vectors.py fixtures
     cd runtime/tests/tokenizer && ../../../.venv/bin/python make_fixtures.py
     cd runtime/tests/gguf && ../../../.venv/bin/python make_fixture.py
     .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates
     .venv/bin/python runtime/tests/templates/make_vectors.py runtime/tests/templates/language
+
+# whisper.cpp's logits and texts beside transformers', of the files that models/parity writes for it.
+whisper-cpp *SEEDS: _venv
+    .venv/bin/pip install --quiet -r models/parity/requirements.txt pywhispercpp==1.5.1
+    .venv/bin/python models/parity/speech_ggml.py --check-whisper-cpp {{SEEDS}}
 
 # Chat templates of a folder against transformers' rendering of them; in it, `expected.json` is made anew.
 templates DIR: _venv
