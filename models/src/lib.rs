@@ -12,6 +12,7 @@ pub mod files;
 pub mod language;
 mod open;
 pub mod quantize;
+#[cfg(feature = "audio")]
 pub mod speech;
 pub mod tasks;
 

@@ -1,6 +1,7 @@
 //! Whisper models of the native backend against transformers, on the tiny random models of `parity/speech` (see its
 //! README): encoder output and logits within 1e-4 of the row's largest value on every instruction set this machine has,
 //! tokens of greedy and beam search identical, languages, silence, and the segments of a long recording.
+#![cfg(feature = "audio")]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,13 @@ use std::sync::Arc;
 
 use babil_models::families::whisper::{Config, Names};
 use babil_models::files::ModelFiles;
-use babil_models::speech::decode::{Search, decode, languages};
+use babil_models::speech::decode::{Prompted, Search, languages};
 use babil_models::speech::rules::Rules;
 use babil_models::speech::segments::segment;
 use babil_models::speech::words::token_times;
-use babil_models::speech::{FRAMES_PER_POSITION, HOP, SAMPLE_RATE, SpecialTokens};
+use babil_models::speech::{FRAMES_PER_POSITION, SAMPLE_RATE, SpecialTokens};
 use babil_runtime::Token;
+use babil_runtime::audio::HOP;
 use babil_runtime::generate::generate_within;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
@@ -239,13 +241,12 @@ fn windows_are_decoded_as_by_transformers() {
         for (i, case) in decoded.iter().enumerate() {
             let state = session.encode_frames(&fixture.padded(case.frames)).unwrap();
             let special = &fixture.special;
-            let mut run =
-                |search| decode(&mut session, state.clone(), special, &case.prompt, search, *max_new_tokens).unwrap();
-            let greedy = run(Search::Beam(1));
+            let prompted = Prompted::new(&mut session, state.clone(), special, &case.prompt).unwrap();
+            let greedy = prompted.decode(&mut session, Search::Beam(1), *max_new_tokens).unwrap();
             assert_eq!(greedy.tokens, fixture.text(&case.greedy.tokens), "{name} {i}: greedy");
             // It is known without the text before.
-            let close = case.prompt[0] != special.start || (greedy.no_speech - case.no_speech).abs() < 1e-3;
-            assert!(close, "{name} {i}: {} and {}", greedy.no_speech, case.no_speech);
+            let close = case.prompt[0] != special.start || (prompted.no_speech() - case.no_speech).abs() < 1e-3;
+            assert!(close, "{name} {i}: {} and {}", prompted.no_speech(), case.no_speech);
             let close = (greedy.log_prob - case.greedy.avg_logprob).abs() < 1e-3;
             assert!(close, "{name} {i}: {} and {}", greedy.log_prob, case.greedy.avg_logprob);
             // transformers does not normalise again what the rules have left.
@@ -310,11 +311,11 @@ fn long_recordings_are_cut_as_by_transformers() {
                 assert_eq!(seek - case.frames[0], expected.seek, "{name}");
                 let frames = [seek, case.frames[1].min(seek + window)];
                 let state = session.encode_frames(&fixture.padded(frames)).unwrap();
-                let (search, most) = (Search::Beam(1), fixture.expected.max_new_tokens);
-                let found = decode(&mut session, state, &fixture.special, &case.prompt, search, most).unwrap();
+                let prompted = Prompted::new(&mut session, state, &fixture.special, &case.prompt).unwrap();
+                let found = prompted.decode(&mut session, Search::Beam(1), fixture.expected.max_new_tokens).unwrap();
                 assert_eq!(found.tokens, fixture.text(&expected.tokens), "{name} at {seek}");
                 let length = (frames[1] - seek) as f64 * frame;
-                let silent = |limit| found.no_speech > limit;
+                let silent = |limit| prompted.no_speech() > limit;
                 let improbable = |limit| found.log_prob < limit;
                 let skipped =
                     case.no_speech_threshold.is_some_and(silent) && case.logprob_threshold.is_some_and(improbable);

@@ -451,12 +451,30 @@ pub(crate) struct SourcePlace {
     pub(crate) positions: usize,
 }
 
+impl SourcePlace {
+    /// Those of sources of so many positions, one after the other.
+    pub(crate) fn all(sources: impl Iterator<Item = usize>) -> Vec<Self> {
+        let mut tiled = 0;
+        let place = |positions: usize| {
+            let place = Self { tiled, positions };
+            tiled += positions.next_multiple_of(TILE);
+            place
+        };
+        sources.map(place).collect()
+    }
+}
+
 impl Memory {
-    /// Room for sources of `tiled` positions altogether, each filled up to whole tiles, in the cross-attention of
-    /// `layers` layers.
-    pub(crate) fn new(kv: KvType, layers: usize, heads: usize, head_dim: usize, tiled: usize) -> Self {
+    /// Room for sources in these places in `layers` layers.
+    pub(crate) fn new(kv: KvType, layers: usize, heads: usize, head_dim: usize, places: &[SourcePlace]) -> Self {
+        let tiled = places.last().map_or(0, |last| last.tiled + last.positions);
         let page = || Page::new(kv, keys_len(tiled, heads, head_dim));
         Self { heads, head_dim, layers: (0..layers).map(|_| [page(), page()]).collect() }
+    }
+
+    /// Whether it is for heads like these.
+    pub(crate) fn has(&self, heads: usize, head_dim: usize) -> bool {
+        (self.heads, self.head_dim) == (heads, head_dim)
     }
 
     /// Stores the keys and values of a source in a layer, `[positions, heads * head_dim]` each.

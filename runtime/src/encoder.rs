@@ -3,38 +3,46 @@
 use std::ops::Range;
 
 use crate::Token;
-use crate::kernels::TILE;
+use crate::cache::{KvType, Memory, SourcePlace};
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
-use crate::ops::{
-    Block, Embedding, Heads, Machine, Pasts, ShortConv, Stem, attend, block_of_head, key_width, keys_len, tile_keys,
-};
+use crate::ops::{Block, Embedding, Machine, Pasts, ShortConv, Stem, attend};
 use crate::plan::StackPlan;
 use crate::spec::Span;
 
 /// Self-attention within each source of a batch whose rows lie one after the other.
 struct Sources<'a> {
-    /// The rows of the source that each row belongs to.
-    of_row: &'a [Range<usize>],
-    /// The keys of a layer, laid out as tiles, and where each row's source begins there, in positions.
-    tiles: Vec<f32>,
-    first_tiled: &'a [usize],
+    /// The rows of each source.
+    rows: &'a [Range<usize>],
+    /// The source that each row belongs to.
+    of_row: Vec<usize>,
+    places: Vec<SourcePlace>,
+    /// The keys and values of a layer; all layers whose heads are alike write it anew.
+    memory: Option<Memory>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(rows: &'a [Range<usize>]) -> Self {
+        let of_row = rows.iter().enumerate().flat_map(|(source, rows)| rows.clone().map(move |_| source)).collect();
+        Self { rows, of_row, places: SourcePlace::all(rows.iter().map(Range::len)), memory: None }
+    }
 }
 
 impl Context for Sources<'_> {
     fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         let Attention { heads, span, .. } = *attention;
-        let stride = heads.kv * heads.dim;
-        let (of_row, first_tiled) = (self.of_row, self.first_tiled);
-        let last = of_row.len() - 1;
-        let positions = first_tiled[last] + of_row[last].len();
-        let tiles = sized(&mut self.tiles, keys_len(positions, heads.kv, heads.dim));
-        let mut row = 0;
-        while let Some(source) = of_row.get(row) {
-            let tiles = &mut tiles[keys_len(first_tiled[row], heads.kv, heads.dim)..];
-            tile_keys(&k[source.start * stride..source.end * stride], heads.kv, heads.dim, tiles);
-            row = source.end;
+        let width = heads.kv * heads.dim;
+        let fits = |memory: &Memory| memory.has(heads.kv, heads.dim);
+        let mut memory = self
+            .memory
+            .take()
+            .filter(fits)
+            .unwrap_or_else(|| Memory::new(KvType::F32, 1, heads.kv, heads.dim, &self.places));
+        for (rows, &place) in self.rows.iter().zip(&self.places) {
+            let numbers = rows.start * width..rows.end * width;
+            memory.write(0, place, &k[numbers.clone()], &v[numbers]);
         }
-        attend(machine, heads, q, &Whole { of_row, first_tiled, tiles, values: v, heads, span }, out);
+        attend(machine, heads, q, &Whole { sources: self, memory: &memory, span }, out);
+        self.memory = Some(memory);
     }
 
     fn attend_memory(&mut self, _: Machine<'_>, _: &Attention, _: &[f32], _: &mut [f32]) {
@@ -49,37 +57,32 @@ impl Context for Sources<'_> {
         }
         let x = |row: usize| &bcx[(3 * row + 2) * dim..][..dim];
         for (row, out) in out.chunks_exact_mut(dim).enumerate() {
-            conv.convolve(machine, (self.of_row[row].start..=row).map(x), &bcx[(3 * row + 1) * dim..][..dim], out);
+            let first = self.rows[self.of_row[row]].start;
+            conv.convolve(machine, (first..=row).map(x), &bcx[(3 * row + 1) * dim..][..dim], out);
         }
     }
 }
 
-/// The source of each row, keys tiled.
+/// The source of each row, whole.
 struct Whole<'a> {
-    of_row: &'a [Range<usize>],
-    first_tiled: &'a [usize],
-    tiles: &'a [f32],
-    values: &'a [f32],
-    heads: Heads,
+    sources: &'a Sources<'a>,
+    memory: &'a Memory,
     span: Span,
 }
 
 impl Pasts for Whole<'_> {
     fn seen(&self, row: usize) -> Range<usize> {
-        let source = &self.of_row[row];
+        let source = &self.sources.rows[self.sources.of_row[row]];
         self.span.of(row - source.start, source.len())
     }
 
     fn same(&self, row: usize, other: usize) -> bool {
-        self.of_row[row].start == self.of_row[other].start
+        self.sources.of_row[row] == self.sources.of_row[other]
     }
 
     fn blocks(&self, row: usize, head: usize, positions: Range<usize>) -> impl Iterator<Item = Block<'_>> + Clone {
-        let (source, Heads { kv, dim, .. }) = (&self.of_row[row], self.heads);
-        let first = keys_len(self.first_tiled[row], kv, dim) + keys_len(source.len(), head, dim);
-        let stride = kv * dim;
-        let values = &self.values[source.start * stride + head * dim..source.end * stride];
-        std::iter::once(block_of_head(&self.tiles[first..], key_width(dim), values, stride, positions))
+        let place = self.sources.places[self.sources.of_row[row]];
+        std::iter::once(self.memory.block(0, place, head, positions))
     }
 }
 
@@ -127,16 +130,9 @@ pub(crate) fn encode_frames(
 
 /// Runs the layers over `scratch.x`, which has the rows of each source one after the other.
 fn run_layers(machine: Machine<'_>, stack: &StackPlan, dim: usize, sources: &[Range<usize>], scratch: &mut Scratch) {
-    let (mut of_row, mut first_tiled) = (Vec::new(), Vec::new());
-    let mut tiled = 0;
-    for source in sources {
-        of_row.resize(source.end, source.clone());
-        first_tiled.resize(source.end, tiled);
-        tiled += source.len().next_multiple_of(TILE);
-    }
-    let rows = of_row.len();
-    set_positions(&stack.ropes, scratch, of_row.iter().enumerate().map(|(row, source)| row - source.start));
-    let mut context = Sources { of_row: &of_row, tiles: Vec::new(), first_tiled: &first_tiled };
+    let mut context = Sources::new(sources);
+    let rows = context.of_row.len();
+    set_positions(&stack.ropes, scratch, sources.iter().flat_map(|source| 0..source.len()));
     for layer in &stack.layers {
         layer.forward(machine, &stack.ropes, scratch, rows, dim, &mut context);
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
 use crate::decoder::{StepScratch, Watched};
-use crate::kernels::TILE;
 use crate::layer::{Scratch, sized};
 use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, State, Want};
 use crate::ops::{Activations, Block, Machine, Stem, forward_all};
@@ -28,7 +27,7 @@ pub(crate) struct Source {
 impl Source {
     /// That of a decoder-only model.
     fn none() -> Self {
-        let memory = Arc::new(Memory::new(KvType::F32, 0, 0, 0, 0));
+        let memory = Arc::new(Memory::new(KvType::F32, 0, 0, 0, &[]));
         Self { memory, place: SourcePlace { tiled: 0, positions: 0 }, positions: 0 }
     }
 
@@ -321,9 +320,9 @@ impl EncoderDecoderSession {
             // All layers have the same, see `EncoderDecoderSpec::check`.
             (cross.heads, cross.head_dim)
         });
-        let tiled = sources.map(|positions| positions.next_multiple_of(TILE)).sum();
-        let memory = Memory::new(self.kv, spec.layers.len(), heads, head_dim, tiled);
-        Sources { plan: self.plan.clone(), memory, places: Vec::new(), tiled: 0, keys: Vec::new(), values: Vec::new() }
+        let places = SourcePlace::all(sources);
+        let memory = Memory::new(self.kv, spec.layers.len(), heads, head_dim, &places);
+        Sources { plan: self.plan.clone(), memory, places, written: 0, keys: Vec::new(), values: Vec::new() }
     }
 
     /// A sequence for each source.
@@ -342,8 +341,8 @@ struct Sources {
     plan: Arc<EncoderDecoderPlan>,
     memory: Memory,
     places: Vec<SourcePlace>,
-    /// Positions so far, each source filled up to whole tiles.
-    tiled: usize,
+    /// How many sources are there already.
+    written: usize,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
@@ -351,24 +350,20 @@ struct Sources {
 impl Sources {
     /// Adds sources: the encoder's output, and the rows of each.
     fn add(&mut self, machine: Machine<'_>, activations: &mut Activations, output: &[f32], rows: &[Range<usize>]) {
-        let Self { plan, memory, places, tiled, keys, values } = self;
+        let Self { plan, memory, places, written, keys, values } = self;
         let dim = plan.spec().decoder.stack.dim;
         let maps = || plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref());
         let users: Vec<_> = maps().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
         let input = activations.prepare(machine, output, dim, &users);
-        let first = places.len();
-        for rows in rows {
-            places.push(SourcePlace { tiled: *tiled, positions: rows.len() });
-            *tiled += rows.len().next_multiple_of(TILE);
-        }
         for (layer, (cross, _)) in maps().enumerate() {
             let (keys, values) = (sized(keys, output.len()), sized(values, output.len()));
             forward_all(machine, input, [(&cross.key, &mut *keys), (&cross.value, &mut *values)]);
-            for (rows, &place) in rows.iter().zip(&places[first..]) {
+            for (rows, &place) in rows.iter().zip(&places[*written..]) {
                 let span = rows.start * dim..rows.end * dim;
                 memory.write(layer, place, &keys[span.clone()], &values[span]);
             }
         }
+        *written += rows.len();
     }
 }
 

@@ -155,9 +155,7 @@ impl TranslateArgs {
         }
         Ok(TranslateOptions { beam, alternatives, max_tokens: None })
     }
-}
 
-impl TranslateArgs {
     /// The terms of `--glossary` and `--keep`.
     fn terms(&self) -> Result<Glossary> {
         let mut glossary = Glossary::default();

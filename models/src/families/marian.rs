@@ -6,12 +6,14 @@
 
 use babil_runtime::spec::{
     Activation, AttentionBias, AttentionSpec, DecoderSpec, EarlyStopping, EncoderDecoderSpec, FfnKind, FfnSpec,
-    GenerationSpec, Input, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Part, Position, Projection,
-    Role, Span, Stack, StackSpec, TensorNames,
+    GenerationSpec, Input, LayerSpec, Mixer, Norm, NormPlacement, OutputMatrix, Pairing, Position, Role, Span,
+    StackSpec, TensorNames,
 };
 use babil_runtime::{Error, Result, Token};
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::names::bart;
 
 /// What `config.json` says; generation keys may also stand in `generation_config.json`, which wins.
 #[derive(Clone, Debug, Deserialize)]
@@ -169,41 +171,13 @@ pub struct Names {
 
 impl TensorNames for Names {
     fn names(&self, role: Role) -> Vec<String> {
-        let name = |stack| match stack {
-            Stack::Encoder => "encoder",
-            Stack::Decoder => "decoder",
+        let shared = matches!(role, Role::Embedding(_)) && self.shared;
+        let first = match role {
+            Role::OutputBias => Some("final_logits_bias".to_owned()),
+            _ if shared => Some("model.shared.weight".to_owned()),
+            _ => None,
         };
-        let projection = |block: &str, projection| {
-            let letter = match projection {
-                Projection::Query => "q",
-                Projection::Key => "k",
-                Projection::Value => "v",
-                Projection::Output => "out",
-            };
-            format!("{block}.{letter}_proj")
-        };
-        match role {
-            Role::Embedding(stack) => {
-                let own = format!("model.{}.embed_tokens.weight", name(stack));
-                if self.shared { vec!["model.shared.weight".to_owned(), own] } else { vec![own] }
-            }
-            Role::Output | Role::Positions(_) | Role::Convolution(_) => Vec::new(),
-            Role::OutputBias => vec!["final_logits_bias".to_owned()],
-            Role::FinalNorm(stack) => vec![format!("model.{}.layer_norm", name(stack))],
-            Role::Layer(stack, index, part) => {
-                let part = match part {
-                    Part::SelfAttention(p) => projection("self_attn", p),
-                    Part::MixerNorm => "self_attn_layer_norm".to_owned(),
-                    Part::CrossAttention(p) => projection("encoder_attn", p),
-                    Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
-                    Part::FfnUp => "fc1".to_owned(),
-                    Part::FfnDown => "fc2".to_owned(),
-                    Part::FfnNorm => "final_layer_norm".to_owned(),
-                    _ => return Vec::new(),
-                };
-                vec![format!("model.{}.layers.{index}.{part}", name(stack))]
-            }
-        }
+        first.into_iter().chain(bart(role)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //! names per role serves all.
 
 use babil_runtime::Result;
-use babil_runtime::spec::{DecoderSpec, FfnKind, Mixer, NormPlacement, Part, Projection, Role, TensorNames};
+use babil_runtime::spec::{DecoderSpec, FfnKind, Mixer, NormPlacement, Part, Projection, Role, Stack, TensorNames};
 use babil_runtime::weights::Weights;
 
 /// Tensor names in Hugging Face's files.
@@ -69,6 +69,43 @@ impl TensorNames for HubNames {
             }
         }
     }
+}
+
+/// The names of transformers' encoder-decoder models, which are those of BART (Marian, Whisper): what is the same in all of
+/// them.
+pub(super) fn bart(role: Role) -> Option<String> {
+    let name = |stack| match stack {
+        Stack::Encoder => "encoder",
+        Stack::Decoder => "decoder",
+    };
+    let projection = |block: &str, projection| {
+        let letter = match projection {
+            Projection::Query => "q",
+            Projection::Key => "k",
+            Projection::Value => "v",
+            Projection::Output => "out",
+        };
+        format!("{block}.{letter}_proj")
+    };
+    Some(match role {
+        Role::Embedding(stack) => format!("model.{}.embed_tokens.weight", name(stack)),
+        Role::Positions(stack) => format!("model.{}.embed_positions.weight", name(stack)),
+        Role::FinalNorm(stack) => format!("model.{}.layer_norm", name(stack)),
+        Role::Output | Role::OutputBias | Role::Convolution(_) => return None,
+        Role::Layer(stack, index, part) => {
+            let part = match part {
+                Part::SelfAttention(p) => projection("self_attn", p),
+                Part::MixerNorm => "self_attn_layer_norm".to_owned(),
+                Part::CrossAttention(p) => projection("encoder_attn", p),
+                Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
+                Part::FfnUp => "fc1".to_owned(),
+                Part::FfnDown => "fc2".to_owned(),
+                Part::FfnNorm => "final_layer_norm".to_owned(),
+                _ => return None,
+            };
+            format!("model.{}.layers.{index}.{part}", name(stack))
+        }
+    })
 }
 
 /// Tensor names in GGUF files.

@@ -9,6 +9,8 @@ use babil_runtime::weights::whisper_ggml::Header;
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
+use super::names::bart;
+
 /// The sizes of a model, by the names of transformers' `config.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[allow(missing_docs)]
@@ -70,27 +72,22 @@ impl Config {
             }
         }
         let scale = if self.scale_embedding { (self.d_model as f32).sqrt() } else { 1.0 };
-        let decoder = Input::Tokens { vocab: self.vocab_size, scale };
+        let stack = |input, max_positions, layer, layers| StackSpec {
+            input,
+            dim: self.d_model,
+            position: Position::Learned,
+            max_positions,
+            layers: vec![layer; layers],
+            final_norm: Some(NORM),
+        };
+        let encoder = self.layer(self.encoder_attention_heads, self.encoder_ffn_dim, Stack::Encoder);
+        let decoder = self.layer(self.decoder_attention_heads, self.decoder_ffn_dim, Stack::Decoder);
+        let (frames, tokens) =
+            (Input::Frames { features: self.num_mel_bins }, Input::Tokens { vocab: self.vocab_size, scale });
         let spec = EncoderDecoderSpec {
-            encoder: StackSpec {
-                input: Input::Frames { features: self.num_mel_bins },
-                max_positions: self.max_source_positions,
-                layers: vec![
-                    self.layer(self.encoder_attention_heads, self.encoder_ffn_dim, Stack::Encoder);
-                    self.encoder_layers
-                ],
-                ..self.stack()
-            },
+            encoder: stack(frames, self.max_source_positions, encoder, self.encoder_layers),
             decoder: DecoderSpec {
-                stack: StackSpec {
-                    input: decoder,
-                    max_positions: self.max_target_positions,
-                    layers: vec![
-                        self.layer(self.decoder_attention_heads, self.decoder_ffn_dim, Stack::Decoder);
-                        self.decoder_layers
-                    ],
-                    ..self.stack()
-                },
+                stack: stack(tokens, self.max_target_positions, decoder, self.decoder_layers),
                 output: OutputMatrix::Tied,
                 output_bias: false,
                 logit_scale: 1.0,
@@ -99,18 +96,6 @@ impl Config {
         };
         spec.check()?;
         Ok(spec)
-    }
-
-    /// What both stacks have, without layers.
-    fn stack(&self) -> StackSpec {
-        StackSpec {
-            input: Input::Frames { features: 0 },
-            dim: self.d_model,
-            position: Position::Learned,
-            max_positions: 0,
-            layers: Vec::new(),
-            final_norm: Some(NORM),
-        }
     }
 
     fn layer(&self, heads: usize, hidden: usize, stack: Stack) -> LayerSpec {
@@ -163,35 +148,10 @@ fn name_of(stack: Stack) -> &'static str {
 }
 
 fn transformers(role: Role) -> Option<String> {
-    let projection = |block: &str, projection| {
-        let letter = match projection {
-            Projection::Query => "q",
-            Projection::Key => "k",
-            Projection::Value => "v",
-            Projection::Output => "out",
-        };
-        format!("{block}.{letter}_proj")
-    };
-    Some(match role {
-        Role::Embedding(stack) => format!("model.{}.embed_tokens.weight", name_of(stack)),
-        Role::Positions(stack) => format!("model.{}.embed_positions.weight", name_of(stack)),
-        Role::Convolution(index) => format!("model.encoder.conv{}", index + 1),
-        Role::Output | Role::OutputBias => return None,
-        Role::FinalNorm(stack) => format!("model.{}.layer_norm", name_of(stack)),
-        Role::Layer(stack, index, part) => {
-            let part = match part {
-                Part::SelfAttention(p) => projection("self_attn", p),
-                Part::MixerNorm => "self_attn_layer_norm".to_owned(),
-                Part::CrossAttention(p) => projection("encoder_attn", p),
-                Part::CrossAttentionNorm => "encoder_attn_layer_norm".to_owned(),
-                Part::FfnUp => "fc1".to_owned(),
-                Part::FfnDown => "fc2".to_owned(),
-                Part::FfnNorm => "final_layer_norm".to_owned(),
-                _ => return None,
-            };
-            format!("model.{}.layers.{index}.{part}", name_of(stack))
-        }
-    })
+    match role {
+        Role::Convolution(index) => Some(format!("model.encoder.conv{}", index + 1)),
+        role => bart(role),
+    }
 }
 
 fn open_ai(role: Role) -> Option<String> {

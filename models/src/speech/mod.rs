@@ -34,9 +34,7 @@ use crate::files::ModelFiles;
 use crate::open::Quant;
 
 /// Samples a second that speech models hear.
-pub const SAMPLE_RATE: usize = 16_000;
-/// Samples from a frame to the next.
-pub const HOP: usize = 160;
+pub const SAMPLE_RATE: usize = babil_runtime::audio::SAMPLE_RATE as usize;
 /// Frames of one position of the encoder's output.
 pub const FRAMES_PER_POSITION: usize = 2;
 

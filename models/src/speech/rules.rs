@@ -3,6 +3,7 @@
 
 use babil_runtime::Token;
 
+use super::decode::log_sum_exp;
 use super::special::SpecialTokens;
 
 /// The rules for one window.
@@ -64,12 +65,7 @@ impl<'a> Rules<'a> {
         // If a timestamp is more probable than any word, one it must be.
         let (text, times) = logits.split_at_mut(first);
         let largest = |values: &[f32]| values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (most_text, most_time) = (largest(text), largest(times));
-        if most_time == f32::NEG_INFINITY {
-            return;
-        }
-        let sum: f32 = times.iter().map(|logit| (logit - most_time).exp()).sum();
-        if most_time + sum.ln() > most_text {
+        if largest(times) > f32::NEG_INFINITY && log_sum_exp(times) > largest(text) {
             text.fill(f32::NEG_INFINITY);
         }
     }

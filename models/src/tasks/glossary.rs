@@ -154,14 +154,8 @@ struct Asked<'g> {
 
 impl Asked<'_> {
     /// `text` with a word in the place of each term.
-    fn with<'w>(&'w self, text: &str, mut word: impl FnMut(usize) -> &'w str) -> String {
-        let (mut asked, mut end) = (String::new(), 0);
-        for (i, (range, _)) in self.terms.iter().enumerate() {
-            asked += &text[end..range.start];
-            asked += word(i);
-            end = range.end;
-        }
-        asked + &text[end..]
+    fn with<'w>(&self, text: &str, mut word: impl FnMut(usize) -> &'w str) -> String {
+        spliced(text, self.terms.iter().enumerate().map(|(i, (range, _))| (range.clone(), word(i))))
     }
 
     /// Whether `translation` has all wanted terms, as often as they are wanted.
@@ -194,13 +188,18 @@ fn replaced(translation: &str, names: &[&str], targets: &[&str]) -> Option<Strin
         }
     }
     places.sort_by_key(|(range, _)| range.start);
-    let (mut text, mut end) = (String::new(), 0);
-    for (range, target) in places {
-        text += &translation[end..range.start];
-        text += target;
+    Some(spliced(translation, places))
+}
+
+/// `text` with words in the place of some ranges, which are in order.
+fn spliced<'w>(text: &str, words: impl IntoIterator<Item = (Range<usize>, &'w str)>) -> String {
+    let (mut spliced, mut end) = (String::new(), 0);
+    for (range, word) in words {
+        spliced += &text[end..range.start];
+        spliced += word;
         end = range.end;
     }
-    Some(text + &translation[end..])
+    spliced + &text[end..]
 }
 
 /// `text` with a capital at its start, if `like` has one.

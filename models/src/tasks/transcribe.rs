@@ -6,14 +6,14 @@
 
 use std::ops::ControlFlow;
 
-use babil_runtime::audio::{LogMel, Segment as SpeechSegment, SegmentOptions, Segmenter};
+use babil_runtime::audio::{HOP, LogMel, Segment as SpeechSegment, SegmentOptions, Segmenter};
 use babil_runtime::model::FrameEncoder;
 use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::{Error, Result, Token};
 
-use crate::speech::decode::{Decoded, Search, decode, languages};
+use crate::speech::decode::{Prompted, Search, languages};
 use crate::speech::segments::segment;
-use crate::speech::{HOP, SAMPLE_RATE, SpeechModel, Task};
+use crate::speech::{SAMPLE_RATE, SpeechModel, Task};
 
 /// How to transcribe.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,7 +206,7 @@ impl<'m> Transcription<'m> {
             let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b]));
             self.language = best.map(|best| tokens.languages[best].0.clone());
         }
-        let (found, temperature) = self.decode(&state)?;
+        let found = self.decode(state)?;
         let limits = self.options.limits;
         let start = self.done();
         if found.no_speech > limits.no_speech && found.log_prob < limits.log_prob {
@@ -230,10 +230,10 @@ impl<'m> Transcription<'m> {
                 language: self.language.clone(),
                 log_prob: found.log_prob,
                 no_speech: found.no_speech,
-                temperature,
+                temperature: found.temperature,
                 tokens: part.tokens,
             };
-            self.remember(&segment.tokens, temperature);
+            self.remember(&segment.tokens, found.temperature);
             if sink(segment).is_break() {
                 return Err(Error::Cancelled);
             }
@@ -257,7 +257,7 @@ impl<'m> Transcription<'m> {
     }
 
     /// The text of a window, and its temperature: the most probable one, or one drawn at random where that is no good.
-    fn decode(&mut self, state: &Sequence) -> Result<(Decoded, f32)> {
+    fn decode(&mut self, state: Sequence) -> Result<Written> {
         let special = self.model.special();
         let mut prompt = Vec::new();
         if !self.previous.is_empty() {
@@ -268,19 +268,20 @@ impl<'m> Transcription<'m> {
         let room = self.model.positions().saturating_sub(prompt.len());
         let most = room.min(self.model.positions() / 2);
         let Limits { compression, log_prob, no_speech } = self.options.limits;
-        let mut run = |search| decode(&mut self.session, state.clone(), special, &prompt, search, most);
+        let window = Prompted::new(&mut self.session, state, special, &prompt)?;
+        let mut run = |search| window.decode(&mut self.session, search, most);
         let mut found = run(Search::Beam(self.options.beam))?;
         let mut temperature = 0.0;
         for next in TEMPERATURES {
             let repeats = compression_ratio(&self.model.text(&found.tokens)) > compression;
             let improbable = found.log_prob < log_prob;
-            if !(repeats || improbable) || (improbable && found.no_speech > no_speech) {
+            if !(repeats || improbable) || (improbable && window.no_speech() > no_speech) {
                 break;
             }
             found = run(Search::Sample { temperature: next, count: DRAWS, seed: self.options.seed })?;
             temperature = next;
         }
-        Ok((found, temperature))
+        Ok(Written { tokens: found.tokens, log_prob: found.log_prob, no_speech: window.no_speech(), temperature })
     }
 }
 
@@ -323,6 +324,14 @@ pub fn transcribe(
 
 /// Samples of silence that are kept, because a segment begins a little before the voice.
 const KEPT: u64 = SAMPLE_RATE as u64;
+
+/// The text of a window.
+struct Written {
+    tokens: Vec<Token>,
+    log_prob: f32,
+    no_speech: f32,
+    temperature: f32,
+}
 
 /// How many times larger a text is than deflated: about 2 for prose, more for what repeats itself.
 fn compression_ratio(text: &str) -> f32 {

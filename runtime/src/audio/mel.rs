@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Samples of a frame (`n_fft`): 25 ms.
 const FRAME: usize = 400;
 /// Samples from one frame to the next: 10 ms.
-const HOP: usize = 160;
+pub const HOP: usize = 160;
 /// Frequencies of a frame's spectrum, 40 Hz apart.
 const BINS: usize = FRAME / 2 + 1;
 /// The least power that has a logarithm of its own.

@@ -9,7 +9,7 @@ mod resample;
 mod segments;
 mod source;
 
-pub use mel::LogMel;
+pub use mel::{HOP, LogMel};
 pub use pcm::{Pcm, SampleFormat};
 pub use segments::{Segment, SegmentOptions, Segmenter};
 pub use source::{Audio, AudioOptions, TrackChoice};

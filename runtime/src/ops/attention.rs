@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::kernels::{Kernels, Keys, Stored, TILE, Values};
+use crate::kernels::{Kernels, Keys, TILE, Values};
 use crate::layer::sized;
 use crate::ops::Machine;
 use crate::spec::AttentionSpec;
@@ -53,43 +53,6 @@ pub(crate) fn key_width(head_dim: usize) -> usize {
 /// Numbers of the tiles of `positions` keys.
 pub(crate) fn keys_len(positions: usize, heads: usize, head_dim: usize) -> usize {
     positions.next_multiple_of(TILE) * heads * key_width(head_dim)
-}
-
-/// Lays out the keys `[positions, heads * head_dim]` of one sequence as tiles: `[heads][tiles][key_width][4 positions]`.
-pub(crate) fn tile_keys(keys: &[f32], heads: usize, head_dim: usize, out: &mut [f32]) {
-    let positions = keys.len() / (heads * head_dim);
-    let (width, tiles) = (key_width(head_dim), positions.div_ceil(TILE));
-    for (position, row) in keys.chunks_exact(heads * head_dim).enumerate() {
-        for (head, key) in row.chunks_exact(head_dim).enumerate() {
-            let tile = &mut out[(head * tiles + position / TILE) * width * TILE..][..width * TILE];
-            for (numbers, &value) in tile.as_chunks_mut::<TILE>().0.iter_mut().zip(key) {
-                numbers[position % TILE] = value;
-            }
-        }
-    }
-}
-
-/// Those of `positions` of one head of a sequence whose keys `tile_keys` laid out; `values` is `[any, stride]`, the head's
-/// features of the sequence's first position the first.
-pub(crate) fn block_of_head<'a>(
-    tiles: &'a [f32],
-    width: usize,
-    values: &'a [f32],
-    stride: usize,
-    positions: Range<usize>,
-) -> Block<'a> {
-    let (first, end) = (positions.start / TILE, positions.end.div_ceil(TILE));
-    let stored = Stored::F32(&tiles[first * TILE * width..end * TILE * width]);
-    Block {
-        keys: Keys { stored, dim: width, next: None },
-        skip: positions.start % TILE,
-        values: Values {
-            stored: Stored::F32(&values[positions.start * stride..]),
-            stride,
-            positions: positions.len(),
-            next: None,
-        },
-    }
 }
 
 /// Positions that are attended to together; what comes of several parts is merged in order. It does not depend on the number

@@ -9,8 +9,7 @@ mod short_conv;
 mod stem;
 
 pub(crate) use attention::{
-    Block, Heads, PART, Partial, Pasts, attend, attend_part, attention_weights, block_of_head, key_width, keys_len,
-    parts, tile_keys,
+    Block, Heads, PART, Partial, Pasts, attend, attend_part, attention_weights, key_width, keys_len, parts,
 };
 pub(crate) use embedding::{Embedding, positions};
 pub(crate) use linear::{Activations, COLUMNS, Linear, Matrix, forward_all};

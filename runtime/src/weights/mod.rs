@@ -254,9 +254,15 @@ impl Tensor {
 pub struct Weights {
     file: String,
     tensors: BTreeMap<String, Tensor>,
-    metadata: BTreeMap<String, String>,
-    gguf: Option<Arc<gguf::Metadata>>,
-    whisper: Option<Arc<whisper_ggml::Header>>,
+    about: About,
+}
+
+/// What a file says beside its tensors.
+#[derive(Clone)]
+enum About {
+    Safetensors(BTreeMap<String, String>),
+    Gguf(Arc<gguf::Metadata>),
+    Whisper(Arc<whisper_ggml::Header>),
 }
 
 impl std::fmt::Debug for Weights {
@@ -327,7 +333,7 @@ impl Weights {
             }
             tensors.extend(Self::open(folder.join(shard))?.tensors);
         }
-        Ok(Self { file: label, tensors, metadata: BTreeMap::new(), gguf: None, whisper: None })
+        Ok(Self { file: label, tensors, about: About::Safetensors(BTreeMap::new()) })
     }
 
     /// The weights of a GGUF file that is still to be written; `label` stands for its name in errors. What `tensors` are
@@ -343,33 +349,46 @@ impl Weights {
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(tensors: [(&str, Tensor); N]) -> Self {
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
-        Self { file: "test".to_owned(), tensors, metadata: BTreeMap::new(), gguf: None, whisper: None }
+        Self { file: "test".to_owned(), tensors, about: About::Safetensors(BTreeMap::new()) }
     }
 
     fn new(file: String, source: Source) -> Result<Self> {
         let source = Arc::new(source);
-        if source.bytes().starts_with(gguf::MAGIC) {
+        let (tensors, about) = if source.bytes().starts_with(gguf::MAGIC) {
             let (tensors, metadata) = gguf::index(&file, &source)?;
-            let gguf = Some(Arc::new(metadata));
-            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf, whisper: None });
-        }
-        if source.bytes().starts_with(whisper_ggml::MAGIC) {
+            (tensors, About::Gguf(Arc::new(metadata)))
+        } else if source.bytes().starts_with(whisper_ggml::MAGIC) {
             let (tensors, header) = whisper_ggml::index(&file, &source)?;
-            let whisper = Some(Arc::new(header));
-            return Ok(Self { file, tensors, metadata: BTreeMap::new(), gguf: None, whisper });
+            (tensors, About::Whisper(Arc::new(header)))
+        } else {
+            let (tensors, metadata) = safetensors::index(&file, source)?;
+            (tensors, About::Safetensors(metadata))
+        };
+        Ok(Self { file, tensors, about })
+    }
+
+    /// A value of a safetensors file's `__metadata__`.
+    fn safetensors_metadata(&self, key: &str) -> Option<&str> {
+        match &self.about {
+            About::Safetensors(metadata) => metadata.get(key).map(String::as_str),
+            About::Gguf(_) | About::Whisper(_) => None,
         }
-        let (tensors, metadata) = safetensors::index(&file, source)?;
-        Ok(Self { file, tensors, metadata, gguf: None, whisper: None })
     }
 
     /// The metadata of a GGUF file; `None` for other formats.
     pub fn gguf_metadata(&self) -> Option<&gguf::Metadata> {
-        self.gguf.as_deref()
+        match &self.about {
+            About::Gguf(metadata) => Some(metadata),
+            About::Safetensors(_) | About::Whisper(_) => None,
+        }
     }
 
     /// What stands before the tensors of a whisper.cpp file; `None` for other formats.
     pub fn whisper_header(&self) -> Option<&whisper_ggml::Header> {
-        self.whisper.as_deref()
+        match &self.about {
+            About::Whisper(header) => Some(header),
+            About::Safetensors(_) | About::Gguf(_) => None,
+        }
     }
 
     /// The file's path, or the label it was given.

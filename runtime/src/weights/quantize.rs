@@ -132,7 +132,7 @@ pub fn packed_copies_of(file: &str, folder: &Path) -> Vec<PathBuf> {
     let start = format!("{file} [");
     let made_from_file = |path: &PathBuf| {
         let copy = Weights::open(path).ok();
-        copy.and_then(|copy| copy.metadata.get(ORIGIN_KEY).map(|origin| origin.starts_with(&start))) == Some(true)
+        copy.is_some_and(|copy| copy.safetensors_metadata(ORIGIN_KEY).is_some_and(|origin| origin.starts_with(&start)))
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).filter(made_from_file).collect()
@@ -141,7 +141,7 @@ pub fn packed_copies_of(file: &str, folder: &Path) -> Vec<PathBuf> {
 /// Opens `path` if it holds a copy made from `origin`.
 fn open_copy(path: &Path, origin: &str) -> Result<Weights> {
     let copy = Weights::open(path)?;
-    match copy.metadata.get(ORIGIN_KEY) {
+    match copy.safetensors_metadata(ORIGIN_KEY) {
         Some(found) if found == origin => Ok(copy),
         _ => Err(Error::bad_file(copy.file, "was packed from other weights or by another version")),
     }
