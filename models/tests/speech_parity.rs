@@ -22,6 +22,7 @@ use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::plan::EncoderDecoderPlan;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::spec::{EarlyStopping, GenerationSpec};
+use babil_runtime::text::{Marks, Tokenizer};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::weights::Weights;
 use serde::Deserialize;
@@ -230,6 +231,34 @@ fn encoder_output_and_logits_are_those_of_transformers() {
             }
         }
     }
+}
+
+/// The file of whisper.cpp with the same weights, which float16 holds exactly.
+#[test]
+fn a_file_of_whisper_cpp_is_the_same_model() {
+    let fixture = Fixture::open("tiny");
+    let file = Weights::open(folder("tiny").join("model.bin")).unwrap();
+    let header = file.whisper_header().unwrap();
+    let config = Config::from_header(header);
+    assert_eq!(config.spec().unwrap(), fixture.config.spec().unwrap());
+    let tokenizer = Tokenizer::from_ranks(&header.tokens, "model.bin").unwrap();
+    let json = std::fs::read(folder("tiny").join("tokenizer.json")).unwrap();
+    let expected = Tokenizer::from_json(&json, "tokenizer.json", fixture.config.vocab_size).unwrap();
+    for id in 0..tokenizer.len() as Token {
+        assert_eq!(tokenizer.token_bytes(id), expected.token_bytes(id), "token {id}");
+    }
+    let text = " The weather is fine today, isn't it?";
+    let ids = tokenizer.encode(text, Marks::AsText).unwrap();
+    assert_eq!(ids, expected.encode(text, Marks::AsText).unwrap());
+
+    let plan = EncoderDecoderPlan::new(config.spec().unwrap(), &file, &Names::OpenAi, Kernels::detect()).unwrap();
+    let pool = Arc::new(ThreadPool::new(1));
+    let mut ours = EncoderDecoderSession::new(Arc::new(plan), pool, KvType::F32).unwrap();
+    let frames = fixture.padded(fixture.expected.window.frames);
+    let found = ours.encoder_output_of_frames(&frames).unwrap();
+    let expected = fixture.session(Kernels::detect(), 1).encoder_output_of_frames(&frames).unwrap();
+    let difference = largest_difference(&found, &expected, fixture.config.d_model);
+    assert!(difference < TOLERANCE, "{difference}");
 }
 
 #[test]
