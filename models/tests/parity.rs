@@ -2,6 +2,9 @@
 //! and logits within 1e-4 of the row's largest value, greedy and beam tokens identical, on every instruction set this
 //! machine has. And the other way round: every mistake of `parity/MUTATIONS.json` must be noticed.
 
+#[path = "support/tensors.rs"]
+mod tensors;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -20,7 +23,7 @@ use babil_runtime::spec::{
     AttentionSpec, EarlyStopping, EncoderDecoderSpec, Mixer, Norm, Pairing, Position, StackSpec,
 };
 use babil_runtime::threads::ThreadPool;
-use babil_runtime::weights::{TensorToWrite, Weights, quantized, write_safetensors};
+use babil_runtime::weights::{Weights, quantized, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -49,11 +52,10 @@ struct Hypothesis {
 
 /// A fixture, parts of which a test may change before it is run.
 struct Fixture {
-    name: &'static str,
     config: Value,
     generation: Value,
     spec: EncoderDecoderSpec,
-    weights: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    weights: tensors::Tensors,
     cases: Vec<Case>,
     tensors: Weights,
     /// Source positions that the decoder does not see.
@@ -65,14 +67,13 @@ fn folder(name: &str) -> PathBuf {
 }
 
 impl Fixture {
-    fn open(name: &'static str) -> Self {
+    fn open(name: &str) -> Self {
         let files = ModelFiles::Folder(folder(name));
         let config: Value = files.json("config.json").unwrap().unwrap();
         let weights = files.weights().unwrap();
-        let weights = weights.iter().map(|(name, t)| (name.to_owned(), (t.shape().to_vec(), t.to_f32()))).collect();
+        let weights = tensors::read(&weights);
         let expected: Expected = files.json("expected.json").unwrap().unwrap();
         Self {
-            name,
             spec: serde_json::from_value::<Config>(config.clone()).unwrap().spec().unwrap(),
             generation: files.json("generation_config.json").unwrap().unwrap(),
             config,
@@ -85,19 +86,7 @@ impl Fixture {
 
     fn session(&self, kernels: Kernels) -> EncoderDecoderSession {
         let config: Config = serde_json::from_value(self.config.clone()).unwrap();
-        let tensors: Vec<_> = self
-            .weights
-            .iter()
-            .map(|(name, (shape, values))| TensorToWrite {
-                name: name.clone(),
-                encoding: babil_runtime::weights::Encoding::F32,
-                shape: shape.clone(),
-                content: Box::new(|| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            })
-            .collect();
-        let mut bytes = Vec::new();
-        write_safetensors(&mut bytes, &tensors, &BTreeMap::new()).unwrap();
-        let weights = Weights::from_vec(bytes, self.name).unwrap();
+        let weights = tensors::written(&self.weights);
         let names = Names { shared: config.share_encoder_decoder_embeddings };
         let plan = EncoderDecoderPlan::new(self.spec.clone(), &weights, &names, kernels).unwrap();
         EncoderDecoderSession::new(Arc::new(plan), Arc::new(ThreadPool::new(1)), KvType::F32).unwrap()

@@ -3,8 +3,9 @@
 //! instruction set this machine has. And the other way round: every mistake of `lm/MUTATIONS.json` must be noticed.
 
 mod support;
+#[path = "support/tensors.rs"]
+mod tensors;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,11 +20,12 @@ use babil_runtime::spec::{
     Pairing, RopeScaling, TensorNames,
 };
 use babil_runtime::threads::{ThreadPool, Threads};
+use babil_runtime::weights::Weights;
 use babil_runtime::weights::gguf::Kind;
-use babil_runtime::weights::{Encoding, TensorToWrite, Weights, write_safetensors};
 use serde::Deserialize;
 use serde_json::Value;
 use support::MODELS;
+use tensors::{Tensors, written};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -367,8 +369,6 @@ fn absurd_numbers_are_no_reason_to_panic() {
 // --- mistakes on purpose
 // ---------------------------------------------------------------------------------------------
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
 /// The engine with a mistake differs from transformers by as much as the script measured: it is the same mistake.
 #[test]
 fn every_mutation_is_noticed() {
@@ -376,8 +376,7 @@ fn every_mutation_is_noticed() {
     for name in MODELS {
         let fixture = Fixture::open(name);
         let [(_, opened), _] = fixture.both();
-        let tensors: Tensors =
-            opened.weights.iter().map(|(name, t)| (name.to_owned(), (t.shape().to_vec(), t.to_f32()))).collect();
+        let tensors = tensors::read(&opened.weights);
         for mutation in list["mutations"].as_array().unwrap() {
             let Some(measured) = mutation["measured"][name]["largest"].as_f64() else { continue };
             let (mut spec, mut tensors) = (opened.language.spec.clone(), tensors.clone());
@@ -392,21 +391,6 @@ fn every_mutation_is_noticed() {
             assert!((0.95..1.05).contains(&ratio), "{what} on {name} moves logits by {difference}, not by {measured}");
         }
     }
-}
-
-fn written(tensors: &Tensors) -> Weights {
-    let list: Vec<_> = tensors
-        .iter()
-        .map(|(name, (shape, values))| TensorToWrite {
-            name: name.clone(),
-            encoding: Encoding::F32,
-            shape: shape.clone(),
-            content: Box::new(|| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        })
-        .collect();
-    let mut bytes = Vec::new();
-    write_safetensors(&mut bytes, &list, &BTreeMap::new()).unwrap();
-    Weights::from_vec(bytes, "mutated").unwrap()
 }
 
 fn attention(layer: &mut LayerSpec) -> Option<&mut AttentionSpec> {

@@ -2,12 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::tasks::subtitles::cascade::Cascade;
-use babil_models::tasks::subtitles::{Cue, Format, Layout, Timed, Writer};
+use babil_models::tasks::subtitles::{Cue, Format, Layout, Writer};
 use babil_models::tasks::transcribe::{Segment, TranscribeOptions, Transcription, transcribe};
 use babil_runtime::audio::{Audio, AudioOptions, Pcm, SampleFormat};
 use clap::{Args, ValueEnum};
@@ -77,6 +76,7 @@ pub(crate) fn run(args: TranscribeArgs, context: &Context) -> Result<()> {
         task: if args.english { Task::Translate } else { Task::Transcribe },
         beam: args.beam,
         prompt: args.prompt,
+        words: args.to != To::Text,
         exact: args.exact,
         ..TranscribeOptions::default()
     };
@@ -145,9 +145,7 @@ impl<'c> Page<'c> {
         match &mut self.cues {
             None => output.line(&segment.text),
             Some((cascade, _)) => {
-                let time = Duration::from_secs_f64;
-                let heard = Timed::new(segment.text.clone(), time(segment.start), time(segment.end));
-                let cues = cascade.push(&heard)?;
+                let cues = cascade.push(&segment.into())?;
                 self.write(&cues)
             }
         }

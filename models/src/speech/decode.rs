@@ -7,6 +7,7 @@ use babil_runtime::generate::{Generated, generate_within};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::sampling::{Sampler, SamplingOptions};
+use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::spec::{EarlyStopping, GenerationSpec};
 use babil_runtime::{Error, Result, Token};
 
@@ -145,6 +146,24 @@ impl<'s, S: State> Prompted<'s, S> {
             tokens.push(next);
         }
         Ok(Generated { tokens, score: sum / count as f32 })
+    }
+}
+
+impl Prompted<'_, Sequence> {
+    /// How much each of `heads` (layer and head) looks at each position of the sound from each of `tokens`, which were
+    /// decoded of this window, and from the end after them: `[heads][tokens + 1][positions]`.
+    ///
+    /// # Errors
+    /// More tokens than the model has positions for, or heads that it does not have.
+    pub fn attention_to_source(
+        &self,
+        session: &mut EncoderDecoderSession,
+        tokens: &[Token],
+        heads: &[[usize; 2]],
+    ) -> Result<Vec<f32>> {
+        let mut state = self.state.fork();
+        feed(session, &mut state, &[self.last], Want::Nothing, &mut Logits::default())?;
+        session.attention_to_source(&mut state, &[tokens, &[self.special.end]].concat(), heads)
     }
 }
 

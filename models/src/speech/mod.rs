@@ -119,6 +119,11 @@ impl SpeechModel {
         options: &SpeechOptions,
     ) -> Result<Self> {
         let spec = config.spec()?;
+        let has = |&[layer, head]: &[usize; 2]| layer < config.decoder_layers && head < config.decoder_attention_heads;
+        if let Some([layer, head]) = special.alignment_heads.iter().find(|head| !has(head)) {
+            let problem = format!("alignment_heads: head {head} of layer {layer}, which the model does not have");
+            return Err(Error::bad_file("generation_config.json", problem));
+        }
         let quant = options.quant.unwrap_or(Quant::Q8_0);
         let parameters = parameters(&spec, &weights, &names);
         let blocks = weights.iter().any(|(_, tensor)| matches!(tensor.encoding(), Encoding::Blocks(_)));
@@ -168,10 +173,26 @@ impl SpeechModel {
         self.tokenizer.encode(text, Marks::AsText)
     }
 
+    /// The heads of the decoder that say when a token was spoken, layer and head: those that the model's files name, or
+    /// all heads of the upper half of the layers.
+    pub fn alignment_heads(&self) -> Vec<[usize; 2]> {
+        if !self.special.alignment_heads.is_empty() {
+            return self.special.alignment_heads.clone();
+        }
+        let layers = self.config.decoder_layers;
+        let heads = |layer| (0..self.config.decoder_attention_heads).map(move |head| [layer, head]);
+        (layers / 2..layers).flat_map(heads).collect()
+    }
+
+    /// The bytes of a token of text; nothing for those that steer and for timestamps.
+    pub fn token_bytes(&self, token: Token) -> &[u8] {
+        let text = (token < self.special.end).then(|| self.tokenizer.token_bytes(token)).flatten();
+        text.unwrap_or_default()
+    }
+
     /// The text of tokens; steering tokens and timestamps are left out. Bytes that are no characters become U+FFFD.
     pub fn text(&self, tokens: &[Token]) -> String {
-        let text = tokens.iter().filter(|&&token| token < self.special.end);
-        let bytes: Vec<u8> = text.filter_map(|&token| self.tokenizer.token_bytes(token)).flatten().copied().collect();
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&token| self.token_bytes(token)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

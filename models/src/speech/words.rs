@@ -1,5 +1,5 @@
 //! When each token was said: the heads of the decoder that follow the sound, and the path through them (dynamic time
-//! warping; OpenAI's `find_alignment`, transformers' `_extract_token_timestamps`).
+//! warping; OpenAI's `find_alignment`, transformers' `_extract_token_timestamps`). And the words that tokens make.
 
 /// Seconds of a position of the encoder's output.
 const POSITION: f64 = 0.02;
@@ -25,7 +25,8 @@ pub fn token_times(weights: &[f32], tokens: usize, positions: usize, heard: usiz
             let mean = column().sum::<f64>() / tokens as f64;
             let deviation = (column().map(|weight| (weight - mean).powi(2)).sum::<f64>() / tokens as f64).sqrt();
             for (token, weight) in column().enumerate() {
-                rows[token * heard + at] = (weight - mean) / deviation;
+                // A position that all tokens look at alike, such as not at all, says nothing.
+                rows[token * heard + at] = if deviation > 0.0 { (weight - mean) / deviation } else { 0.0 };
             }
         }
         for (row, out) in rows.chunks_exact(heard).zip(together.chunks_exact_mut(heard)) {
@@ -94,6 +95,86 @@ fn cheapest_path(gains: &[f64], rows: usize, columns: usize) -> Vec<(usize, usiz
     path
 }
 
+/// A word of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimedWord {
+    /// With the marks that belong to it, and with the space before it, if there is one.
+    pub text: String,
+    /// Seconds from the beginning of the window.
+    pub start: f64,
+    /// Seconds from the beginning of the window; marks behind a word are not said and take no time.
+    pub end: f64,
+}
+
+/// A token's part of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Piece<'t> {
+    /// Part of a text in UTF-8, which may begin and end within a character.
+    pub bytes: &'t [u8],
+    /// Seconds.
+    pub start: f64,
+    /// Seconds.
+    pub end: f64,
+}
+
+/// Where words end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// At spaces.
+    Spaced,
+    /// After every token: the language is written without spaces.
+    Unspaced,
+}
+
+impl Words {
+    /// How a language is written; `None` is English.
+    pub fn of_language(code: Option<&str>) -> Self {
+        match code {
+            Some("zh" | "yue" | "ja" | "th" | "lo" | "my") => Self::Unspaced,
+            _ => Self::Spaced,
+        }
+    }
+
+    /// Puts pieces together to words. Marks go with the word that they are written at.
+    pub fn join<'t>(self, pieces: impl IntoIterator<Item = Piece<'t>>) -> Vec<TimedWord> {
+        let mut words: Vec<TimedWord> = Vec::new();
+        // Marks before the next word; bytes that are no whole characters yet, and since when they are said.
+        let (mut marks, mut bytes, mut since) = (String::new(), Vec::new(), None);
+        for piece in pieces {
+            bytes.extend_from_slice(piece.bytes);
+            let start = *since.get_or_insert(piece.start);
+            if std::str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_none()) {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            bytes.clear();
+            since = None;
+            let apart = text.starts_with(char::is_whitespace) || !marks.is_empty();
+            match words.last_mut() {
+                _ if text.chars().any(char::is_alphanumeric) => {
+                    let begins = apart || self == Self::Unspaced;
+                    match words.last_mut().filter(|_| !begins) {
+                        Some(word) => {
+                            word.text += &text;
+                            word.end = piece.end;
+                        }
+                        None => {
+                            words.push(TimedWord { text: std::mem::take(&mut marks) + &text, start, end: piece.end })
+                        }
+                    }
+                }
+                Some(word) if !apart => word.text += &text,
+                _ => marks += &text,
+            }
+        }
+        marks += &String::from_utf8_lossy(&bytes);
+        if let Some(last) = words.last_mut() {
+            last.text += &marks;
+        }
+        words
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +213,45 @@ mod tests {
         // Two heads, three tokens, twelve positions, four of them for each token.
         let head: Vec<f32> = (0..36).map(|i| if i % 12 / 4 == i / 12 { 0.2 } else { 0.01 }).collect();
         assert_eq!(token_times(&[&head[..], &head[..]].concat(), 3, 12, 12), [0.0, 0.08, 0.16]);
+    }
+
+    /// The words of tokens that take a second each.
+    fn joined(words: Words, tokens: &[&[u8]]) -> Vec<(String, f64, f64)> {
+        let pieces = tokens.iter().enumerate();
+        let pieces = pieces.map(|(i, bytes)| Piece { bytes, start: i as f64, end: i as f64 + 1.0 });
+        words.join(pieces).into_iter().map(|word| (word.text, word.start, word.end)).collect()
+    }
+
+    #[test]
+    fn words_end_at_spaces_and_keep_their_marks() {
+        let tokens: [&[u8]; 10] = [b" Twenty", b"-", b"one", b",", b" \"", b"she", b" said", b".", b"\"", b" ("];
+        let word = |text: &str, start, end| (text.to_owned(), start, end);
+        let expected = [word(" Twenty-one,", 0.0, 3.0), word(" \"she", 5.0, 6.0), word(" said.\" (", 6.0, 7.0)];
+        assert_eq!(joined(Words::Spaced, &tokens), expected);
+        assert_eq!(joined(Words::Spaced, &[b"...", b"\xff"]), []);
+    }
+
+    #[test]
+    fn characters_of_several_tokens_are_whole() {
+        let (today, good) = ("今".as_bytes(), "好。".as_bytes());
+        let tokens = [&today[..1], &today[1..], &good[..3], &good[3..5], &good[5..]];
+        let expected = [("今".to_owned(), 0.0, 2.0), ("好。".to_owned(), 2.0, 3.0)];
+        assert_eq!(joined(Words::of_language(Some("zh")), &tokens), expected);
+    }
+
+    proptest! {
+        /// However tokens cut a text that has a word in it.
+        #[test]
+        fn nothing_of_a_text_is_lost(text in "( ?\\PC{0,6}){0,4}w( ?\\PC{0,6}){0,4}", cuts in prop::collection::vec(0usize..60, 0..20)) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
+            cuts.sort_unstable();
+            let tokens: Vec<_> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            for words in [Words::Spaced, Words::Unspaced] {
+                let words = joined(words, &tokens);
+                prop_assert_eq!(words.iter().map(|(text, ..)| text.as_str()).collect::<String>(), &text[..]);
+                prop_assert!(words.windows(2).all(|pair| pair[0].2 <= pair[1].1));
+            }
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! thing. A window is decoded again at a higher temperature where its text repeats itself or is improbable, and what is
 //! probably silence yields nothing. (The loop of OpenAI's `transcribe`; Radford et al. 2022, section 4.5.)
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::time::Duration;
 
 use babil_runtime::audio::{HOP, LogMel, Segment as SpeechSegment, SegmentOptions, Segmenter};
 use babil_runtime::model::FrameEncoder;
@@ -13,7 +14,9 @@ use babil_runtime::{Error, Result, Token};
 
 use crate::speech::decode::{Prompted, Search, languages};
 use crate::speech::segments::segment;
-use crate::speech::{SAMPLE_RATE, SpeechModel, Task};
+use crate::speech::words::{Piece, TimedWord, Words, token_times};
+use crate::speech::{FRAMES_PER_POSITION, SAMPLE_RATE, SpeechModel, Task};
+use crate::tasks::subtitles::{Timed, Word};
 
 /// How to transcribe.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,8 @@ pub struct TranscribeOptions {
     pub prompt: Option<String>,
     /// Whether a window is told the text of the one before.
     pub previous_text: bool,
+    /// Whether it is found out when each word is said: the decoder reads the text of each window again.
+    pub words: bool,
     /// The encoder hears whole windows, as the model did in training, even where the sound is shorter.
     pub exact: bool,
     /// When a window is decoded again, and when it is silence.
@@ -44,6 +49,7 @@ impl Default for TranscribeOptions {
             beam: 1,
             prompt: None,
             previous_text: true,
+            words: false,
             exact: false,
             limits: Limits::default(),
             seed: 0,
@@ -96,6 +102,15 @@ pub struct Segment {
     pub temperature: f32,
     /// Text and timestamps.
     pub tokens: Vec<Token>,
+    /// When its words are said, if that was asked for. Together they are the text.
+    pub words: Vec<Word>,
+}
+
+impl From<&Segment> for Timed {
+    fn from(segment: &Segment) -> Self {
+        let (start, end) = (Duration::from_secs_f64(segment.start), Duration::from_secs_f64(segment.end));
+        Self { text: segment.text.clone(), start, end, words: segment.words.clone() }
+    }
 }
 
 /// A recording that is being written down.
@@ -206,7 +221,7 @@ impl<'m> Transcription<'m> {
             let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b]));
             self.language = best.map(|best| tokens.languages[best].0.clone());
         }
-        let found = self.decode(state)?;
+        let found = self.decode(state, length.div_ceil(HOP))?;
         let limits = self.options.limits;
         let start = self.done();
         if found.no_speech > limits.no_speech && found.log_prob < limits.log_prob {
@@ -215,7 +230,11 @@ impl<'m> Transcription<'m> {
         }
         let cut = segment(special, &found.tokens, seconds);
         let mut last = [String::new(), String::new()];
+        // Segments follow one another in the window's tokens.
+        let mut at = 0;
         for part in cut.segments {
+            let pieces = found.pieces(self.model, at..at + part.tokens.len());
+            at += part.tokens.len();
             let text = self.model.text(&part.tokens).trim().to_owned();
             // A model that goes in circles says the same again and again.
             if text.is_empty() || last.iter().all(|last| *last == text) {
@@ -223,7 +242,9 @@ impl<'m> Transcription<'m> {
             }
             last.swap(0, 1);
             last[1].clone_from(&text);
+            let words = Words::of_language(self.language.as_deref()).join(pieces);
             let segment = Segment {
+                words: words.into_iter().map(|word| placed(word, start, part.start..part.end)).collect(),
                 start: start + part.start,
                 end: start + part.end,
                 text,
@@ -257,7 +278,8 @@ impl<'m> Transcription<'m> {
     }
 
     /// The text of a window, and its temperature: the most probable one, or one drawn at random where that is no good.
-    fn decode(&mut self, state: Sequence) -> Result<Written> {
+    /// Of the window, `frames` frames are sound.
+    fn decode(&mut self, state: Sequence, frames: usize) -> Result<Written> {
         let special = self.model.special();
         let mut prompt = Vec::new();
         if !self.previous.is_empty() {
@@ -281,7 +303,23 @@ impl<'m> Transcription<'m> {
             found = run(Search::Sample { temperature: next, count: DRAWS, seed: self.options.seed })?;
             temperature = next;
         }
-        Ok(Written { tokens: found.tokens, log_prob: found.log_prob, no_speech: window.no_speech(), temperature })
+        let times = match self.options.words && !found.tokens.is_empty() {
+            true => {
+                let heads = self.model.alignment_heads();
+                let weights = window.attention_to_source(&mut self.session, &found.tokens, &heads)?;
+                let rows = found.tokens.len() + 1;
+                let positions = weights.len() / (heads.len() * rows);
+                token_times(&weights, rows, positions, frames.div_ceil(FRAMES_PER_POSITION))
+            }
+            false => Vec::new(),
+        };
+        Ok(Written {
+            tokens: found.tokens,
+            times,
+            log_prob: found.log_prob,
+            no_speech: window.no_speech(),
+            temperature,
+        })
     }
 }
 
@@ -328,9 +366,27 @@ const KEPT: u64 = SAMPLE_RATE as u64;
 /// The text of a window.
 struct Written {
     tokens: Vec<Token>,
+    /// When each token and the end begin, in seconds from the beginning of the window; empty where nobody asks.
+    times: Vec<f64>,
     log_prob: f32,
     no_speech: f32,
     temperature: f32,
+}
+
+impl Written {
+    /// The text of some tokens, and when it is said; nothing where that is not known.
+    fn pieces<'t>(&'t self, model: &'t SpeechModel, tokens: Range<usize>) -> impl Iterator<Item = Piece<'t>> {
+        tokens.filter_map(move |i| {
+            let (&start, &end) = (self.times.get(i)?, self.times.get(i + 1)?);
+            Some(Piece { bytes: model.token_bytes(self.tokens[i]), start, end })
+        })
+    }
+}
+
+/// A word of a segment that lasts from `within.start` to `within.end` in a window that begins at `window`, all seconds.
+fn placed(word: TimedWord, window: f64, within: Range<f64>) -> Word {
+    let time = |seconds: f64| Duration::from_secs_f64(window + seconds.clamp(within.start, within.end));
+    Word { start: time(word.start), end: time(word.end), text: word.text }
 }
 
 /// How many times larger a text is than deflated: about 2 for prose, more for what repeats itself.
