@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the small speech model on a CPU.
 
-    train.py --data DATA --out RUN [--resume]
+    train.py --data DATA --out RUN [--init OTHER/ema.pt --full] [--resume]
 
 DATA is what text.py, synthesise.py and tokens.py wrote. RUN receives last.pt (everything needed to resume, every
 --save steps), ema.pt (the moving average of the weights: what export.py reads) and log.txt. Nothing depends on the clock:
@@ -9,7 +9,8 @@ windows depend on the seed and the step, the learning rate on the step. Every pr
 thread and takes its part of each step; they meet once per step, which costs little also where cores are busy otherwise.
 
 The windows of a step have one of the lengths of the STAGE that the step is in: short windows with a sentence each at first,
-which are cheap, then longer ones, at the end the full ten seconds. The loss is the cross entropy
+which are cheap, then longer ones, at the end mostly the full ten seconds; with --full that last stage is all there is.
+--init starts from the weights of another run. The loss is the cross entropy
 of the tokens (timestamps may be off by a step or two at a price) plus two that use what the synthesiser knows: the phoneme
 at every encoder position, from a linear layer that is thrown away afterwards, and for two heads of the last decoder
 layer the place of the word that is written next.
@@ -192,10 +193,10 @@ def average(model, processes):
         gradient.copy_(mean.view_as(gradient))
 
 
-def stage(share):
+def stage(share, full):
     """Window lengths, sentences in a window, and seconds of sound in a step, where `share` of the steps are done."""
     for part, *settings in STAGES:
-        if share < part:
+        if share < part and not full:
             return settings
         share -= part
     return STAGES[-1][1:]
@@ -222,6 +223,8 @@ def train(args, process):
                  "10 s": [valid.spoken(full, 10) for _ in range(24)]}
     texts = [item["text"] for item in data.speech.items]
     model = Whisper(len(set(data.speech.phonemes.values())), args.dropout).train()
+    if args.init:
+        model.load_state_dict(torch.load(args.init))
     parameters = list(model.parameters())
     learned = [p for p in parameters if p.requires_grad]
     optimizer = torch.optim.AdamW([{"params": [p for p in learned if p.dim() > 1], "weight_decay": 0.02},
@@ -247,7 +250,7 @@ def train(args, process):
     while step < args.steps:
         share = step / args.steps
         rng = np.random.default_rng((args.seed, step))
-        lengths, sentences, audio = stage(share)
+        lengths, sentences, audio = stage(share, args.full)
         seconds = lengths[rng.integers(len(lengths))]
         # Previous texts make all rows of a step longer, so they come in some steps only.
         previous = 0.6 if sentences > 1 and rng.random() < 0.25 else 0.0
@@ -296,6 +299,8 @@ def main():
     args.add_argument("--data", required=True)
     args.add_argument("--out", required=True)
     args.add_argument("--resume", action="store_true")
+    args.add_argument("--init", help="ema.pt of another run")
+    args.add_argument("--full", action="store_true", help="the last stage only")
     args.add_argument("--steps", type=int, default=4000)
     args.add_argument("--lr", type=float, default=1.8e-3)
     args.add_argument("--warmup", type=int, default=250)
