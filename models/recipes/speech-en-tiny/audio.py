@@ -73,7 +73,8 @@ def music(rng, n):
             first, last = int(at * RATE), min(n, int((at + beat * rng.uniform(1, 3)) * RATE))
             x = t[: last - first]
             envelope = np.minimum(x / 0.01, 1) * np.exp(-x * rng.uniform(1, 6))
-            note = sum(np.sin(2 * np.pi * pitch * h * x + rng.uniform(0, 6)) / h ** rng.uniform(0.8, 2) for h in range(1, 6))
+            note = sum(np.sin(2 * np.pi * pitch * h * x + rng.uniform(0, 6)) / h ** rng.uniform(0.8, 2)
+                       for h in range(1, 6))
             out[first:last] += envelope * note
         if rng.random() < 0.3:  # a drum
             hit = rng.standard_normal(min(1600, n - int(at * RATE)))

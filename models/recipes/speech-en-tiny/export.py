@@ -4,8 +4,8 @@
     export.py --data DATA --run RUN --out DIR
 
 DIR receives config.json, generation_config.json, preprocessor_config.json, tokenizer.json, tokenizer_config.json and
-model.safetensors (float16). Then the directory is loaded with transformers, and the logits of a window are compared with
-those of model.py.
+model.safetensors (float16). Then the directory is loaded with transformers, and the logits of a window are compared
+with those of model.py.
 """
 import argparse
 import json

@@ -4,9 +4,9 @@
     fixture.py --sentences DATA/sentences.tsv --seconds 40 --out fixture/short.flac
     fixture.py --sentences DATA/sentences.tsv --seconds 600 --seed 2 --out /tmp/long.wav
 
-The recording alternates talk (two to five sentences of the test split with pauses of 0.4 to 1.2 s, one voice) and rest (1.5
-to 5 s of silence, noise, or music). Beside it, OUT.json holds `cues` (start and end in seconds, text, voice) and `rests`
-(start, end, kind). Everything follows from the seed and espeak-ng's version; 16 kHz mono.
+The recording alternates talk (two to five sentences of the test split with pauses of 0.4 to 1.2 s, one voice) and rest
+(1.5 to 5 s of silence, noise, or music). Beside it, OUT.json holds `cues` (start and end in seconds, text, voice) and
+`rests` (start, end, kind). Everything follows from the seed and espeak-ng's version; 16 kHz mono.
 """
 import argparse
 import json
@@ -71,8 +71,8 @@ def main():
     soundfile.write(args.out, sound, RATE, subtype="PCM_16")
     rests = [dict(r, end=min(r["end"], round(len(sound) / RATE, 3))) for r in rests]
     with open(os.path.splitext(args.out)[0] + ".json", "w", encoding="utf-8") as out:
-        json.dump({"seconds": round(len(sound) / RATE, 3), "synthesiser": "espeak-ng 1.51", "cues": cues, "rests": rests},
-                  out, indent=1)
+        truth = {"seconds": round(len(sound) / RATE, 3), "synthesiser": "espeak-ng 1.51", "cues": cues, "rests": rests}
+        json.dump(truth, out, indent=1)
         out.write("\n")
     print(f"{len(sound) / RATE:.1f} s, {len(cues)} cues, {sum(len(c['text'].split()) for c in cues)} words, "
           f"{os.path.getsize(args.out) / 1000:.0f} kB")

@@ -1,7 +1,8 @@
 """Whisper's architecture in plain PyTorch, with transformers' names of the weights, and what only training needs:
 encoders of any length, phonemes from encoder states, attention that is told where words are.
 
-Shapes: B windows, M mel frames (100 a second), S = M / 2 encoder positions, T tokens, D width, V tokens in the vocabulary.
+Shapes: B windows, M mel frames (100 a second), S = M / 2 encoder positions, T tokens, D width, V tokens in the
+vocabulary.
 """
 import math
 

@@ -5,11 +5,12 @@
 
 Writes DATA/speech.N.pcm (signed 16-bit samples, one utterance after the other) and DATA/speech.N.jsonl (one line per
 utterance: split, text, voice, rate, pitch, first sample, number of samples, `starts`: the sample at which each word
-begins, `phonemes`: each with the sample at which it begins) for every process N. Utterances are trimmed to what is heard, so that they start at 0 and end at their length. A
-training sentence is read `--readings` times on average, each time by another voice; valid and test sentences once.
+begins, `phonemes`: each with the sample at which it begins) for every process N. Utterances are trimmed to what is
+heard, so that they start at 0 and end at their length. A training sentence is read `--readings` times on average, each
+time by another voice; valid and test sentences once.
 
-espeak-ng's library is called directly, which is many times faster than its program and also tells when words and phonemes
-begin.
+espeak-ng's library is called directly, which is many times faster than its program and also tells when words and
+phonemes begin.
 """
 import argparse
 import ctypes
@@ -22,7 +23,8 @@ import soxr
 
 RATE = 16000
 ACCENTS = ["en", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan"]
-VARIANTS = ["", "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "Annie", "linda", "steph", "Alex", "john"]
+VARIANTS = ["", "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m6", "m7", "m8",
+            "Annie", "linda", "steph", "Alex", "john"]
 AUDIBLE = 60  # of 32768: quieter samples at the ends of an utterance are trimmed
 
 
@@ -42,7 +44,7 @@ class Espeak:
 
     def __init__(self):
         self.lib = ctypes.CDLL("libespeak-ng.so.1")
-        self.rate = self.lib.espeak_Initialize(2, 0, None, 1)  # samples come to the callback, in this thread; phonemes too
+        self.rate = self.lib.espeak_Initialize(2, 0, None, 1)  # samples and phonemes come to the callback
         if self.rate <= 0:
             raise SystemExit("espeak-ng does not start; is the package espeak-ng installed?")
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
@@ -62,7 +64,7 @@ class Espeak:
         return 0
 
     def read(self, text, voice, rate, pitch, span):
-        """Samples at 16 kHz (int16), trimmed; the sample at which each word of `text.split()` begins; phonemes likewise."""
+        """Samples at 16 kHz (int16), trimmed; the sample at which each word of `text.split()` begins; phonemes so too."""
         self.chunks, self.words, self.phonemes = [], [], []
         if self.lib.espeak_SetVoiceByName(voice.encode()):
             raise SystemExit(f"espeak-ng has no voice {voice}")

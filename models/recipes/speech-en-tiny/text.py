@@ -3,13 +3,13 @@
 
     text.py --pairs DIR --out DATA
 
-DIR holds train.tsv.gz, valid.tsv and test.tsv (English, tab, another language). DATA/sentences.tsv receives one line per
-sentence: split, source (tatoeba or pattern), sentence.
+DIR holds train.tsv.gz, valid.tsv and test.tsv (English, tab, another language). DATA/sentences.tsv receives one line
+per sentence: split, source (tatoeba or pattern), sentence.
 
-The vocabulary is the WORDS most frequent words of the training sentences and the words of PATTERNS below (travel, numbers,
-times, dates), which also make sentences of their own. A sentence stays if all its words are in the vocabulary. The splits
-have no sentence in common, also not with another punctuation or capitals: what occurs in test is dropped from valid and
-train, what occurs in valid is dropped from train.
+The vocabulary is the WORDS most frequent words of the training sentences and the words of PATTERNS below (travel,
+numbers, times, dates), which also make sentences of their own. A sentence stays if all its words are in the vocabulary.
+The splits have no sentence in common, also not with another punctuation or capitals: what occurs in test is dropped
+from valid and train, what occurs in valid is dropped from train.
 """
 import argparse
 import collections
@@ -35,7 +35,8 @@ LISTS = {
     "date": [f"{m} {d}" for m in MONTHS for d in range(1, 31)],
     "month": MONTHS,
     "city": "Boston Paris London Berlin Rome Madrid Tokyo".split(),
-    "place": ["station", "airport", "hotel", "museum", "hospital", "restaurant", "bank", "post office", "beach", "market"],
+    "place": ["station", "airport", "hotel", "museum", "hospital", "restaurant", "bank", "post office",
+              "beach", "market"],
     "ride": ["train", "bus", "plane", "boat", "taxi"],
     "thing": ["ticket", "room", "map", "table", "passport", "coffee", "suitcase", "key", "newspaper", "bicycle"],
     "what": ["water", "coffee", "tea", "bread", "milk", "wine", "soup", "fish", "fruit", "cheese"],
@@ -115,7 +116,8 @@ def main():
     args = args.parse_args()
     rng = random.Random(1)
 
-    splits = {split: read(f"{args.pairs}/{split}.tsv" + ".gz" * (split == "train")) for split in ("test", "valid", "train")}
+    splits = {split: read(f"{args.pairs}/{split}.tsv" + ".gz" * (split == "train"))
+              for split in ("test", "valid", "train")}
     made = list(patterns(rng))
     rng.shuffle(made)
     count = collections.Counter(w for s in splits["train"] for w in set(normal(s)))

@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 TEXT = 1024
 WINDOW = 10  # seconds
 STEP = 0.02  # seconds, of timestamps and of encoder positions
-SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|fr|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>",
-           "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|fr|>", "<|translate|>", "<|transcribe|>",
+           "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
 EOT, SOT, EN, FR, TRANSLATE, TRANSCRIBE, LM, PREV, NOSPEECH, NOTIMESTAMPS = range(TEXT, TEXT + len(SPECIAL))
 TIME = TEXT + len(SPECIAL)  # <|0.00|>
 TIMES = round(WINDOW / STEP) + 1

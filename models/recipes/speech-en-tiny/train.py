@@ -3,17 +3,18 @@
 
     train.py --data DATA --out RUN [--init OTHER/ema.pt --full] [--resume]
 
-DATA is what text.py, synthesise.py and tokens.py wrote. RUN receives last.pt (everything needed to resume, every
---save steps), ema.pt (the moving average of the weights: what export.py reads) and log.txt. Nothing depends on the clock:
-windows depend on the seed and the step, the learning rate on the step. Every process (--processes, one per core) has one
-thread and takes its part of each step; they meet once per step, which costs little also where cores are busy otherwise.
+DATA is what text.py, synthesise.py and tokens.py wrote. RUN receives last.pt (everything needed to resume, every --save
+steps), ema.pt (the moving average of the weights: what export.py reads) and log.txt. Nothing depends on the clock:
+windows depend on the seed and the step, the learning rate on the step. Every process (--processes, one per core) has
+one thread and takes its part of each step; they meet once per step, which costs little also where cores are busy
+otherwise.
 
-The windows of a step have one of the lengths of the STAGE that the step is in: short windows with a sentence each at first,
-which are cheap, then longer ones, at the end mostly the full ten seconds; with --full that last stage is all there is.
---init starts from the weights of another run. The loss is the cross entropy
-of the tokens (timestamps may be off by a step or two at a price) plus two that use what the synthesiser knows: the phoneme
-at every encoder position, from a linear layer that is thrown away afterwards, and for two heads of the last decoder
-layer the place of the word that is written next.
+The windows of a step have one of the lengths of the STAGE that the step is in: short windows with a sentence each at
+first, which are cheap, then longer ones, at the end mostly the full ten seconds; with --full that last stage is all
+there is. --init starts from the weights of another run. The loss is the cross entropy of the tokens (timestamps may be
+off by a step or two at a price) plus two that use what the synthesiser knows: the phoneme at every encoder position,
+from a linear layer that is thrown away afterwards, and for two heads of the last decoder layer the place of the word
+that is written next.
 """
 import argparse
 import datetime
@@ -121,7 +122,7 @@ def collate(windows, tokenizer, rng, texts, log_mel, augment, previous=0.0):
 
 
 def losses(model, batch):
-    """Cross entropy of the tokens and of the phonemes, and how much the alignment heads miss the words; the hit rate."""
+    """Cross entropy of the tokens and of the phonemes, and how far alignment heads miss the words; the hit rate."""
     mel, ids, labels, mask, phonemes = batch
     memory = model.encoder(mel)
     logits, attention = model.decoder(ids, memory, weights=True)
@@ -258,8 +259,9 @@ def train(args, process):
         torch.manual_seed((args.seed * 1_000_003 + step) * 64 + process)
         windows = [data.draw(rng, seconds, sentences) for _ in range(round(audio / args.processes / seconds))]
         batch = collate(windows, tokenizer, rng, texts, log_mel, True, previous)
+        rate = args.lr * min(1, (step + 1) / args.warmup) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1, (step + 1) / args.warmup) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+            group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
             token, phoneme, align, hits = losses(model, batch)
         (token + (1 - share) * phoneme / 2 + align / 10).backward()
