@@ -64,7 +64,7 @@ class Espeak:
         return 0
 
     def read(self, text, voice, rate, pitch, span):
-        """Samples at 16 kHz (int16), trimmed; the sample at which each word of `text.split()` begins; phonemes so too."""
+        """Samples at 16 kHz (int16), trimmed; the sample at which each word of `text.split()` begins; phonemes too."""
         self.chunks, self.words, self.phonemes = [], [], []
         if self.lib.espeak_SetVoiceByName(voice.encode()):
             raise SystemExit(f"espeak-ng has no voice {voice}")
