@@ -44,8 +44,11 @@ pub(crate) struct TranscribeArgs {
     #[arg(long)]
     english: bool,
     /// Width of the beam; 1 is fastest
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "5")]
     beam: usize,
+    /// Tell the model in each window what it wrote in the one before
+    #[arg(long)]
+    previous_text: bool,
     /// Names and terms as they are to be spelled
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
@@ -76,6 +79,7 @@ pub(crate) fn run(args: TranscribeArgs, context: &Context) -> Result<()> {
         task: if args.english { Task::Translate } else { Task::Transcribe },
         beam: args.beam,
         prompt: args.prompt,
+        previous_text: args.previous_text,
         words: args.to != To::Text,
         exact: args.exact,
         ..TranscribeOptions::default()

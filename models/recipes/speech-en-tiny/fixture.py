@@ -2,15 +2,17 @@
 """Make test recordings of held-out sentences, with the truth of every cue.
 
     fixture.py --sentences DATA/sentences.tsv --seconds 40 --out fixture/short.flac
-    fixture.py --sentences DATA/sentences.tsv --seconds 600 --seed 2 --out /tmp/long.wav
+    fixture.py --sentences DATA/sentences.tsv --seconds 606 --seed 2 --out fixture/long.opus
 
 The recording alternates talk (two to five sentences of the test split with pauses of 0.4 to 1.2 s, one voice) and rest
 (1.5 to 5 s of silence, noise, or music). Beside it, OUT.json holds `cues` (start and end in seconds, text, voice) and
-`rests` (start, end, kind). Everything follows from the seed and espeak-ng's version; 16 kHz mono.
+`rests` (start, end, kind). Everything follows from the seed and espeak-ng's version; 16 kHz mono, Opus (by ffmpeg) at
+16 kbit/s.
 """
 import argparse
 import json
 import os
+import subprocess
 
 import numpy as np
 import soundfile
@@ -26,7 +28,7 @@ def main():
     args.add_argument("--sentences", required=True)
     args.add_argument("--seconds", type=float, default=40)
     args.add_argument("--seed", type=int, default=1)
-    args.add_argument("--out", required=True, help=".flac or .wav")
+    args.add_argument("--out", required=True, help=".flac, .wav or .opus")
     args = args.parse_args()
     rng, espeak = np.random.default_rng(args.seed), Espeak()
     with open(args.sentences, encoding="utf-8") as lines:
@@ -68,7 +70,12 @@ def main():
     sound = np.concatenate(parts)[: int(args.seconds * RATE)]
     sound = np.clip(sound, -1, 1)
     os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)
-    soundfile.write(args.out, sound, RATE, subtype="PCM_16")
+    if args.out.endswith(".opus"):
+        encode = ["ffmpeg", "-loglevel", "error", "-y", "-f", "s16le", "-ar", str(RATE), "-ac", "1", "-i", "-"]
+        pcm = (sound * 32767).astype("<i2").tobytes()
+        subprocess.run([*encode, "-c:a", "libopus", "-b:a", "16k", args.out], input=pcm, check=True)
+    else:
+        soundfile.write(args.out, sound, RATE, subtype="PCM_16")
     rests = [dict(r, end=min(r["end"], round(len(sound) / RATE, 3))) for r in rests]
     with open(os.path.splitext(args.out)[0] + ".json", "w", encoding="utf-8") as out:
         truth = {"seconds": round(len(sound) / RATE, 3), "synthesiser": "espeak-ng 1.51", "cues": cues, "rests": rests}

@@ -175,6 +175,27 @@ impl Words {
     }
 }
 
+/// Seconds that a word usually lasts, at most.
+const USUAL: f64 = 0.7;
+
+/// Cuts the beginning off the first words of a stretch of sound that last much longer than the others do: the path has to
+/// put the noise before them somewhere. (OpenAI's `add_word_timestamps` does the same.)
+pub fn begin_with_speech(words: &mut [TimedWord]) {
+    let length = |word: &TimedWord| word.end - word.start;
+    let mut lengths: Vec<_> = words.iter().map(length).filter(|&length| length > 0.0).collect();
+    if lengths.is_empty() {
+        return;
+    }
+    lengths.sort_unstable_by(f64::total_cmp);
+    let most = 2.0 * lengths[lengths.len() / 2].min(USUAL);
+    let (first, rest) = words.split_first_mut().expect("a word has a length");
+    if let Some(second) = rest.first_mut().filter(|second| length(second) > most) {
+        second.start = second.end - most;
+        first.end = second.start;
+    }
+    first.start = first.start.max(first.end - most);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +250,21 @@ mod tests {
         let expected = [word(" Twenty-one,", 0.0, 3.0), word(" \"she", 5.0, 6.0), word(" said.\" (", 6.0, 7.0)];
         assert_eq!(joined(Words::Spaced, &tokens), expected);
         assert_eq!(joined(Words::Spaced, &[b"...", b"\xff"]), []);
+    }
+
+    #[test]
+    fn the_noise_before_speech_is_no_word() {
+        let word = |start, end| TimedWord { text: "word".to_owned(), start, end };
+        let begun = |words: &[(f64, f64)]| {
+            let mut words: Vec<_> = words.iter().map(|&(start, end)| word(start, end)).collect();
+            begin_with_speech(&mut words);
+            words.into_iter().map(|word| (word.start, word.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(begun(&[(0.0, 5.0), (5.0, 5.25), (5.25, 5.5)]), [(4.5, 5.0), (5.0, 5.25), (5.25, 5.5)]);
+        assert_eq!(begun(&[(0.0, 0.5), (0.5, 5.0), (5.0, 5.25), (5.25, 5.5)])[..2], [(3.0, 4.0), (4.0, 5.0)]);
+        assert_eq!(begun(&[(1.0, 1.25), (1.25, 1.5)]), [(1.0, 1.25), (1.25, 1.5)]);
+        assert_eq!(begun(&[(1.0, 1.0)]), [(1.0, 1.0)]);
+        assert_eq!(begun(&[]), []);
     }
 
     #[test]

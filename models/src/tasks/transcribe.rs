@@ -14,7 +14,7 @@ use babil_runtime::{Error, Result, Token};
 
 use crate::speech::decode::{Prompted, Search, languages};
 use crate::speech::segments::segment;
-use crate::speech::words::{Piece, TimedWord, Words, token_times};
+use crate::speech::words::{Piece, TimedWord, Words, begin_with_speech, token_times};
 use crate::speech::{FRAMES_PER_POSITION, SAMPLE_RATE, SpeechModel, Task};
 use crate::tasks::subtitles::{Timed, Word};
 
@@ -27,11 +27,13 @@ pub struct TranscribeOptions {
     pub task: Task,
     /// Width of the beam; 1 is greedy.
     pub beam: usize,
-    /// Text that comes before the first window: names and terms as they are to be spelled.
+    /// Text that comes before every window: names and terms as they are to be spelled.
     pub prompt: Option<String>,
-    /// Whether a window is told the text of the one before.
+    /// Whether a window is told the text of the one before. Names are spelled alike then, but a small model that has made
+    /// a mistake repeats it.
     pub previous_text: bool,
-    /// Whether it is found out when each word is said: the decoder reads the text of each window again.
+    /// Whether it is found out when each word is said: the decoder reads the text of each window again. Segments end with
+    /// their words then.
     pub words: bool,
     /// The encoder hears whole windows, as the model did in training, even where the sound is shorter.
     pub exact: bool,
@@ -46,9 +48,9 @@ impl Default for TranscribeOptions {
         Self {
             language: None,
             task: Task::Transcribe,
-            beam: 1,
+            beam: 5,
             prompt: None,
-            previous_text: true,
+            previous_text: false,
             words: false,
             exact: false,
             limits: Limits::default(),
@@ -82,6 +84,8 @@ const DRAWS: usize = 5;
 const MARGIN: usize = 200;
 /// Shorter rests of a recording hold no word: a tenth of a second.
 const LEAST: usize = SAMPLE_RATE / 10;
+/// Seconds at the ends of a segment in which none of its words is said, at most, where it is known when they are.
+const REST: f64 = 0.5;
 
 /// A part of what was said.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +124,8 @@ pub struct Transcription<'m> {
     mel: LogMel,
     options: TranscribeOptions,
     language: Option<String>,
+    /// What every window is told.
+    prompt: Vec<Token>,
     /// The text so far, as far back as a window is told.
     previous: Vec<Token>,
     /// Sound that is not written down yet, and the number of samples before it.
@@ -139,17 +145,19 @@ impl<'m> Transcription<'m> {
             let most = babil_runtime::spec::GenerationSpec::MOST_BEAMS;
             return Err(Error::BadRequest(format!("a beam of {}: it must be 1 to {most}", options.beam)));
         }
-        let previous = match &options.prompt {
+        let mut prompt = match &options.prompt {
             Some(text) => model.encode(&format!(" {}", text.trim()))?,
             None => Vec::new(),
         };
+        prompt.truncate(most_before(model));
         Ok(Self {
             model,
             session: model.session()?,
             mel: LogMel::new(model.features())?,
             language: options.language.clone(),
             options,
-            previous,
+            prompt,
+            previous: Vec::new(),
             sound: Vec::new(),
             before: 0,
         })
@@ -236,17 +244,20 @@ impl<'m> Transcription<'m> {
             let pieces = found.pieces(self.model, at..at + part.tokens.len());
             at += part.tokens.len();
             let text = self.model.text(&part.tokens).trim().to_owned();
-            // A model that goes in circles says the same again and again.
-            if text.is_empty() || last.iter().all(|last| *last == text) {
+            // A model that goes in circles says the same again and again. And nothing is said in no time.
+            let brief = part.end - part.start < LEAST as f64 / SAMPLE_RATE as f64;
+            if text.is_empty() || brief || last.iter().all(|last| *last == text) {
                 continue;
             }
             last.swap(0, 1);
             last[1].clone_from(&text);
-            let words = Words::of_language(self.language.as_deref()).join(pieces);
+            let mut words = Words::of_language(self.language.as_deref()).join(pieces);
+            begin_with_speech(&mut words);
+            let within = said(&words, part.start..part.end);
             let segment = Segment {
-                words: words.into_iter().map(|word| placed(word, start, part.start..part.end)).collect(),
-                start: start + part.start,
-                end: start + part.end,
+                start: start + within.start,
+                end: start + within.end,
+                words: words.into_iter().map(|word| placed(word, start, &within)).collect(),
                 text,
                 language: self.language.clone(),
                 log_prob: found.log_prob,
@@ -272,8 +283,7 @@ impl<'m> Transcription<'m> {
             return;
         }
         self.previous.extend(tokens.iter().filter(|&&token| token < end));
-        // Half of the positions are for the text itself.
-        let most = self.model.positions() / 2 - 1;
+        let most = most_before(self.model) - self.prompt.len();
         self.previous.drain(..self.previous.len().saturating_sub(most));
     }
 
@@ -282,9 +292,9 @@ impl<'m> Transcription<'m> {
     fn decode(&mut self, state: Sequence, frames: usize) -> Result<Written> {
         let special = self.model.special();
         let mut prompt = Vec::new();
-        if !self.previous.is_empty() {
+        if !(self.prompt.is_empty() && self.previous.is_empty()) {
             prompt.push(special.previous);
-            prompt.extend_from_slice(&self.previous);
+            prompt.extend(self.prompt.iter().chain(&self.previous));
         }
         prompt.extend(special.prompt(self.language.as_deref(), self.options.task, true)?);
         let room = self.model.positions().saturating_sub(prompt.len());
@@ -383,8 +393,23 @@ impl Written {
     }
 }
 
+/// Tokens that a window is told of what came before, at most: half of the positions are for the text itself.
+fn most_before(model: &SpeechModel) -> usize {
+    (model.positions() / 2).saturating_sub(1)
+}
+
+/// When the words of a segment are said, which lasts that long by its timestamps: models let segments begin in the noise
+/// before them.
+fn said(words: &[TimedWord], by_timestamps: Range<f64>) -> Range<f64> {
+    let Range { start, end } = by_timestamps;
+    let (Some(first), Some(last)) = (words.first(), words.last()) else { return start..end };
+    let begins = if first.start > start + REST { first.start.min(end) } else { start };
+    let ends = if last.end < end - REST { last.end.max(begins) } else { end };
+    begins..ends
+}
+
 /// A word of a segment that lasts from `within.start` to `within.end` in a window that begins at `window`, all seconds.
-fn placed(word: TimedWord, window: f64, within: Range<f64>) -> Word {
+fn placed(word: TimedWord, window: f64, within: &Range<f64>) -> Word {
     let time = |seconds: f64| Duration::from_secs_f64(window + seconds.clamp(within.start, within.end));
     Word { start: time(word.start), end: time(word.end), text: word.text }
 }
