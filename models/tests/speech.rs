@@ -7,9 +7,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use babil_models::speech::{SpeechModel, SpeechOptions};
+use babil_models::Quant;
+use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::tasks::transcribe::{Segment, TranscribeOptions, Transcription, transcribe};
-use babil_runtime::audio::{Audio, AudioOptions};
+use babil_runtime::audio::{Audio, AudioOptions, HOP, LogMel};
+use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
@@ -173,6 +175,39 @@ fn a_cancelled_transcription_keeps_what_was_heard() {
         if texts.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(result, Err(Error::Cancelled)) && texts.len() == 3, "{result:?} {texts:?}");
+}
+
+/// Squared error of the logits of quantised weights, relative to the variance of those of float32 weights: the mean of all
+/// rows of a window whose text is known.
+fn logits_error(quant: Quant) -> f64 {
+    let [exact, quantised] = [Quant::F32, quant].map(|quant| {
+        let options = SpeechOptions { quant: Some(quant), ..SpeechOptions::default() };
+        let model = SpeechModel::open(&folder().join("model"), &options).unwrap();
+        let sound = Audio::open(folder().join("fixture/short.flac"), &AudioOptions::default()).unwrap();
+        let samples: Vec<f32> = sound.map(|block| block.unwrap()).collect::<Vec<_>>().concat();
+        let mut mel = LogMel::new(model.features()).unwrap();
+        let window = model.window() * HOP;
+        // "I know Tom wanted to meet you. I'm going to Tokyo on Monday." and half of the next sentence.
+        let frames = mel.compute(&samples[4 * 16_000..][..window], window).unwrap();
+        let mut session = model.session().unwrap();
+        let mut state = session.encode_frames(&frames).unwrap();
+        let mut tokens = model.special().prompt(Some("en"), Task::Transcribe, false).unwrap();
+        tokens.extend(model.encode(" I know Tom wanted to meet you. I'm going to Tokyo on Monday.").unwrap());
+        let mut logits = Logits::default();
+        session.step(&mut [Row { state: &mut state, tokens: &tokens, want: Want::All }], &mut logits).unwrap();
+        (0..tokens.len()).flat_map(|row| logits.row(row).to_vec()).map(f64::from).collect::<Vec<_>>()
+    });
+    let mean = exact.iter().sum::<f64>() / exact.len() as f64;
+    let variance: f64 = exact.iter().map(|value| (value - mean).powi(2)).sum();
+    exact.iter().zip(&quantised).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / variance
+}
+
+#[test]
+fn quantised_weights_are_close() {
+    let [q8_0, q4_0] = [Quant::Q8_0, Quant::Q4_0].map(logits_error);
+    println!("squared error of the logits, relative to their variance: q8_0 {q8_0:.1e}, q4_0 {q4_0:.1e}");
+    assert!(q8_0 > 0.0 && q8_0 < 1e-3, "{q8_0}");
+    assert!(q4_0 > q8_0 && q4_0 < 1e-1, "{q4_0}");
 }
 
 #[cfg(feature = "bundled")]
