@@ -4,7 +4,7 @@
     just bench-peers --text VALID.tsv               the same where it is missing, and then all measurements: hours
     just bench-peers --prepared --only language --models qwen2.5-0.5b --rounds 2     a portion of them
     just bench-peers --prepared --quick             a look that takes three minutes and is not recorded
-    just bench-peers table RECORD.jsonl --readme    the page of a record, and its short form in README.md
+    just bench-peers table RECORD.jsonl.. --readme  the pages of records, and their short forms in README.md
 
 Portions of one day and of the same programs add to one record. Parts: `language` and `cold` (cold starts) beside
 llama.cpp, candle and mistral.rs; `translation` beside CTranslate2, of the bundled model with --text, whose first column
@@ -122,8 +122,8 @@ def table(args):
     for path in args.records:
         report.write_page(path)
         print(report.page(read_record(path)))
-        if args.readme:
-            report.write_readme(path)
+    if args.readme:
+        report.write_readme(args.records)
 
 
 def main():

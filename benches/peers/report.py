@@ -310,8 +310,8 @@ memory at most, CTranslate2's with Python's.
         text += [markdown(head, rows), ""]
     cases = speech_cases(lines)
     if cases:
-        head = ["<Model", "Threads", "Encoder, ms: babil", "whisper.cpp", "CTranslate2", "Ratios"]
-        head += ["Decoder, tokens/s: babil", "whisper.cpp", "CTranslate2", "Ratios", "Memory, MB"]
+        head = ["<Model", "Threads", "Encoder, ms: babil", "whisper.cpp", "CTranslate2", "Ratios of speed"]
+        head += ["Decoder, tokens/s: babil", "whisper.cpp", "CTranslate2", "Ratios of speed", "Memory, MB: all three"]
         rows = []
         for case in cases:
             row, sides = [case.model, case.threads], ("babil", "whisper.cpp", "ctranslate2")
@@ -322,9 +322,10 @@ memory at most, CTranslate2's with Python's.
                 row.append(" / ".join(median(case.ratios(peer, time), 2) for peer in sides[1:] if case.best(peer, time)))
             best = [case.best(side, "window") for side in sides]
             rows.append(row + [" / ".join(f"{side['anonymous'] / 1e6:.0f}" for side in best if side)])
-        text += ["A window of 30 s of speech models, random weights, beside whisper.cpp"]
-        text[-1] += f" ({facts.get('whisper.cpp', 'not measured')}) and CTranslate2, the better of its settings each:"
-        text += ["", markdown(head, rows), ""]
+        text += ["Speech models, random weights, a window of 30 s and 128 tokens of it, beside whisper.cpp"]
+        text += [f"({facts.get('whisper.cpp', 'not measured')})"]
+        text += [f"and CTranslate2 ({facts.get('ctranslate2', 'not measured')}), each in the best of its settings:", ""]
+        text += [markdown(head, rows), ""]
     cases = language_cases(lines)
     if cases:
         most = max(case.threads for case in cases)
@@ -358,11 +359,12 @@ def write_page(path):
     return output
 
 
-def write_readme(path):
-    """Puts a record's short tables into the README."""
+def write_readme(paths):
+    """Puts the short tables of records into the README."""
     text = README.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN + "\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{README} has no lines {BEGIN} and {END}")
-    README.write_text(f"{before}{begin}{short(read_record(path))}{end}{after}", encoding="utf-8")
+    tables = "".join(short(read_record(path)) for path in paths)
+    README.write_text(f"{before}{begin}{tables}{end}{after}", encoding="utf-8")
