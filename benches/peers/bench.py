@@ -4,11 +4,11 @@
     just bench-peers --text VALID.tsv               the same where it is missing, and then all measurements: hours
     just bench-peers --prepared --only language --models qwen2.5-0.5b --rounds 2     a portion of them
     just bench-peers --prepared --quick             a look that takes three minutes and is not recorded
-    just bench-peers table RECORD.jsonl --readme    the page of a record, and its short form in README.md
+    just bench-peers table RECORD.jsonl.. --readme  the pages of records, and their short forms in README.md
 
 Portions of one day and of the same programs add to one record. Parts: `language` and `cold` (cold starts) beside
 llama.cpp, candle and mistral.rs; `translation` beside CTranslate2, of the bundled model with --text, whose first column
-has English sentences, and of opus-mt's shape.
+has English sentences, and of opus-mt's shape; `speech` beside whisper.cpp and CTranslate2.
 """
 
 import argparse
@@ -19,11 +19,13 @@ import language
 import models
 import peers
 import report
+import speech
+import speech_model
 import translation
 from common import ROOT, Record, note, read_record, slug, this_machine
 
 RECORDS = ROOT / "benches" / "record"
-PARTS = ["language", "cold", "translation"]
+PARTS = ["language", "cold", "translation", "speech"]
 
 
 def arguments():
@@ -38,6 +40,8 @@ def arguments():
     add("--peers", nargs="+", choices=peers.NAMES, default=peers.NAMES, metavar="PEER", help=", ".join(peers.NAMES))
     add("--models", nargs="+", choices=models.MODELS, default=models.MODELS, metavar="M", help=", ".join(models.MODELS))
     add("--types", nargs="+", choices=models.TYPES, default=models.TYPES, metavar="T", help=", ".join(models.TYPES))
+    shapes = list(speech_model.SHAPES)
+    add("--speech-models", nargs="+", choices=shapes, default=shapes, metavar="M", help=", ".join(shapes))
     add("--threads", nargs="+", type=int, default=[1, 2])
     add("--prompt", nargs="*", type=int, default=[128, 512], help="tokens of prompts (default: 128 512)")
     add("--depth", nargs="*", type=int, default=[0, 512, 4096], help="tokens before generation (default: 0 512 4096)")
@@ -54,6 +58,7 @@ def arguments():
     if args.quick:
         args.only = [part for part in args.only if part in ("language", "cold")] or args.only
         args.models, args.types, args.threads = args.models[:1], args.types[:2], [max(args.threads)]
+        args.speech_models = args.speech_models[:1]
         args.prompt, args.depth, args.beam, args.batch = args.prompt[:1], args.depth[:1], args.beam[:1], args.batch[:1]
         args.limit, args.rounds, args.no_record = min(args.limit, 64), min(args.rounds, 2), True
     least = min(args.rounds, args.limit, *args.threads, *args.prompt, *args.beam, *args.batch)
@@ -68,6 +73,8 @@ def prepare(args):
         models.prepare(args.models, args.types)
     if "translation" in args.only and "ctranslate2" in args.peers:
         translation.prepare(args.text)
+    if "speech" in args.only:
+        speech.prepare(args.speech_models)
 
 
 def measure(args):
@@ -101,6 +108,11 @@ def measure(args):
                 for batch in batches:
                     for threads in args.threads:
                         translation.measure(record, model, libraries, batch, beam, threads, args.rounds, args.limit)
+    if "speech" in args.only:
+        for model in speech.models():
+            for threads in args.threads:
+                if model in args.speech_models:
+                    speech.measure(record, model, threads, args.rounds, args.peers)
     print(report.page([record.lines[0], *record.lines[before:]]))
     if record.path:
         note(f"recorded in {record.path} and {report.write_page(record.path)}")
@@ -110,8 +122,8 @@ def table(args):
     for path in args.records:
         report.write_page(path)
         print(report.page(read_record(path)))
-        if args.readme:
-            report.write_readme(path)
+    if args.readme:
+        report.write_readme(args.records)
 
 
 def main():

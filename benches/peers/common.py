@@ -128,6 +128,48 @@ def watch(*command, environment=None):
     return Watched(lines, memory.bytes)
 
 
+class Side:
+    """A process that has loaded a model and repeats its work on request."""
+
+    def __init__(self, name, command, environment=None):
+        self.name = name
+        self.reports = []
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (environment or {}),
+        )
+        self.ready = self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} has ended: exit status {self.process.wait()}")
+        return json.loads(line)
+
+    def repeat(self):
+        time.sleep(PAUSE)
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def measure(self):
+        self.reports.append(self.repeat())
+
+    def peak_memory(self):
+        """The most anonymous memory while it works once more."""
+        with PeakMemory(self.process.pid) as memory:
+            self.repeat()
+        return memory.bytes
+
+    def close(self):
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            raise SystemExit(f"{self.name} has failed: exit status {self.process.returncode}")
+
+
 def processor():
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

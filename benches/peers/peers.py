@@ -7,6 +7,8 @@
   candle chooses its instructions when it is compiled.
 - mistral.rs: its program `mistralrs`, built for this CPU. 0.8.1 is the newest version on crates.io; 0.9, of which its
   authors claim more speed, is not there and is not measured.
+- whisper.cpp: its source comes in the source package of `pywhispercpp`, whose compiled package is for plain AVX2. Its
+  library, built for this CPU.
 - CTranslate2: a Python package, installed with the other requirements.
 
 What is there is not built again; remove its folder to do so. Our own programs are built each time.
@@ -24,9 +26,10 @@ from pathlib import Path
 from common import ROOT, WORK, commit, cpu_has, note, run
 
 LLAMA_CPP_PYTHON = "0.3.36"
+PYWHISPERCPP = "1.5.1"
 MISTRAL_RS = "0.8.1"
 # mistral.rs takes by far the longest to build.
-NAMES = ["llama.cpp", "candle", "ctranslate2", "mistral.rs"]
+NAMES = ["llama.cpp", "candle", "ctranslate2", "whisper.cpp", "mistral.rs"]
 
 # Our own programs, as users get them, and for candle.
 OURS = WORK / "babil"
@@ -34,6 +37,7 @@ CANDLE = WORK / "candle"
 MISTRALRS = WORK / "mistralrs" / "bin" / "mistralrs"
 LLAMA_CPP = WORK / "llama.cpp"
 LLAMA_CPP_SOURCE = LLAMA_CPP / "source"
+WHISPER_CPP = WORK / "whisper.cpp" / "src" / "libwhisper.so"
 VERSIONS = WORK / "versions.json"
 
 # CMake's options. The second ones are what CPUs with AMX have, without AMX.
@@ -101,6 +105,25 @@ def build_llama_cpp():
     return f"of llama-cpp-python {LLAMA_CPP_PYTHON}, {run('c++', '--version').splitlines()[0]}"
 
 
+def build_whisper_cpp():
+    build = WHISPER_CPP.parents[1]
+    if not WHISPER_CPP.exists():
+        note("whisper.cpp: downloading and building it")
+        build.mkdir(parents=True, exist_ok=True)
+        package = f"pywhispercpp=={PYWHISPERCPP}"
+        options = ["--quiet", "--no-deps", "--no-binary", "pywhispercpp", "--dest", build]
+        run(sys.executable, "-m", "pip", "download", package, *options)
+        archive = next(build.glob("pywhispercpp-*.tar.gz"))
+        with tarfile.open(archive) as tar:
+            tar.extractall(build, filter="data")
+        source = next(build.glob("pywhispercpp-*/whisper.cpp"))
+        options = ["CMAKE_BUILD_TYPE=Release", "WHISPER_BUILD_EXAMPLES=OFF", "WHISPER_BUILD_TESTS=OFF"]
+        defines = [f"-D{option}" for option in options + NATIVE]
+        run("cmake", "-G", "Ninja", "-S", source, "-B", build, *defines)
+        run("cmake", "--build", build, "--target", "whisper")
+    return f"of pywhispercpp {PYWHISPERCPP}, {run('c++', '--version').splitlines()[0]}, OpenMP"
+
+
 def build_candle():
     if not all((CANDLE / program).exists() for program in ("babil", "generation")):
         note("candle: building it, which takes minutes")
@@ -138,7 +161,7 @@ def cargo_build(options, folder, environment=None):
 
 
 def build_ours():
-    examples = [f"--example={name}" for name in ("bandwidth", "generation", "translation")]
+    examples = [f"--example={name}" for name in ("bandwidth", "generation", "speech", "translation")]
     cargo_build(["-p", "babil-benches", *examples], OURS)
     # By itself: programs that are built together share the features of them all.
     cargo_build(["-p", "babil", "--no-default-features", "--features", "bundled"], OURS)
@@ -154,7 +177,7 @@ def ctranslate2_version():
 def prepare(peers):
     """Builds or installs babil and `peers`, and notes the version of each when it is there."""
     build = {"llama.cpp": build_llama_cpp, "candle": build_candle, "mistral.rs": build_mistral_rs}
-    build |= {"ctranslate2": ctranslate2_version, "babil": build_ours}
+    build |= {"ctranslate2": ctranslate2_version, "whisper.cpp": build_whisper_cpp, "babil": build_ours}
     WORK.mkdir(parents=True, exist_ok=True)
     for name in ["babil", *peers]:
         found = versions() | {name: build[name]()}

@@ -159,6 +159,72 @@ def translation_table(cases):
     return markdown(head, rows)
 
 
+class Speech:
+    """A case of speech models: what each side needed, with the better setting of a peer for each number."""
+
+    def __init__(self, line):
+        self.model, self.threads, self.tokens, self.rounds = (line[k] for k in ("model", "threads", "tokens", "rounds"))
+        self.sides = line["sides"]
+
+    def best(self, peer, time):
+        """A peer's side with the best median of a time."""
+        sides = [side for side in self.sides if side["peer"] == peer]
+        return min(sides, key=lambda side: statistics.median(side["seconds"][time]), default=None)
+
+    def peers(self):
+        return [peer for peer in dict.fromkeys(side["peer"] for side in self.sides) if peer != "babil"]
+
+    def ratios(self, peer, time):
+        """A peer's seconds divided by babil's in the same round."""
+        ours, theirs = (self.best(side, time)["seconds"][time] for side in ("babil", peer))
+        return [b / a for a, b in zip(ours, theirs, strict=True)]
+
+    def shown(self, seconds, time):
+        """Seconds as what is shown: milliseconds, or tokens per second."""
+        return [self.tokens / s if time == "decode" else s * 1000 for s in seconds]
+
+
+SPEECH_TIMES = {"encode": "encoder, ms", "decode": "decoder, tokens/s", "window": "window in all, ms"}
+
+
+def speech_cases(lines):
+    """The newest of each case."""
+    found = {(line["model"], line["threads"]): Speech(line) for line in lines if line["part"] == "speech"}
+    return list(found.values())
+
+
+def speech_table(cases):
+    peers = list(dict.fromkeys(peer for case in cases for peer in case.peers()))
+    head = ["<model", "threads", "rounds", "<", "babil"]
+    head += [column for peer in peers for column in (peer, "<its setting", "ratio")]
+    rows = []
+    for case in cases:
+        first = [case.model, case.threads, case.rounds]
+        for time, name in SPEECH_TIMES.items():
+            digits = 0 if time != "decode" else 1
+            row = [*first, name, number(case.shown(case.best("babil", time)["seconds"][time], time), digits)]
+            for peer in peers:
+                if side := case.best(peer, time):
+                    row += [number(case.shown(side["seconds"][time], time), digits), side["setting"]]
+                    row += [number(case.ratios(peer, time), 2)]
+                else:
+                    row += [UNKNOWN] * 3
+            rows.append(row)
+        row = [*first, "anonymous memory (before loading), MB", memory_of(case.best("babil", "window"))]
+        for peer in peers:
+            if side := case.best(peer, "window"):
+                ratio = case.best("babil", "window")["anonymous"] / side["anonymous"]
+                row += [memory_of(side), side["setting"], f"{ratio:.2f}"]
+            else:
+                row += [UNKNOWN] * 3
+        rows.append(row)
+    return markdown(head, rows)
+
+
+def memory_of(side):
+    return f"{side['anonymous'] / 1e6:.0f} ({(side['anonymous_at_start'] or 0) / 1e6:.0f})"
+
+
 def page(lines):
     """Everything that a record has."""
     facts = {key: value for key, value in lines[0].items() if key != "part"}
@@ -198,6 +264,20 @@ its settings. Its memory includes Python: what each process had before it opened
 {translation_table(cases)}
 """
         )
+    cases = speech_cases(lines)
+    if cases:
+        text.append(
+            f"""## Speech
+
+Random weights at real shapes, a window of 30 s, all 1500 positions; then a prompt of 4 tokens and 8 + {cases[0].tokens}
+tokens, greedily, of which the last {cases[0].tokens} are the decoder's speed. CTranslate2's encoder does not include the
+decoder's keys and values of the window, the others' does; "in all" has everything. Ratios are of speed: above 1 is
+better for babil. For each number, and each other side, its fastest setting; memory is that of the fastest for the
+window in all, and includes Python, whose own is in brackets.
+
+{speech_table(cases)}
+"""
+        )
     return "\n".join(text)
 
 
@@ -227,6 +307,24 @@ memory at most, CTranslate2's with Python's.
             row += [f"{case['ratio']['median']:.2f}"]
             rows.append(row + [" / ".join(f"{side['anonymous'] / 1e6:.0f}" for side in (ours, peer))])
         text += [f"Sentences per second beside CTranslate2 ({facts['ctranslate2']}):", ""]
+        text += [markdown(head, rows), ""]
+    cases = speech_cases(lines)
+    if cases:
+        head = ["<Model", "Threads", "Encoder, ms: babil", "whisper.cpp", "CTranslate2", "Ratios of speed"]
+        head += ["Decoder, tokens/s: babil", "whisper.cpp", "CTranslate2", "Ratios of speed", "Memory, MB: all three"]
+        rows = []
+        for case in cases:
+            row, sides = [case.model, case.threads], ("babil", "whisper.cpp", "ctranslate2")
+            for time in ("encode", "decode"):
+                for side in sides:
+                    best = case.best(side, time)
+                    row.append(median(case.shown(best["seconds"][time], time), 0) if best else UNKNOWN)
+                row.append(" / ".join(median(case.ratios(peer, time), 2) for peer in sides[1:] if case.best(peer, time)))
+            best = [case.best(side, "window") for side in sides]
+            rows.append(row + [" / ".join(f"{side['anonymous'] / 1e6:.0f}" for side in best if side)])
+        text += ["Speech models, random weights, a window of 30 s and 128 tokens of it, beside whisper.cpp"]
+        text += [f"({facts.get('whisper.cpp', 'not measured')})"]
+        text += [f"and CTranslate2 ({facts.get('ctranslate2', 'not measured')}), each in the best of its settings:", ""]
         text += [markdown(head, rows), ""]
     cases = language_cases(lines)
     if cases:
@@ -261,11 +359,12 @@ def write_page(path):
     return output
 
 
-def write_readme(path):
-    """Puts a record's short tables into the README."""
+def write_readme(paths):
+    """Puts the short tables of records into the README."""
     text = README.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN + "\n")
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{README} has no lines {BEGIN} and {END}")
-    README.write_text(f"{before}{begin}{short(read_record(path))}{end}{after}", encoding="utf-8")
+    tables = "".join(short(read_record(path)) for path in paths)
+    README.write_text(f"{before}{begin}{tables}{end}{after}", encoding="utf-8")

@@ -15,15 +15,12 @@ they are close); the fastest counts.
 
 import dataclasses
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from common import HERE, PAUSE, WORK, PeakMemory, note, run, spread
+from common import HERE, WORK, Side, note, run, spread
 from peers import OURS
 
 PROGRAM = OURS / "translation"
@@ -88,47 +85,7 @@ def models():
     return [BUNDLED, OPUS_MT]
 
 
-class Side:
-    """A process that has loaded a model and repeats its work on request."""
-
-    def __init__(self, name, command, environment=None):
-        self.name = name
-        self.reports = []
-        self.process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | (environment or {}),
-        )
-        self.ready = self.read()
-
-    def read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} has ended: exit status {self.process.wait()}")
-        return json.loads(line)
-
-    def repeat(self):
-        time.sleep(PAUSE)
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def measure(self):
-        self.reports.append(self.repeat())
-
-    def peak_memory(self):
-        """The most anonymous memory while it works once more."""
-        with PeakMemory(self.process.pid) as memory:
-            self.repeat()
-        return memory.bytes
-
-    def close(self):
-        self.process.stdin.close()
-        if self.process.wait() != 0:
-            raise SystemExit(f"{self.name} has failed: exit status {self.process.returncode}")
-
+class Translating(Side):
     def speeds(self):
         return [report["sentences_per_second"] for report in self.reports]
 
@@ -153,7 +110,7 @@ def matrix_libraries(model):
     for mkl in LIBRARIES:
         command = [*peer_command(model), "--tokens", model.tokens, "--beam", 1, "--limit", 16, "--on-request"]
         command += ["--force", 10]
-        side = Side(LIBRARIES[mkl], command, {"CT2_USE_MKL": mkl})
+        side = Translating(LIBRARIES[mkl], command, {"CT2_USE_MKL": mkl})
         side.repeat()
         seconds[mkl] = min(side.repeat()["seconds"] for _ in range(3))
         side.close()
@@ -169,14 +126,14 @@ def measure(record, model, libraries, batch, beam, threads, rounds, limit):
         common += ["--force", model.forced]
     outputs = FOLDER / "ours.out", FOLDER / "peer.out"
     environment = {"BABIL_CACHE": str(FOLDER / "cache")}
-    ours = Side("babil", [PROGRAM, *model.ours, *common, "--write-output", outputs[0]], environment)
+    ours = Translating("babil", [PROGRAM, *model.ours, *common, "--write-output", outputs[0]], environment)
     peers = []
     for workers in sorted({1, threads}):
         for mkl in libraries:
             name = f"intra {threads // workers}, inter {workers}, {LIBRARIES[mkl]}"
             command = [*peer_command(model), *common, "--workers", workers]
             command += ["--write-output", f"{outputs[1]}.{len(peers)}"]
-            peers.append(Side(name, command, {"CT2_USE_MKL": mkl}))
+            peers.append(Translating(name, command, {"CT2_USE_MKL": mkl}))
     sides = [ours, *peers]
     for side in sides:
         side.repeat()
@@ -185,7 +142,7 @@ def measure(record, model, libraries, batch, beam, threads, rounds, limit):
         first = i % len(sides)
         for side in sides[first:] + sides[:first]:
             side.measure()
-    peer = min(peers, key=Side.seconds)
+    peer = min(peers, key=Translating.seconds)
     memory = {side: side.peak_memory() for side in (ours, peer)}
     for side in sides:
         side.close()

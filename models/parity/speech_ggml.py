@@ -14,43 +14,17 @@ the check switches it off.
 import argparse
 import ctypes
 import json
-import struct
 import tempfile
 from pathlib import Path
 
-import gguf
 import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file
 
+import whisper_file
+
 HERE = Path(__file__).resolve().parent
-MAGIC = 0x67676D6C
-# Number of the file's type, the types of its matrices and of its convolutions. There are files of float32 only (type 0),
-# but whisper.cpp 1.8.5 loads them and then aborts in the first convolution.
-TYPES = {
-    "f16": (1, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.F16),
-    "q5_1": (9, gguf.GGMLQuantizationType.Q5_1, gguf.GGMLQuantizationType.F16),
-    "q8_0": (7, gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F16),
-}
-QUANTISATION_VERSION = 2
-
-RENAMED = [
-    ("model.", ""), (".embed_tokens.", ".token_embedding."), (".layers.", ".blocks."),
-    (".self_attn_layer_norm.", ".attn_ln."), (".encoder_attn_layer_norm.", ".cross_attn_ln."),
-    (".final_layer_norm.", ".mlp_ln."), (".self_attn.", ".attn."), (".encoder_attn.", ".cross_attn."),
-    (".q_proj.", ".query."), (".k_proj.", ".key."), (".v_proj.", ".value."), (".out_proj.", ".out."),
-    (".fc1.", ".mlp.0."), (".fc2.", ".mlp.2."), (".embed_positions.weight", ".positional_embedding"),
-    ("encoder.layer_norm.", "encoder.ln_post."), ("decoder.layer_norm.", "decoder.ln."),
-]  # fmt: skip
-
-
-def openai_name(name):
-    for old, new in RENAMED:
-        name = name.replace(old, new)
-    return name
-
-
 def mel_filters(bins):
     """librosa's filters, `[bins, 201]`, from transformers."""
     return transformers.WhisperFeatureExtractor(feature_size=bins).mel_filters.T.astype(np.float32)
@@ -68,32 +42,9 @@ def token_bytes(folder):
 
 
 def write(path, config, weights, tokens, kind):
-    """`weights` by their Hugging Face names."""
-    number, matrices, convolutions = TYPES[kind]
-    if kind.startswith("q"):
-        number += 1000 * QUANTISATION_VERSION
-    keys = (
-        "vocab_size", "max_source_positions", "d_model", "encoder_attention_heads", "encoder_layers",
-        "max_target_positions", "d_model", "decoder_attention_heads", "decoder_layers", "num_mel_bins",
-    )  # fmt: skip
-    filters = mel_filters(config["num_mel_bins"])
-    assert config["encoder_ffn_dim"] == config["decoder_ffn_dim"] == 4 * config["d_model"], "the file has no key for it"
-    with open(path, "wb") as out:
-        out.write(struct.pack("<12i", MAGIC, *(config[key] for key in keys), number))
-        out.write(struct.pack("<2i", *filters.shape) + filters.tobytes())
-        out.write(struct.pack("<i", len(tokens)))
-        for token in tokens:
-            out.write(struct.pack("<i", len(token)) + token)
-        for name, tensor in sorted(weights.items()):
-            name, data = openai_name(name), tensor.float().numpy()
-            if name in ("encoder.conv1.bias", "encoder.conv2.bias"):
-                data = data[:, None]
-            type_ = matrices if data.ndim == 2 else convolutions
-            if data.ndim == 1 or name.endswith("positional_embedding") or name.startswith("encoder.conv") and data.ndim == 2:
-                type_ = gguf.GGMLQuantizationType.F32
-            encoded = gguf.quantize(data, type_)
-            out.write(struct.pack("<3i", data.ndim, len(name), type_))
-            out.write(struct.pack(f"<{data.ndim}i", *reversed(data.shape)) + name.encode() + encoded.tobytes())
+    """`weights` are tensors by their Hugging Face names."""
+    arrays = {name: tensor.float().numpy() for name, tensor in weights.items()}
+    whisper_file.write(path, config, arrays, tokens, mel_filters(config["num_mel_bins"]), kind)
 
 
 def write_folder(folder, out, kinds):
@@ -226,7 +177,7 @@ def check_whisper_cpp(seeds):
         text = b"".join(tokens[t] for t in found).decode(errors="replace").strip()
         row = {"seed": seed, "tokens": len(found), "gap": round(gap, 3), "transformers": text}
         with tempfile.TemporaryDirectory() as scratch:
-            for kind in TYPES:
+            for kind in whisper_file.TYPES:
                 path = Path(scratch) / f"{kind}.bin"
                 write(path, config, weights, tokens, kind)
                 peer = Model(

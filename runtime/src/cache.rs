@@ -9,13 +9,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::kernels::{Keys, Stored, TILE, Values};
-use crate::ops::{Block, key_width, keys_len};
+use crate::kernels::{Kernels, Keys, SUM_COLUMNS, Stored, TILE, Values};
+use crate::ops::{Block, Machine, key_width, keys_len};
 use crate::quant::BLOCK;
 use crate::spec::{Mixer, StackSpec};
 use crate::{Error, Result};
@@ -133,10 +133,10 @@ impl CacheShape {
 }
 
 /// 8 bits for each of 32 values, and their scale.
-fn quantize(values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
-    let largest = values.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-    let inverse = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
-    (values.map(|value| (value * inverse).round_ties_even() as i8), largest / 127.0)
+fn quantize(kernels: &Kernels, values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+    let (mut quants, mut scale, mut sums) = ([0; BLOCK], [0.0], [0; BLOCK / SUM_COLUMNS]);
+    (kernels.quantize_plainly)(values, &mut quants, &mut scale, &mut sums);
+    (quants, scale[0])
 }
 
 /// The values of a page.
@@ -166,46 +166,12 @@ impl Page {
         }
     }
 
-    /// Stores `values` at `start`.
-    fn write(&mut self, start: usize, values: &[f32]) {
+    /// All its numbers.
+    fn numbers(&mut self) -> Numbers<'_> {
         match self {
-            Self::F32(page) => page[start..][..values.len()].copy_from_slice(values),
-            Self::F16(page) => {
-                page[start..][..values.len()].reinterpret_cast_mut::<f16>().convert_from_f32_slice(values)
-            }
-            Self::Q8_0(page, scales) => {
-                for (i, values) in values.as_chunks::<BLOCK>().0.iter().enumerate() {
-                    let (quants, scale) = quantize(values);
-                    scales[start / BLOCK + i] = scale;
-                    page[start + i * BLOCK..][..BLOCK].copy_from_slice(&quants);
-                }
-            }
-        }
-    }
-
-    /// Stores a key in the tile at `start`, as its position number `position`.
-    fn write_key(&mut self, start: usize, position: usize, key: &[f32]) {
-        /// The numbers of `position` in a tile, in the order of the features.
-        fn numbers<T>(tile: &mut [T], position: usize) -> impl Iterator<Item = &mut T> {
-            tile[position..].iter_mut().step_by(TILE)
-        }
-        match self {
-            Self::F32(page) => numbers(&mut page[start..], position).zip(key).for_each(|(to, &v)| *to = v),
-            Self::F16(page) => {
-                let tile = numbers(&mut page[start..], position);
-                for (to, half) in tile.zip(key.iter().map(|&v| f16::from_f32(v).to_bits())) {
-                    *to = half;
-                }
-            }
-            Self::Q8_0(page, scales) => {
-                let mut tile = numbers(&mut page[start..], position);
-                let scales = numbers(&mut scales[start / BLOCK..], position);
-                for (key, to) in key.as_chunks::<BLOCK>().0.iter().zip(scales) {
-                    let (quants, scale) = quantize(key);
-                    *to = scale;
-                    quants.into_iter().zip(&mut tile).for_each(|(quant, to)| *to = quant);
-                }
-            }
+            Self::F32(page) => Numbers::F32(page),
+            Self::F16(page) => Numbers::F16(page),
+            Self::Q8_0(page, scales) => Numbers::Q8_0(page, scales),
         }
     }
 
@@ -248,6 +214,119 @@ impl Page {
                 let (quants, rest) = bytes.split_at(page.len());
                 page.iter_mut().zip(quants).for_each(|(value, &byte)| *value = byte as i8);
                 floats(scales, rest);
+            }
+        }
+    }
+}
+
+/// Numbers of a page that are written.
+enum Numbers<'a> {
+    F32(&'a mut [f32]),
+    F16(&'a mut [u16]),
+    Q8_0(&'a mut [i8], &'a mut [f32]),
+}
+
+impl<'a> Numbers<'a> {
+    /// Those from number `start` on.
+    fn from(self, start: usize) -> Self {
+        match self {
+            Self::F32(numbers) => Self::F32(&mut numbers[start..]),
+            Self::F16(numbers) => Self::F16(&mut numbers[start..]),
+            Self::Q8_0(numbers, scales) => Self::Q8_0(&mut numbers[start..], &mut scales[start / BLOCK..]),
+        }
+    }
+
+    /// The first `len` numbers, and the others.
+    fn split(self, len: usize) -> (Self, Self) {
+        match self {
+            Self::F32(numbers) => {
+                let (first, rest) = numbers.split_at_mut(len);
+                (Self::F32(first), Self::F32(rest))
+            }
+            Self::F16(numbers) => {
+                let (first, rest) = numbers.split_at_mut(len);
+                (Self::F16(first), Self::F16(rest))
+            }
+            Self::Q8_0(numbers, scales) => {
+                let ((first, rest), (scales, others)) = (numbers.split_at_mut(len), scales.split_at_mut(len / BLOCK));
+                (Self::Q8_0(first, scales), Self::Q8_0(rest, others))
+            }
+        }
+    }
+
+    /// Stores `values` at `start`.
+    fn write(&mut self, kernels: &Kernels, start: usize, values: &[f32]) {
+        match self {
+            Self::F32(page) => page[start..][..values.len()].copy_from_slice(values),
+            Self::F16(page) => {
+                page[start..][..values.len()].reinterpret_cast_mut::<f16>().convert_from_f32_slice(values)
+            }
+            Self::Q8_0(page, scales) => {
+                for (i, values) in values.as_chunks::<BLOCK>().0.iter().enumerate() {
+                    let (quants, scale) = quantize(kernels, values);
+                    scales[start / BLOCK + i] = scale;
+                    page[start + i * BLOCK..][..BLOCK].copy_from_slice(&quants);
+                }
+            }
+        }
+    }
+
+    /// Stores a key in the tile at `start`, as its position number `position`.
+    fn write_key(&mut self, kernels: &Kernels, start: usize, position: usize, key: &[f32]) {
+        /// The numbers of `position` in a tile, in the order of the features.
+        fn numbers<T>(tile: &mut [T], position: usize) -> impl Iterator<Item = &mut T> {
+            tile[position..].iter_mut().step_by(TILE)
+        }
+        match self {
+            Self::F32(page) => numbers(&mut page[start..], position).zip(key).for_each(|(to, &v)| *to = v),
+            Self::F16(page) => {
+                let tile = numbers(&mut page[start..], position);
+                for (to, half) in tile.zip(key.iter().map(|&v| f16::from_f32(v).to_bits())) {
+                    *to = half;
+                }
+            }
+            Self::Q8_0(page, scales) => {
+                let mut tile = numbers(&mut page[start..], position);
+                let scales = numbers(&mut scales[start / BLOCK..], position);
+                for (key, to) in key.as_chunks::<BLOCK>().0.iter().zip(scales) {
+                    let (quants, scale) = quantize(kernels, key);
+                    *to = scale;
+                    quants.into_iter().zip(&mut tile).for_each(|(quant, to)| *to = quant);
+                }
+            }
+        }
+    }
+
+    /// Stores the keys of a whole tile at `start`: what [`Numbers::write_key`] stores of each, faster.
+    fn write_tile(&mut self, kernels: &Kernels, start: usize, keys: [&[f32]; TILE]) {
+        fn interleave<T: Copy>(keys: [&[T]; TILE], tile: &mut [T]) {
+            let dim = keys[0].len();
+            let [a, b, c, d] = keys.map(|key| &key[..dim]);
+            for (i, four) in tile.as_chunks_mut::<TILE>().0[..dim].iter_mut().enumerate() {
+                *four = [a[i], b[i], c[i], d[i]];
+            }
+        }
+        match self {
+            Self::F32(page) => interleave(keys, &mut page[start..]),
+            Self::F16(page) => {
+                // Several numbers are converted with the processor's instructions, one is not.
+                let mut halves = [[0; BLOCK]; TILE];
+                for first in (0..keys[0].len()).step_by(BLOCK) {
+                    let len = BLOCK.min(keys[0].len() - first);
+                    for (halves, key) in halves.iter_mut().zip(keys) {
+                        halves[..len].reinterpret_cast_mut::<f16>().convert_from_f32_slice(&key[first..][..len]);
+                    }
+                    interleave(halves.each_ref().map(|half| &half[..len]), &mut page[start + first * TILE..]);
+                }
+            }
+            Self::Q8_0(page, scales) => {
+                let blocks = keys.map(|key| key.as_chunks::<BLOCK>().0);
+                for block in 0..blocks[0].len() {
+                    let found = blocks.map(|blocks| quantize(kernels, &blocks[block]));
+                    let at = start + block * BLOCK * TILE;
+                    interleave(found.each_ref().map(|(quants, _)| &quants[..]), &mut page[at..]);
+                    scales[at / BLOCK..][..TILE].copy_from_slice(&found.map(|(_, scale)| scale));
+                }
             }
         }
     }
@@ -322,7 +401,13 @@ impl Cache {
     }
 
     /// Stores what `layer` keeps of `position`: a row of `[heads * head_dim]` values for each plane.
-    pub(crate) fn write<const PLANES: usize>(&mut self, layer: usize, position: usize, planes: [&[f32]; PLANES]) {
+    pub(crate) fn write<const PLANES: usize>(
+        &mut self,
+        kernels: &Kernels,
+        layer: usize,
+        position: usize,
+        planes: [&[f32]; PLANES],
+    ) {
         let (group, index) = self.shape.slots[layer];
         let (shape, page) = (&self.shape.groups[group].0, self.shape.page);
         let group = &mut self.groups[group];
@@ -332,9 +417,9 @@ impl Cache {
             for (head, values) in values.chunks_exact(shape.head_dim).enumerate() {
                 let first = ((index * shape.planes + plane) * shape.heads + head) * page;
                 if PLANES == 2 && plane == 0 {
-                    own.write_key((first + position / TILE * TILE) * width, position % TILE, values);
+                    own.numbers().write_key(kernels, (first + position / TILE * TILE) * width, position % TILE, values);
                 } else {
-                    own.write((first + position) * width, values);
+                    own.numbers().write(kernels, (first + position) * width, values);
                 }
             }
         }
@@ -477,19 +562,67 @@ impl Memory {
         (self.heads, self.head_dim) == (heads, head_dim)
     }
 
-    /// Stores the keys and values of a source in a layer, `[positions, heads * head_dim]` each.
-    pub(crate) fn write(&mut self, layer: usize, place: SourcePlace, keys: &[f32], values: &[f32]) {
+    /// Stores the keys and values of a source in a layer, `[positions, heads * head_dim]` each. Threads share it.
+    pub(crate) fn write(
+        &mut self,
+        machine: Machine<'_>,
+        layer: usize,
+        place: SourcePlace,
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        /// Positions of a head that are written at once.
+        const PIECE: usize = 64 * TILE;
         let (heads, head_dim, width) = (self.heads, self.head_dim, key_width(self.head_dim));
-        let [key_page, value_page] = &mut self.layers[layer];
-        let rows = keys.chunks_exact(heads * head_dim).zip(values.chunks_exact(heads * head_dim)).enumerate();
-        for (position, (keys, values)) in rows {
-            for head in 0..heads {
-                let first = keys_len(place.tiled, heads, head_dim) + keys_len(place.positions, head, head_dim);
-                let feature = head * head_dim..(head + 1) * head_dim;
-                let tile = first + position / TILE * TILE * width;
-                key_page.write_key(tile, position % TILE, &keys[feature.clone()]);
-                value_page.write(first + position * width, &values[feature]);
+        let (row, tiled) = (heads * head_dim, place.positions.next_multiple_of(TILE));
+        let start = keys_len(place.tiled, heads, head_dim);
+        let [mut key_rest, mut value_rest] = self.layers[layer].each_mut().map(|page| page.numbers().from(start));
+        // The head, its first position, and where its keys and values go.
+        let mut pieces = Vec::with_capacity(heads * tiled.div_ceil(PIECE));
+        for head in 0..heads {
+            for first in (0..tiled).step_by(PIECE) {
+                let len = PIECE.min(tiled - first) * width;
+                let ((keys, key_others), (values, value_others)) = (key_rest.split(len), value_rest.split(len));
+                pieces.push(Mutex::new((head, first, keys, values)));
+                (key_rest, value_rest) = (key_others, value_others);
             }
+        }
+        let write = |piece: usize| {
+            let (head, first, to_keys, to_values) = &mut *pieces[piece].lock().unwrap_or_else(PoisonError::into_inner);
+            let feature = *head * head_dim;
+            let end = place.positions.min(*first + PIECE);
+            for position in *first..end {
+                to_values.write(
+                    machine.kernels,
+                    (position - *first) * width,
+                    &values[position * row + feature..][..head_dim],
+                );
+            }
+            for tile in (*first..end).step_by(TILE) {
+                let at = (tile - *first) * width;
+                if tile + TILE <= end {
+                    to_keys.write_tile(
+                        machine.kernels,
+                        at,
+                        std::array::from_fn(|i| &keys[(tile + i) * row + feature..][..head_dim]),
+                    );
+                } else {
+                    (tile..end).for_each(|position| {
+                        to_keys.write_key(
+                            machine.kernels,
+                            at,
+                            position - tile,
+                            &keys[position * row + feature..][..head_dim],
+                        )
+                    });
+                }
+            }
+        };
+        // What is small is not worth a job.
+        if tiled <= PIECE {
+            (0..pieces.len()).for_each(write);
+        } else {
+            machine.team.run(pieces.len(), &write);
         }
     }
 
@@ -520,6 +653,7 @@ mod tests {
     use crate::spec::{
         Activation, AttentionSpec, FfnKind, FfnSpec, Input, LayerSpec, Norm, NormPlacement, Position, Span, StackSpec,
     };
+    use crate::threads::ThreadPool;
 
     const PAGE: usize = 4;
     const WINDOW: usize = 6;
@@ -550,22 +684,46 @@ mod tests {
         Arc::new(CacheShape::new(&stack, kv, PAGE).unwrap())
     }
 
+    /// A layer of attention to everything with heads like these.
+    fn shape_of(kv: KvType, heads: usize, head_dim: usize) -> Arc<CacheShape> {
+        let shape = GroupShape { planes: 2, heads, head_dim, reach: None, kv };
+        Arc::new(CacheShape { page: PAGE, groups: vec![(shape, 1)], slots: vec![(0, 0)] })
+    }
+
     fn append(cache: &mut Cache, tag: f32) {
-        let position = cache.positions();
+        let (kernels, position) = (Kernels::detect(), cache.positions());
         cache.extend(1);
         for layer in [0, 1, 3] {
-            cache.write(layer, position, [&[tag; 64], &[-tag; 64]]);
+            cache.write(&kernels, layer, position, [&[tag; 64], &[-tag; 64]]);
         }
-        cache.write(2, position, [&[tag; 16]]);
+        cache.write(&kernels, 2, position, [&[tag; 16]]);
+    }
+
+    fn number(stored: Stored<'_>, i: usize, scale: usize) -> f32 {
+        match stored {
+            Stored::F32(v) => v[i],
+            Stored::F16(v) => f16::from_bits(v[i]).to_f32(),
+            Stored::Q8_0(v, scales) => f32::from(v[i]) * scales[scale],
+        }
+    }
+
+    /// Keys and values of `blocks`, feature by feature of each position.
+    fn numbers_of<'a>(blocks: impl Iterator<Item = Block<'a>>) -> Vec<[f32; 2]> {
+        let positions = blocks.flat_map(|Block { keys, skip, values }| {
+            (0..values.positions).flat_map(move |i| {
+                let (tile, place) = ((skip + i) / TILE * TILE * keys.dim, (skip + i) % TILE);
+                (0..keys.dim).map(move |feature| {
+                    let key = (tile + feature * TILE + place, (tile + feature / BLOCK * BLOCK * TILE) / BLOCK + place);
+                    let value = i * values.stride + feature;
+                    [number(keys.stored, key.0, key.1), number(values.stored, value, value / BLOCK)]
+                })
+            })
+        });
+        positions.collect()
     }
 
     /// What head 1 of `layer` reads of the last `count` positions.
     fn tags(cache: &Cache, layer: usize, count: usize) -> Vec<f32> {
-        let number = |stored: Stored<'_>, i: usize, scale: usize| match stored {
-            Stored::F32(v) => v[i],
-            Stored::F16(v) => f16::from_bits(v[i]).to_f32(),
-            Stored::Q8_0(v, scales) => f32::from(v[i]) * scales[scale],
-        };
         let end = cache.positions();
         let blocks = cache.blocks(layer, 1, end.saturating_sub(count)..end);
         let tags = blocks.flat_map(|Block { keys, skip, values }| {
@@ -597,6 +755,36 @@ mod tests {
         let common = numbers(0..PAGE + 3);
         assert_eq!(tags(&a, 3, 100), [&common[..], &[200.0]].concat());
         assert_eq!(tags(&b, 3, 100), [&common[..], &[100.0]].concat());
+    }
+
+    /// A long source is written by several threads and a tile at a time, a cache position by position.
+    #[test]
+    fn a_source_is_stored_as_a_cache_stores_it() {
+        let (heads, head_dim, kernels, pool) = (4, 32, Kernels::detect(), ThreadPool::new(3));
+        let positions = 600;
+        let number = |i: usize| (i * 7919 % 1009) as f32 / 100.0 - 5.0;
+        let keys: Vec<f32> = (0..positions * heads * head_dim).map(number).collect();
+        let values: Vec<f32> = keys.iter().map(|key| key * key).collect();
+        for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
+            // Two sources, of which the first is not whole tiles.
+            let places = SourcePlace::all([positions - 5, positions].into_iter());
+            let mut memory = Memory::new(kv, 1, heads, head_dim, &places);
+            let machine = Machine { kernels: &kernels, team: &pool.all() };
+            memory.write(machine, 0, places[0], &keys[5 * heads * head_dim..], &values[5 * heads * head_dim..]);
+            memory.write(machine, 0, places[1], &keys, &values);
+            let mut cache = Cache::new(shape_of(kv, heads, head_dim));
+            cache.extend(positions);
+            for position in 0..positions {
+                let row = position * heads * head_dim..(position + 1) * heads * head_dim;
+                cache.write(&kernels, 0, position, [&keys[row.clone()], &values[row]]);
+            }
+            for (place, first) in [(places[0], 5), (places[1], 0)] {
+                for head in 0..heads {
+                    let found = numbers_of(std::iter::once(memory.block(0, place, head, 0..place.positions)));
+                    assert_eq!(found, numbers_of(cache.blocks(0, head, first..positions)), "{kv:?}, head {head}");
+                }
+            }
+        }
     }
 
     #[test]

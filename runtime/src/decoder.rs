@@ -47,7 +47,7 @@ impl Context for Rows<'_, '_, '_> {
         let width = heads.kv * heads.dim;
         for (i, &(sequence, position)) in at.iter().enumerate() {
             let cache = &mut self.rows[sequence].state.cache;
-            cache.write(layer, position, [&k[i * width..][..width], &v[i * width..][..width]]);
+            cache.write(machine.kernels, layer, position, [&k[i * width..][..width], &v[i * width..][..width]]);
         }
         let pasts = &OwnPast { rows: self.rows, at, layer, span };
         let group = heads.group() * heads.dim;
@@ -94,7 +94,7 @@ impl Context for Rows<'_, '_, '_> {
         for (bcx, &(sequence, position)) in bcx.chunks_exact_mut(3 * dim).zip(self.at) {
             let (b, cx) = bcx.split_at_mut(dim);
             (machine.kernels.multiply)(b, &mut cx[dim..]);
-            self.rows[sequence].state.cache.write(layer, position, [&cx[dim..]]);
+            self.rows[sequence].state.cache.write(machine.kernels, layer, position, [&cx[dim..]]);
         }
         let reach = conv.kernel.len() / dim - 1;
         for ((bcx, out), &(sequence, position)) in bcx.chunks_exact(3 * dim).zip(out.chunks_exact_mut(dim)).zip(self.at)

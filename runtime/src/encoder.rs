@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Token;
 use crate::cache::{KvType, Memory, SourcePlace};
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
-use crate::ops::{Block, Embedding, Machine, Pasts, ShortConv, Stem, attend};
+use crate::ops::{Block, Embedding, Machine, Pasts, ShortConv, Stem, Whole, attend};
 use crate::plan::StackPlan;
 use crate::spec::Span;
 
@@ -16,14 +16,25 @@ struct Sources<'a> {
     /// The source that each row belongs to.
     of_row: Vec<usize>,
     places: Vec<SourcePlace>,
+    /// How exactly rows attend.
+    kv: KvType,
     /// The keys and values of a layer; all layers whose heads are alike write it anew.
     memory: Option<Memory>,
+    /// The same of a source, quantised.
+    whole: Whole,
 }
 
 impl<'a> Sources<'a> {
-    fn new(rows: &'a [Range<usize>]) -> Self {
+    fn new(rows: &'a [Range<usize>], kv: KvType) -> Self {
         let of_row = rows.iter().enumerate().flat_map(|(source, rows)| rows.clone().map(move |_| source)).collect();
-        Self { rows, of_row, places: SourcePlace::all(rows.iter().map(Range::len)), memory: None }
+        Self {
+            rows,
+            of_row,
+            places: SourcePlace::all(rows.iter().map(Range::len)),
+            kv,
+            memory: None,
+            whole: Whole::default(),
+        }
     }
 }
 
@@ -31,6 +42,15 @@ impl Context for Sources<'_> {
     fn attend_self(&mut self, machine: Machine<'_>, attention: &Attention, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         let Attention { heads, span, .. } = *attention;
         let width = heads.kv * heads.dim;
+        if self.kv != KvType::F32 && span == Span::FULL && Whole::takes(heads) {
+            for rows in self.rows {
+                let of = |width: usize| rows.start * width..rows.end * width;
+                let (queries, keys) = (of(heads.count * heads.dim), of(width));
+                let qkv = [&q[queries.clone()], &k[keys.clone()], &v[keys]];
+                self.whole.attend(machine, heads, qkv, &mut out[queries]);
+            }
+            return;
+        }
         let fits = |memory: &Memory| memory.has(heads.kv, heads.dim);
         let mut memory = self
             .memory
@@ -39,9 +59,9 @@ impl Context for Sources<'_> {
             .unwrap_or_else(|| Memory::new(KvType::F32, 1, heads.kv, heads.dim, &self.places));
         for (rows, &place) in self.rows.iter().zip(&self.places) {
             let numbers = rows.start * width..rows.end * width;
-            memory.write(0, place, &k[numbers.clone()], &v[numbers]);
+            memory.write(machine, 0, place, &k[numbers.clone()], &v[numbers]);
         }
-        attend(machine, heads, q, &Whole { sources: self, memory: &memory, span }, out);
+        attend(machine, heads, q, &InMemory { sources: self, memory: &memory, span }, out);
         self.memory = Some(memory);
     }
 
@@ -64,13 +84,13 @@ impl Context for Sources<'_> {
 }
 
 /// The source of each row, whole.
-struct Whole<'a> {
+struct InMemory<'a> {
     sources: &'a Sources<'a>,
     memory: &'a Memory,
     span: Span,
 }
 
-impl Pasts for Whole<'_> {
+impl Pasts for InMemory<'_> {
     fn seen(&self, row: usize) -> Range<usize> {
         let source = &self.sources.rows[self.sources.of_row[row]];
         self.span.of(row - source.start, source.len())
@@ -87,13 +107,14 @@ impl Pasts for Whole<'_> {
 }
 
 /// Encodes `sources` (tokens checked by the caller) into `scratch.x`, `[total tokens, dim]`, and returns each source's
-/// rows.
+/// rows. Where `kv` is not float32, rows attend to each other by products of 8 bits.
 pub(crate) fn encode(
     machine: Machine<'_>,
     embedding: &Embedding,
     stack: &StackPlan,
     dim: usize,
     sources: &[&[Token]],
+    kv: KvType,
     scratch: &mut Scratch,
 ) -> Vec<Range<usize>> {
     let mut ranges = Vec::with_capacity(sources.len());
@@ -107,30 +128,38 @@ pub(crate) fn encode(
     for ((position, &token), x) in tokens.zip(x.chunks_exact_mut(dim)) {
         embedding.embed(token, position, x);
     }
-    run_layers(machine, stack, dim, &ranges, scratch);
+    run_layers(machine, stack, dim, &ranges, kv, scratch);
     ranges
 }
 
-/// Encodes `frames` (`[features, count]`, checked by the caller) into `scratch.x`, and returns the rows.
+/// The same of `frames` (`[features, count]`, checked by the caller), one source.
 pub(crate) fn encode_frames(
     machine: Machine<'_>,
     stem: &Stem,
     stack: &StackPlan,
     dim: usize,
     frames: &[f32],
+    kv: KvType,
     scratch: &mut Scratch,
 ) -> Range<usize> {
     let rows = Stem::rows(frames.len() / stem.features());
     let Scratch { x, activations, stem: stem_scratch, .. } = &mut *scratch;
     stem.forward(machine, frames, stem_scratch, activations, sized(x, rows * dim));
     let all = 0..rows;
-    run_layers(machine, stack, dim, std::slice::from_ref(&all), scratch);
+    run_layers(machine, stack, dim, std::slice::from_ref(&all), kv, scratch);
     all
 }
 
 /// Runs the layers over `scratch.x`, which has the rows of each source one after the other.
-fn run_layers(machine: Machine<'_>, stack: &StackPlan, dim: usize, sources: &[Range<usize>], scratch: &mut Scratch) {
-    let mut context = Sources::new(sources);
+fn run_layers(
+    machine: Machine<'_>,
+    stack: &StackPlan,
+    dim: usize,
+    sources: &[Range<usize>],
+    kv: KvType,
+    scratch: &mut Scratch,
+) {
+    let mut context = Sources::new(sources, kv);
     let rows = context.of_row.len();
     set_positions(&stack.ropes, scratch, sources.iter().flat_map(|source| 0..source.len()));
     for layer in &stack.layers {

@@ -1,6 +1,7 @@
 //! The one layer that encoders and decoders share, driven by its [`LayerSpec`].
 
 use std::mem::swap;
+use std::ops::Range;
 
 use crate::Result;
 use crate::ops::{
@@ -11,6 +12,9 @@ use crate::spec::{
     Activation, AttentionSpec, FfnKind, FfnSpec, HeadNorm, LayerSpec, Mixer as MixerSpec, NormPlacement, Part,
     Projection, QueryGrowth, Role, Span, Stack,
 };
+
+/// Rows that a feed-forward block takes at once, so that what is widest in a layer stays small and near.
+const FFN_ROWS: usize = 512;
 
 /// An attention block's parameters.
 #[derive(Debug)]
@@ -210,9 +214,9 @@ pub(crate) struct Scratch {
 }
 
 /// The first `len` values of `buffer`, which grows if it must; contents unspecified.
-pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn sized<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
-        buffer.resize(len, 0.0);
+        buffer.resize(len, T::default());
     }
     &mut buffer[..len]
 }
@@ -263,9 +267,11 @@ impl Layer {
             context.attend_memory(machine, attention, q, attended);
             let input = activations.prepare(machine, attended, inner / rows, &[&attention.output]);
             attention.output.forward(machine, input, &mut normed[..rows * dim]);
-            self.merge(machine, norms, scratch, rows * dim, dim);
+            self.merge(machine, norms, scratch, 0..rows * dim, dim);
         }
-        self.feed_forward(machine, scratch, rows, dim);
+        for first in (0..rows).step_by(FFN_ROWS) {
+            self.feed_forward(machine, scratch, first..rows.min(first + FFN_ROWS), dim);
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "what a layer runs on, and where")]
@@ -315,7 +321,7 @@ impl Layer {
         }
         let input = activations.prepare(machine, &attended[..inner], inner / rows, &[&attention.output]);
         attention.output.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.mixer_norms, scratch, rows * dim, dim);
+        self.merge(machine, &self.mixer_norms, scratch, 0..rows * dim, dim);
     }
 
     fn short_conv(
@@ -336,14 +342,16 @@ impl Layer {
         context.convolve(machine, conv, bcx, out);
         let input = activations.prepare(machine, out, dim, &[&conv.output]);
         conv.output.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.mixer_norms, scratch, rows * dim, dim);
+        self.merge(machine, &self.mixer_norms, scratch, 0..rows * dim, dim);
     }
 
-    fn feed_forward(&self, machine: Machine<'_>, scratch: &mut Scratch, rows: usize, dim: usize) {
+    /// Of some of the rows.
+    fn feed_forward(&self, machine: Machine<'_>, scratch: &mut Scratch, rows: Range<usize>, dim: usize) {
         let Scratch { x, normed, hidden, gate, spare, activations, .. } = scratch;
         let Ffn { gate: gate_map, up, activation, sub_norm, down } = &self.ffn;
+        let (stream, rows) = (rows.start * dim..rows.end * dim, rows.len());
         let len = rows * up.weight.rows();
-        let input = self.ffn_norms.input(machine, &x[..rows * dim], &mut normed[..rows * dim]);
+        let input = self.ffn_norms.input(machine, &x[stream.clone()], &mut normed[..rows * dim]);
         match gate_map {
             Some(gate_map) => {
                 let (hidden, gate) = (sized(hidden, len), sized(gate, len));
@@ -372,17 +380,18 @@ impl Layer {
         }
         let input = activations.prepare(machine, &hidden[..len], len / rows, &[down]);
         down.forward(machine, input, &mut normed[..rows * dim]);
-        self.merge(machine, &self.ffn_norms, scratch, rows * dim, dim);
+        self.merge(machine, &self.ffn_norms, scratch, stream, dim);
     }
 
-    /// Adds a sublayer's output (`scratch.normed`) to the stream (`scratch.x`), normalised as `norms` say; `len` values
-    /// each.
-    fn merge(&self, machine: Machine<'_>, norms: &Norms, scratch: &mut Scratch, len: usize, dim: usize) {
+    /// Adds a sublayer's output (`scratch.normed`, from its beginning) to `stream`, some rows of `scratch.x`, normalised as
+    /// `norms` say.
+    fn merge(&self, machine: Machine<'_>, norms: &Norms, scratch: &mut Scratch, stream: Range<usize>, dim: usize) {
         let Scratch { x, normed, spare, .. } = scratch;
+        let len = stream.len();
         if let Norms::Both(_, after) = norms {
             normalize(machine, after, normed, spare, len);
         }
-        let (x, output) = (&mut x[..len], &mut normed[..len]);
+        let (x, output) = (&mut x[stream], &mut normed[..len]);
         if self.residual_scale != 1.0 {
             (machine.kernels.scale)(self.residual_scale, output);
         }

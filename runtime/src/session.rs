@@ -182,7 +182,8 @@ impl std::fmt::Debug for EncoderDecoderSession {
 }
 
 impl EncoderDecoderSession {
-    /// A session that computes on the threads of `pool` and stores keys and values, those of sources too, as `kv`.
+    /// A session that computes on the threads of `pool` and stores keys and values, those of sources too, as `kv`. If that
+    /// is not float32, an encoder's rows attend to each other by products of 8-bit numbers, as linear maps are.
     ///
     /// # Errors
     /// [`Error::BadRequest`] where the model's heads are not whole blocks of `kv`.
@@ -261,7 +262,7 @@ impl EncoderDecoderSession {
         sources: &[&[Token]],
         mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
     ) -> Result<()> {
-        let Self { plan, pool, scratch, .. } = self;
+        let Self { plan, pool, kv, scratch, .. } = self;
         let spec = &plan.spec().encoder;
         let EncoderInput::Tokens(embedding) = &plan.encoder.input else {
             return Err(Error::BadRequest("tokens for a model of sound".to_owned()));
@@ -280,7 +281,7 @@ impl EncoderDecoderSession {
             });
             let (group, others) = rest.split_at(fitting.count().max(1));
             rest = others;
-            let ranges = encoder::encode(machine, embedding, &plan.encoder.stack, spec.dim, group, scratch);
+            let ranges = encoder::encode(machine, embedding, &plan.encoder.stack, spec.dim, group, *kv, scratch);
             let rows = ranges.last().map_or(0, |range| range.end);
             let Scratch { x, activations, .. } = &mut *scratch;
             take(machine, activations, &x[..rows * spec.dim], &ranges);
@@ -294,7 +295,7 @@ impl EncoderDecoderSession {
         frames: &[f32],
         mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
     ) -> Result<()> {
-        let Self { plan, pool, scratch, .. } = self;
+        let Self { plan, pool, kv, scratch, .. } = self;
         let spec = &plan.spec().encoder;
         let EncoderInput::Frames(stem) = &plan.encoder.input else {
             return Err(Error::BadRequest("sound for a model of tokens".to_owned()));
@@ -307,7 +308,7 @@ impl EncoderDecoderSession {
             return Err(Error::BadRequest(problem));
         }
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(rows) };
-        let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, scratch);
+        let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, *kv, scratch);
         let Scratch { x, activations, .. } = &mut *scratch;
         take(machine, activations, &x[..rows.len() * spec.dim], &[rows]);
         Ok(())
@@ -360,7 +361,7 @@ impl Sources {
             forward_all(machine, input, [(&cross.key, &mut *keys), (&cross.value, &mut *values)]);
             for (rows, &place) in rows.iter().zip(&places[*written..]) {
                 let span = rows.start * dim..rows.end * dim;
-                memory.write(layer, place, &keys[span.clone()], &values[span]);
+                memory.write(machine, layer, place, &keys[span.clone()], &values[span]);
             }
         }
         *written += rows.len();

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
+use babil_runtime::quant::BLOCK;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::text::{Marks, Tokenizer};
 use babil_runtime::threads::ThreadPool;
@@ -132,8 +133,13 @@ impl SpeechModel {
         }
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
-        // The exact weights are for comparison with other implementations, which keep float32.
-        let kv = if quant == Quant::F32 { KvType::F32 } else { KvType::F16 };
+        let whole_blocks = (config.d_model / config.decoder_attention_heads).is_multiple_of(BLOCK);
+        let kv = match quant {
+            // The exact weights are for comparison with other implementations, which keep float32.
+            Quant::F32 => KvType::F32,
+            _ if whole_blocks => KvType::Q8_0,
+            _ => KvType::F16,
+        };
         Ok(Self { plan: Arc::new(plan), pool, tokenizer, special, config, kv })
     }
 

@@ -13,11 +13,10 @@
 use super::Activation;
 use super::gemm::SUM_COLUMNS;
 use crate::quant::BLOCK;
-use crate::threads::ColumnsMut;
 use std::f32::consts::LOG2_E;
 
 /// Partial results of a reduction: the float32 lanes of the widest register.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// 1.5 * 2^23: adding it rounds a float of magnitude below 2^22 to the nearest integer (ties to even), which then is in
 /// the low bits of the sum.
@@ -66,41 +65,25 @@ fn merge(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum(lanes: [f32; LANES]) -> f32 {
+pub(super) fn sum(lanes: [f32; LANES]) -> f32 {
     merge(lanes, |a, b| a + b)
-}
-
-/// The dot products of `R` rows with one, all of one length, the rows' values being made float32 by `widen`.
-#[inline(always)]
-fn dots<T: Copy, const R: usize>(w: [&[T]; R], x: &[f32], widen: impl Fn(T) -> f32) -> [f32; R] {
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let w = w.map(|row| row.as_chunks::<LANES>());
-    assert!(w.iter().all(|w| w.0.len() == chunks.len() && w.1.len() == tail.len()), "rows of different lengths");
-    let mut lanes = [[0.0; LANES]; R];
-    for (i, x) in chunks.iter().enumerate() {
-        for r in 0..R {
-            let w = &w[r].0[i];
-            for l in 0..LANES {
-                lanes[r][l] = widen(w[l]).mul_add(x[l], lanes[r][l]);
-            }
-        }
-    }
-    for r in 0..R {
-        for (lane, (&w, &x)) in lanes[r].iter_mut().zip(w[r].1.iter().zip(tail)) {
-            *lane = widen(w).mul_add(x, *lane);
-        }
-    }
-    // (`array::map` is a call, for which the lanes would have to be in memory all the time.)
-    let mut sums = [0.0; R];
-    for r in 0..R {
-        sums[r] = sum(lanes[r]);
-    }
-    sums
 }
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dots([a], b, |v| v)[0]
+    let (chunks, tail) = a.as_chunks::<LANES>();
+    let (others, other_tail) = b.as_chunks::<LANES>();
+    assert!(chunks.len() == others.len() && tail.len() == other_tail.len(), "rows of different lengths");
+    let mut lanes = [0.0; LANES];
+    for (a, b) in chunks.iter().zip(others) {
+        for l in 0..LANES {
+            lanes[l] = a[l].mul_add(b[l], lanes[l]);
+        }
+    }
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(tail.iter().zip(other_tail)) {
+        *lane = a.mul_add(b, *lane);
+    }
+    sum(lanes)
 }
 
 /// The value of a float16, exactly. (The conversion of the `half` crate asks what the CPU can do, which is not vectorised.)
@@ -119,7 +102,7 @@ pub(super) fn widen_f16(bytes: [u8; 2]) -> f32 {
 
 /// The value of a bfloat16: the upper half of a float32.
 #[inline(always)]
-fn widen_bf16(bytes: [u8; 2]) -> f32 {
+pub(super) fn widen_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
@@ -244,17 +227,43 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
         }
         scales.copy_from_slice(&largest[..scales.len()]);
         for (((x, quants), sums), factor) in x.iter().zip(quants).zip(sums).zip(factors) {
-            let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
-            for ((quants, x), sum) in halves.zip(sums) {
-                let mut total = 0;
-                for (q, &v) in quants.iter_mut().zip(x) {
-                    let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
-                    *q = nearest as i8;
-                    total += nearest;
-                }
-                *sum = total;
-            }
+            round_block(x, factor, quants, sums);
         }
+    }
+}
+
+/// See [`super::Kernels::quantize_plainly`].
+#[inline(always)]
+pub(super) fn quantize_plainly(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let (x, rest) = x.as_chunks::<BLOCK>();
+    assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
+    let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
+    assert!(scales.len() == x.len() && sums.len() == x.len() && rest.is_empty(), "a scale and two sums for each block");
+    let quants = quants.as_chunks_mut::<BLOCK>().0;
+    for ((x, quants), (scale, sums)) in x.iter().zip(quants).zip(scales.iter_mut().zip(sums)) {
+        let largest = largest_magnitude(x);
+        let factor = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
+        *scale = match largest > 1e-36 {
+            true => largest / 127.0,
+            false if largest <= 1e-36 => 0.0,
+            false => f32::NAN,
+        };
+        round_block(x, factor, quants, sums);
+    }
+}
+
+/// The quants of a block, and the sums of its halves.
+#[inline(always)]
+fn round_block(x: &[f32; BLOCK], factor: f32, quants: &mut [i8; BLOCK], sums: &mut [i32; BLOCK / SUM_COLUMNS]) {
+    let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
+    for ((quants, x), sum) in halves.zip(sums) {
+        let mut total = 0;
+        for (q, &v) in quants.iter_mut().zip(x) {
+            let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
+            *q = nearest as i8;
+            total += nearest;
+        }
+        *sum = total;
     }
 }
 
@@ -282,56 +291,6 @@ fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
         largest = largest.max(v.abs().to_bits() as i32);
     }
     f32::from_bits(largest as u32)
-}
-
-/// See [`super::GemmFloat`], for float32.
-#[inline(always)]
-pub(super) fn gemm_f32(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-    gemm_float(w.as_chunks::<4>().0, cols, x, bias, out, f32::from_le_bytes);
-}
-
-/// See [`super::GemmFloat`], for float16.
-#[inline(always)]
-pub(super) fn gemm_f16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-    gemm_float(w.as_chunks::<2>().0, cols, x, bias, out, widen_f16);
-}
-
-/// See [`super::GemmFloat`], for bfloat16.
-#[inline(always)]
-pub(super) fn gemm_bf16(w: &[u8], cols: usize, x: &[f32], bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
-    gemm_float(w.as_chunks::<2>().0, cols, x, bias, out, widen_bf16);
-}
-
-#[inline(always)]
-fn gemm_float<T: Copy>(
-    w: &[T],
-    cols: usize,
-    x: &[f32],
-    bias: Option<&[f32]>,
-    out: &mut ColumnsMut<'_>,
-    widen: impl Fn(T) -> f32 + Copy,
-) {
-    /// Rows of `w` that are multiplied together. (The compiler does not vectorise more.)
-    const ROWS: usize = 2;
-    let (columns, tokens) = (out.columns(), out.rows());
-    assert_eq!(x.len(), tokens * cols, "activations are not [{tokens}, {cols}]");
-    let row = |n: usize| &w[n * cols..][..cols];
-    let start = |n: usize| bias.map_or(0.0, |bias| bias[n]);
-    for n in columns.clone().step_by(ROWS) {
-        for m in 0..tokens {
-            let x = &x[m * cols..][..cols];
-            let out = &mut out.row_mut(m)[n - columns.start..];
-            if let [a, b, ..] = out {
-                let dots = dots([row(n), row(n + 1)], x, widen);
-                *a = dots[0] + start(n);
-                *b = dots[1] + start(n + 1);
-            } else {
-                for (n, out) in (n..).zip(out) {
-                    *out = dots([row(n)], x, widen)[0] + start(n);
-                }
-            }
-        }
-    }
 }
 
 /// See [`super::LayerNorm`].

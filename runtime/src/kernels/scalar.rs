@@ -84,6 +84,11 @@ impl Simd for Scalar {
         unsafe { at.cast::<[[u8; 2]; TILE_ROWS]>().read() }.map(|b| f16::from_le_bytes(b).to_f32())
     }
 
+    unsafe fn bf16(at: *const u8) -> Self::Floats {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { at.cast::<[[u8; 2]; TILE_ROWS]>().read() }.map(super::generic::widen_bf16)
+    }
+
     unsafe fn u8(at: *const u8, _lane: usize) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(f32::from)

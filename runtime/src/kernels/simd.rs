@@ -59,6 +59,8 @@ pub(super) trait Simd: Sized {
     unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// Loads float16.
     unsafe fn f16(at: *const u8) -> Self::Floats;
+    /// Loads bfloat16.
+    unsafe fn bf16(at: *const u8) -> Self::Floats;
     /// Loads unsigned bytes: of the 16 at `at`, those from number `lane` on.
     unsafe fn u8(at: *const u8, lane: usize) -> Self::Floats;
     /// Loads signed bytes.

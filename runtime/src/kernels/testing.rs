@@ -1,6 +1,6 @@
 //! Helpers for the tests of kernels, and plain definitions of what they compute.
 
-use super::{ActivationsView, Isa, Kernels, SUM_COLUMNS};
+use super::{ActivationsView, Isa, Kernels, QuantizeRow, SUM_COLUMNS};
 use crate::quant::testing::random_blocks;
 use crate::quant::{self, BLOCK, BlockType, BlocksView, PackedView};
 
@@ -62,11 +62,16 @@ pub(super) struct Activations {
 impl Activations {
     /// Quantises `x` `[rows, cols]`.
     pub(super) fn new(kernels: Kernels, x: &[f32], cols: usize) -> Self {
+        Self::with(kernels.quantize_row, x, cols)
+    }
+
+    /// The same by another function.
+    pub(super) fn with(quantize: QuantizeRow, x: &[f32], cols: usize) -> Self {
         let (rows, blocks) = (x.len() / cols, cols / BLOCK);
         let mut quants = vec![0; x.len()];
         let (mut scales, mut sums) = (vec![0.0; rows * blocks], vec![0; rows * blocks * 2]);
         for m in 0..rows {
-            (kernels.quantize_row)(
+            quantize(
                 &x[m * cols..][..cols],
                 &mut quants[m * cols..][..cols],
                 &mut scales[m * blocks..][..blocks],

@@ -285,6 +285,31 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
     });
 }
 
+#[test]
+fn plain_quants_are_the_nearest_of_one_scale() {
+    let mut x: Vec<f32> = values(9 * BLOCK, 41).iter().map(|v| v * v * v).collect();
+    x[BLOCK..2 * BLOCK].fill(0.0);
+    x[2 * BLOCK..3 * BLOCK].fill(1e-37);
+    for_each_kernel(|kernels| {
+        let found = Activations::with(kernels.quantize_plainly, &x, x.len());
+        let quants: Vec<f32> = found.quants.iter().map(|&q| f32::from(q)).collect();
+        for (block, (x, quants)) in x.chunks(BLOCK).zip(quants.chunks(BLOCK)).enumerate() {
+            let largest = x.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+            let expected = if largest > 1e-36 { largest / 127.0 } else { 0.0 };
+            assert_eq!(found.scales[block], expected);
+            for (x, q) in x.iter().zip(quants) {
+                assert!((x - expected * q).abs() <= expected * 0.500_01 + 1e-37, "{x} as {q} of {expected}");
+            }
+            for (half, quants) in quants.chunks(SUM_COLUMNS).enumerate() {
+                assert_eq!(found.sums[2 * block + half] as f32, quants.iter().sum::<f32>());
+            }
+        }
+        assert_eq!(found, Activations::with(Kernels::for_isa(Isa::Scalar).unwrap().quantize_plainly, &x, x.len()));
+        let odd = Activations::with(kernels.quantize_plainly, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8), BLOCK);
+        assert!(odd.scales[0].is_nan(), "what is not finite does not become a number");
+    });
+}
+
 /// The operations on one row, each as `(name, its result for rows made of the seed)`.
 fn row_operations(kernels: Kernels, n: usize, seed: u64) -> Vec<(&'static str, Vec<f32>)> {
     let x: Vec<f32> = values(n, seed).iter().map(|v| v * 6.0).collect();

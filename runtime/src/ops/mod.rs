@@ -7,6 +7,7 @@ mod norm;
 mod rope;
 mod short_conv;
 mod stem;
+mod whole;
 
 pub(crate) use attention::{
     Block, Heads, PART, Partial, Pasts, attend, attend_part, attention_weights, key_width, keys_len, parts,
@@ -17,6 +18,7 @@ pub(crate) use norm::Norm;
 pub(crate) use rope::{Rope, Rotations};
 pub(crate) use short_conv::ShortConv;
 pub(crate) use stem::{Stem, StemScratch};
+pub(crate) use whole::Whole;
 
 use std::ops::Range;
 

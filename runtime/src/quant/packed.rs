@@ -295,6 +295,29 @@ impl RowsMut<'_> {
     }
 }
 
+impl RowsMut<'_> {
+    /// Packs rows that are quantised to 8 bits already: their quants, `[rows, cols]`, and a scale for every 32 columns, which
+    /// is rounded to float16. There may be fewer than these rows; the others are left as they are.
+    ///
+    /// # Panics
+    /// If the type is not [`BlockType::Q8_0`], there are more rows, or quants and scales do not fit each other.
+    pub fn pack_quants(self, quants: &[i8], scales: &[f32]) {
+        assert!(self.block == BlockType::Q8_0, "a type that is not packed of quants");
+        let blocks = self.codes.len() / (BLOCK * TILE_ROWS);
+        let (quants, rest) = quants.as_chunks::<BLOCK>();
+        assert!(rest.is_empty() && quants.len() == scales.len() && quants.len() <= blocks * self.rows.len());
+        for (lane, (quants, scales)) in quants.chunks_exact(blocks).zip(scales.chunks_exact(blocks)).enumerate() {
+            let tiles = self.codes.chunks_exact_mut(BLOCK * TILE_ROWS).zip(self.scales.chunks_exact_mut(TILE_ROWS * 2));
+            for ((tile, heads), (quants, scale)) in tiles.zip(quants.iter().zip(scales)) {
+                for (register, quad) in tile.chunks_exact_mut(REGISTER).zip(quants.as_chunks::<4>().0) {
+                    register[lane * 4..][..4].copy_from_slice(&quad.map(|quant| quant as u8));
+                }
+                heads[lane * 2..][..2].copy_from_slice(&f16::from_f32(*scale).to_le_bytes());
+            }
+        }
+    }
+}
+
 /// Packs a tensor of a GGUF file.
 pub fn pack_blocks(blocks: BlocksView<'_>) -> Vec<u8> {
     let (block, rows, cols) = (blocks.block(), blocks.rows(), blocks.cols());

@@ -174,6 +174,32 @@ fn rows_packed_alone_are_the_same() {
     }
 }
 
+/// Quants of any bits and scales that float16 has come out again, and rows that are not given stay as they are.
+#[test]
+fn quants_survive_packing() {
+    let (rows, cols) = (39, 96);
+    let quants: Vec<i8> = (0..rows * cols).map(|i| (i * 37 % 251) as i8).collect();
+    let scales: Vec<f32> = (0..rows * cols / BLOCK).map(|i| (i + 1) as f32 / 64.0).collect();
+    let mut bytes = vec![0; packed_len(BlockType::Q8_0, rows, cols).unwrap()];
+    for group in PackedMut::new(BlockType::Q8_0, rows, cols, &mut bytes).unwrap().groups() {
+        // Of the last rows, one less.
+        let given = group.rows().start..group.rows().end.min(rows - 1);
+        let of = |width: usize| given.start * width..given.end * width;
+        group.pack_quants(&quants[of(cols)], &scales[of(cols / BLOCK)]);
+    }
+    let view = PackedView::new(BlockType::Q8_0, rows, cols, &bytes).unwrap();
+    for row in 0..rows {
+        for index in 0..cols / BLOCK {
+            let (block, at) = (view.block(row, index), row * cols / BLOCK + index);
+            let (quants, scale) = match row < rows - 1 {
+                true => (&quants[at * BLOCK..][..BLOCK], scales[at]),
+                false => (&[0; BLOCK][..], 0.0),
+            };
+            assert_eq!((&block.quants[..], block.scales), (quants, [scale; 2]), "row {row}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn blocks_survive_packing(rows in 1usize..40, blocks in 1usize..3, seed in any::<u64>()) {

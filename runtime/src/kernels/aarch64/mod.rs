@@ -112,6 +112,12 @@ macro_rules! neon_registers {
         }
 
         #[inline(always)]
+        unsafe fn bf16(at: *const u8) -> float32x4_t {
+            // SAFETY: the caller vouches for 4 values, which are upper halves of float32.
+            unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(at)))) }
+        }
+
+        #[inline(always)]
         unsafe fn i8(at: *const u8) -> float32x4_t {
             // SAFETY: the caller vouches for 4 bytes. In the highest byte they are signed, and 2^24 times what they are.
             unsafe {

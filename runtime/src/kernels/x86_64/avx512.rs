@@ -93,6 +93,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn bf16(at: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for 16 values, which are upper halves of float32.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast())))) }
+    }
+
+    #[inline(always)]
     unsafe fn u8(at: *const u8, _lane: usize) -> __m512 {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }

@@ -111,6 +111,12 @@ macro_rules! ymm_registers {
         }
 
         #[inline(always)]
+        unsafe fn bf16(at: *const u8) -> __m256 {
+            // SAFETY: the caller vouches for 8 values, which are upper halves of float32.
+            unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast())))) }
+        }
+
+        #[inline(always)]
         unsafe fn u8(at: *const u8, lane: usize) -> __m256 {
             // SAFETY: the caller vouches for 8 bytes.
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast()))) }

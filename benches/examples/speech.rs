@@ -1,0 +1,202 @@
+//! Speed and memory of a speech model on the native engine, for [`peers/speech.py`](../peers/speech.py) and by hand.
+//!
+//! `cargo run --release -p babil-benches --example speech -- MODEL --threads 2`
+//!
+//! A window's frames are encoded, all of them; then a prompt and a number of tokens are decoded greedily, the end of the
+//! text never being chosen. Frames are read from a file or are random: speed does not depend on them. Before that the
+//! spectrogram of a window of random sound is timed.
+//!
+//! Every repetition prints one line of JSON.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use babil_benches::{Memory, cpu_seconds, memory};
+use babil_models::speech::{SpeechModel, SpeechOptions, Task};
+use babil_runtime::Token;
+use babil_runtime::audio::{HOP, LogMel};
+use babil_runtime::kernels::Kernels;
+use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
+use babil_runtime::session::{EncoderDecoderSession, Sequence};
+use clap::Parser;
+use serde::Serialize;
+
+#[derive(Parser)]
+#[command(about = "Measures a speech model on the native engine")]
+struct Args {
+    /// A file of whisper.cpp, or a folder of transformers
+    model: PathBuf,
+    /// Threads, as far as there are cores for them
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// A window's frames, `[features, frames]`, as little-endian float32
+    #[arg(long, value_name = "FILE")]
+    frames: Option<PathBuf>,
+    /// Tokens to decode after the prompt
+    #[arg(long, default_value_t = 128)]
+    tokens: usize,
+    /// Repetitions, after one that is not counted
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// In place of --rounds, one repetition for each line read from standard input
+    #[arg(long)]
+    on_request: bool,
+}
+
+/// Before the first repetition.
+#[derive(Serialize)]
+struct Ready {
+    version: &'static str,
+    isa: &'static str,
+    load_seconds: f64,
+    /// Of a window's spectrogram, on one thread.
+    mel_seconds: f64,
+    /// Before the model was opened.
+    memory_at_start: Option<Memory>,
+}
+
+/// One repetition.
+#[derive(Serialize)]
+struct Report {
+    /// Of the encoder, the decoder's keys and values of its output included.
+    encode_seconds: f64,
+    /// Of the prompt and the first few tokens.
+    start_seconds: f64,
+    /// How many those are.
+    start_tokens: usize,
+    /// Of the other tokens.
+    decode_seconds: f64,
+    cpu_seconds: Option<f64>,
+    tokens: Vec<Token>,
+    /// At the end of the repetition.
+    memory: Option<Memory>,
+}
+
+/// Tokens that are not counted: with them comes what a decoder does once.
+const START: usize = 8;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    ensure!(args.tokens > 0 && args.threads > 0, "--tokens and --threads must be at least 1");
+    let memory_at_start = memory();
+    let start = Instant::now();
+    let model = SpeechModel::open(&args.model, &SpeechOptions { threads: Some(args.threads), quant: None })?;
+    let mut session = model.session()?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let frames = frames(&model, args.frames.as_deref())?;
+    let prompt = model.special().prompt(None, Task::Transcribe, false)?;
+    let most = model.positions() - prompt.len();
+    ensure!(START + args.tokens <= most, "--tokens can be {} at most", most - START);
+    print(&Ready {
+        version: env!("CARGO_PKG_VERSION"),
+        isa: Kernels::from_env()?.isa.name(),
+        load_seconds,
+        mel_seconds: mel_seconds(&model)?,
+        memory_at_start,
+    })?;
+
+    let mut repeat = |counted: bool| -> Result<()> {
+        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let mut state = session.encode_frames(&frames)?;
+        let encode_seconds = start.elapsed().as_secs_f64();
+        let mut greedy = Greedy { session: &mut session, end: model.special().end, logits: Logits::default() };
+        let start = Instant::now();
+        let mut tokens = vec![greedy.step(&mut state, &prompt)?];
+        greedy.extend(&mut state, &mut tokens, START)?;
+        let start_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        greedy.extend(&mut state, &mut tokens, START + args.tokens)?;
+        let decode_seconds = start.elapsed().as_secs_f64();
+        let cpu_seconds = cpu_seconds().zip(cpu).map(|(end, start)| end - start);
+        if counted {
+            let (start_tokens, memory) = (START, memory());
+            print(&Report {
+                encode_seconds,
+                start_seconds,
+                start_tokens,
+                decode_seconds,
+                cpu_seconds,
+                tokens,
+                memory,
+            })?;
+        }
+        Ok(())
+    };
+    if args.on_request {
+        for line in std::io::stdin().lines() {
+            line?;
+            repeat(true)?;
+        }
+        return Ok(());
+    }
+    repeat(false)?;
+    (0..args.rounds).try_for_each(|_| repeat(true))
+}
+
+/// Greedy search for so many tokens.
+struct Greedy<'s> {
+    session: &'s mut EncoderDecoderSession,
+    end: Token,
+    logits: Logits,
+}
+
+impl Greedy<'_> {
+    /// The most probable token after `tokens`, the end excepted.
+    fn step(&mut self, state: &mut Sequence, tokens: &[Token]) -> Result<Token> {
+        self.session.step(&mut [Row { state, tokens, want: Want::Last }], &mut self.logits)?;
+        let row = self.logits.row_mut(0);
+        row[self.end as usize] = f32::NEG_INFINITY;
+        let max = (self.session.plan().kernels().max)(row);
+        Ok(row.iter().position(|&logit| logit == max).unwrap_or(0) as Token)
+    }
+
+    /// Decodes until there are `count`.
+    fn extend(&mut self, state: &mut Sequence, tokens: &mut Vec<Token>, count: usize) -> Result<()> {
+        while let (Some(&last), true) = (tokens.last(), tokens.len() < count) {
+            tokens.push(self.step(state, &[last])?);
+        }
+        Ok(())
+    }
+}
+
+/// The frames of a whole window.
+fn frames(model: &SpeechModel, path: Option<&std::path::Path>) -> Result<Vec<f32>> {
+    let count = model.features() * model.window();
+    let Some(path) = path else { return Ok(random().take(count).collect()) };
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let frames: Vec<_> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    ensure!(frames.len() == count, "{} has {} numbers in place of {count}", path.display(), frames.len());
+    Ok(frames)
+}
+
+/// Numbers from -1 to 1.
+fn random() -> impl Iterator<Item = f32> {
+    let mut x = 1u64;
+    std::iter::from_fn(move || {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Some((x >> 40) as f32 / (1 << 23) as f32 - 1.0)
+    })
+}
+
+/// How long the spectrogram of a window takes, at best.
+fn mel_seconds(model: &SpeechModel) -> Result<f64> {
+    let sound: Vec<f32> = random().take(HOP * model.window()).collect();
+    let mut mel = LogMel::new(model.features())?;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let start = Instant::now();
+        mel.compute(&sound, sound.len())?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+fn print(line: &impl Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, line)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
