@@ -40,6 +40,9 @@ impl Ffmpeg {
         command.args(["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i"]).arg(input);
         command.args(["-map", &track, "-ac", "1", "-ar", &SAMPLE_RATE.to_string(), "-f", "f32le", "pipe:1"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for this program, which ends the other.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -161,6 +161,8 @@ impl Audio {
                 resampler.push(&self.mono, &mut out)?;
             }
         }
+        // The resampler's filter swings a little over the full scale of loud sound.
+        out.iter_mut().for_each(|sample| *sample = sample.clamp(-1.0, 1.0));
         Ok((!out.is_empty()).then_some(out))
     }
 }

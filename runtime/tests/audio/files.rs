@@ -134,6 +134,16 @@ fn eight_channels_at_192_khz() {
 }
 
 #[test]
+fn loud_sound_stays_within_full_scale() {
+    // A filter swings over where a square wave jumps.
+    let square: Vec<i16> = (0..8000).map(|i| if i / 20 % 2 == 0 { i16::MAX } else { -i16::MAX }).collect();
+    let file = file(&wav(8000, 1, &square), "wav");
+    let (sound, _) = all(Audio::open(&file, &options()).unwrap()).unwrap();
+    assert!(sound.iter().all(|sample| sample.abs() <= 1.0));
+    assert!(sound.iter().any(|sample| sample.abs() == 1.0));
+}
+
+#[test]
 fn channels_are_averaged() {
     let path = file(&wav(16_000, 3, &[3000, 6000, 9000, -300, 0, 300]), "wav");
     let (sound, _) = all(Audio::open(&path, &options()).unwrap()).unwrap();
