@@ -3,6 +3,9 @@
 
 #[path = "support/hub.rs"]
 mod hub;
+#[cfg(feature = "audio")]
+#[path = "support/sound.rs"]
+mod sound;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -794,6 +797,49 @@ fn language_models_of_the_catalogue() {
     tinyllama-1.1b (tinyllama)      language     llama, 1.1B            -
     ministral-3-3b (ministral3-3b)  language     mistral3, 3.4B         -
     ");
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn speech_models_are_pulled_and_transcribe() {
+    let setup = Setup::with({
+        let folder = PathBuf::from(sound::speech_model("tiny"));
+        let needed = ["config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json", WEIGHTS];
+        let file = |name: &str| File {
+            name: name.to_owned(),
+            content: fs::read(folder.join(name)).unwrap(),
+            large: name == WEIGHTS,
+        };
+        let other = File { name: "flax_model.msgpack".to_owned(), content: b"more".into(), large: true };
+        needed.into_iter().map(file).chain([other]).collect()
+    });
+    let film = setup.home.path().join("film.wav").display().to_string();
+    fs::write(&film, sound::recording(2)).unwrap();
+    let transcribe = ["transcribe", &film, "--model", "owner/repo"];
+    insta::assert_snapshot!(setup.babil(&transcribe).message(), @"
+    exit 3
+    babil: `owner/repo` is not in the cache; get it with `babil pull owner/repo`
+    ");
+    setup.babil(&["pull", "owner/repo"]).succeeded();
+    assert_eq!(
+        names(&setup.snapshot()),
+        ["config.json", "generation_config.json", WEIGHTS, "preprocessor_config.json", "tokenizer.json"]
+    );
+    insta::assert_snapshot!(setup.babil(&["list", "--local", "--kind", "speech"]).succeeded().stdout);
+    let requests = setup.hub.requests().len();
+    let pulled = setup.babil(&transcribe).succeeded();
+    let folder = setup.babil(&["transcribe", &film, "--model", &sound::speech_model("tiny")]).succeeded();
+    assert!(!pulled.stdout.is_empty());
+    assert_eq!(pulled.stdout, folder.stdout);
+    assert_eq!(setup.hub.requests().len(), requests);
+    insta::assert_snapshot!(
+        "speech_models_of_the_catalogue",
+        setup.babil(&["list", "--kind", "speech"]).succeeded().stdout
+    );
+    insta::assert_snapshot!(
+        "a_speech_model_of_the_catalogue",
+        setup.babil(&["show", "whisper-base"]).succeeded().stdout
+    );
 }
 
 #[test]

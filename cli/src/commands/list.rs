@@ -19,6 +19,7 @@ Examples:
   babil list                     everything
   babil list --local             only what can be used offline
   babil list --kind language     what `babil run` and `babil chat` take
+  babil list --kind speech       what `babil transcribe` and `babil subtitle` take
   babil list --from de --to en   what translates German into English
   babil list --json | jq -r '.[].name'"
 )]
@@ -43,6 +44,8 @@ enum KindArg {
     Translation,
     /// Models that continue text and hold conversations
     Language,
+    /// Models that write down what is said
+    Speech,
 }
 
 impl KindArg {
@@ -50,6 +53,7 @@ impl KindArg {
         match self {
             Self::Translation => ModelKind::Translation,
             Self::Language => ModelKind::Language,
+            Self::Speech => ModelKind::Speech,
         }
     }
 }
@@ -165,10 +169,10 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What a translator translates, and what a language model is.
+/// What a translator translates, and what another model is.
 fn about(row: &Row) -> String {
     match (row.kind, &row.from[..], &row.to[..]) {
-        (Some(ModelKind::Language), ..) => match (&row.family, row.parameters) {
+        (Some(ModelKind::Language | ModelKind::Speech), ..) => match (&row.family, row.parameters) {
             (Some(family), Some(parameters)) => format!("{family}, {}", short_count(parameters)),
             _ => "?".to_owned(),
         },

@@ -80,12 +80,7 @@ impl Cache {
             let cached = self.repository(repository);
             let names = cached.names()?;
             let gguf = gguf_models(&names);
-            let (kind, complete) = match files {
-                // Whichever of them was pulled.
-                Files::Gguf(_) => (Some(ModelKind::Language), !gguf.is_empty()),
-                Files::Any(_) if !gguf.is_empty() => (Some(ModelKind::Language), true),
-                _ => (Some(ModelKind::Translation), files.choose(&names).is_ok()),
-            };
+            let (kind, complete) = files.describe(&names);
             let known = Catalogue::get().entries().iter().any(|known| known.repository() == Some(repository));
             if complete || known {
                 let types = gguf.iter().filter_map(|parts| type_in_name(parts[0])).collect();

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ModelKind;
+
 /// Names of files that are no models, beside GGUF models in repositories: what a model sees with, and statistics for
 /// quantising it.
 const NO_MODELS: [&str; 2] = ["mmproj", "imatrix"];
@@ -22,14 +24,16 @@ pub enum Files {
     Folder(FileSet),
     /// A GGUF file.
     Gguf(Gguf),
-    /// A GGUF file of the default type if the repository has any, else a folder.
-    Any(FileSet),
+    /// A GGUF file of the default type if the repository has any, else a folder of the first family whose files it has.
+    Any(Vec<FileSet>),
 }
 
 /// The files that a family needs of a repository.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSet {
+    /// What its models do.
+    pub kind: ModelKind,
     /// All of these.
     pub required: Vec<String>,
     /// One of these: the first that there is.
@@ -89,12 +93,39 @@ impl Files {
             Ok(Chosen::Gguf(files))
         };
         match self {
-            Self::Folder(set) => set.choose(names).map(Chosen::Folder).map_err(Unfit::Missing),
+            Self::Folder(set) => {
+                set.choose(names).map(Chosen::Folder).map_err(|missing| Unfit::Missing(missing.join(", ")))
+            }
             Self::Gguf(wanted) => gguf(wanted),
             Self::Any(_) if names.iter().any(|name| is_gguf(name)) => gguf(&Gguf::Default(None)),
-            Self::Any(set) => {
-                let missing = |missing| Unfit::Missing(format!("GGUF file, and no {missing}"));
-                set.choose(names).map(Chosen::Folder).map_err(missing)
+            Self::Any(sets) => {
+                let mut nearest: Option<Vec<String>> = None;
+                for set in sets {
+                    match set.choose(names) {
+                        Ok(files) => return Ok(Chosen::Folder(files)),
+                        Err(missing) if nearest.as_ref().is_none_or(|nearest| missing.len() < nearest.len()) => {
+                            nearest = Some(missing);
+                        }
+                        Err(_) => {}
+                    }
+                }
+                let missing = nearest.unwrap_or_default().join(", ");
+                Err(Unfit::Missing(format!("GGUF file, and no {missing}")))
+            }
+        }
+    }
+
+    /// What the model does whose files have these `names`, and whether they are complete.
+    pub(crate) fn describe(&self, names: &[String]) -> (Option<ModelKind>, bool) {
+        let gguf = names.iter().any(|name| is_gguf(name));
+        match self {
+            // Whichever of them was pulled.
+            Self::Gguf(_) => (Some(ModelKind::Language), !gguf_models(names).is_empty()),
+            Self::Any(_) if gguf => (Some(ModelKind::Language), !gguf_models(names).is_empty()),
+            Self::Folder(set) => (Some(set.kind), set.choose(names).is_ok()),
+            Self::Any(sets) => {
+                let set = sets.iter().find(|set| set.choose(names).is_ok());
+                (set.map(|set| set.kind), set.is_some())
             }
         }
     }
@@ -102,7 +133,7 @@ impl Files {
 
 impl FileSet {
     /// Chooses from `names`, or says what is missing.
-    fn choose<'a>(&'a self, names: &[String]) -> Result<Vec<&'a str>, String> {
+    fn choose<'a>(&'a self, names: &[String]) -> Result<Vec<&'a str>, Vec<String>> {
         let has = |file: &&String| names.contains(file);
         let weights = self.weights.iter().find(has);
         let mut missing: Vec<_> = self.required.iter().filter(|file| !has(file)).cloned().collect();
@@ -110,7 +141,7 @@ impl FileSet {
             missing.push(self.weights.join(" or "));
         }
         if !missing.is_empty() {
-            return Err(missing.join(", "));
+            return Err(missing);
         }
         let optional = self.optional.iter().filter(has);
         Ok(self.required.iter().chain(weights).chain(optional).map(String::as_str).collect())
@@ -324,18 +355,24 @@ mod tests {
     #[test]
     fn folders_need_their_files_and_anything_may_be_gguf() {
         let set = FileSet {
+            kind: ModelKind::Translation,
             required: names(&["config.json"]),
             weights: names(&["model.safetensors", "pytorch_model.bin"]),
             optional: names(&[CARD]),
         };
         let folder = ["pytorch_model.bin", "model.safetensors", "config.json", CARD];
         let chosen = ["config.json", "model.safetensors", CARD];
-        for files in [Files::Folder(set.clone()), Files::Any(set.clone())] {
+        let other = FileSet { kind: ModelKind::Speech, required: names(&["a.json", "b.json"]), ..set.clone() };
+        let any = Files::Any(vec![other, set.clone()]);
+        for files in [&Files::Folder(set.clone()), &any] {
             assert_eq!(files.choose(&names(&folder)), Ok(Chosen::Folder(chosen.to_vec())));
+            assert_eq!(files.describe(&names(&folder)), (Some(ModelKind::Translation), true));
         }
-        let any = Files::Any(set.clone());
+        let speech = ["a.json", "b.json", "config.json", "model.safetensors"];
+        assert_eq!(any.describe(&names(&speech)), (Some(ModelKind::Speech), true));
         let both = [&folder[..], &["a-Q4_K_M.gguf"]].concat();
         assert_eq!(any.choose(&names(&both)), Ok(Chosen::Gguf(vec!["a-Q4_K_M.gguf", CARD])));
+        assert_eq!(any.describe(&names(&both)), (Some(ModelKind::Language), true));
         let missing = |files: &Files| files.choose(&names(&["config.json"])).unwrap_err();
         assert_eq!(missing(&any), Unfit::Missing("GGUF file, and no model.safetensors or pytorch_model.bin".into()));
         assert_eq!(missing(&Files::Folder(set)), Unfit::Missing("model.safetensors or pytorch_model.bin".into()));

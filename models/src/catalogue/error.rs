@@ -34,6 +34,14 @@ pub enum Error {
         /// The model's name.
         name: String,
     },
+    /// No model of the catalogue knows a pair of languages.
+    #[error("no model of the catalogue translates from `{from}` into `{to}` (`babil list` shows what they do)")]
+    NoTranslator {
+        /// Code of the source language.
+        from: String,
+        /// Code of the target language.
+        to: String,
+    },
     /// The built-in model has no files to pull, verify or remove.
     #[error("`{name}` is built in: there is nothing to {action}")]
     Bundled {
@@ -206,9 +214,11 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setting { .. } | Self::Bundled { .. } => Kind::Usage,
-            Self::Unknown { .. } | Self::NotPulled { .. } | Self::NotFound { .. } | Self::ChooseFile { .. } => {
-                Kind::NoModel
-            }
+            Self::Unknown { .. }
+            | Self::NotPulled { .. }
+            | Self::NoTranslator { .. }
+            | Self::NotFound { .. }
+            | Self::ChooseFile { .. } => Kind::NoModel,
             Self::MissingFiles { .. } | Self::Damaged { .. } => Kind::BadModel,
             Self::Unauthorized { .. }
             | Self::Gated { .. }

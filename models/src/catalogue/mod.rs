@@ -27,8 +27,8 @@ pub use settings::Settings;
 /// The name of the built-in model.
 pub const BUNDLED: &str = "en-fr";
 
-/// The family of folders in repositories that are named directly, as `owner/repo`.
-const DEFAULT_FAMILY: &str = "marian";
+/// The speech model that is asked for when none is named.
+pub const SPEECH: &str = "whisper-base";
 
 /// What a model name means here and now.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +87,64 @@ fn resolve_with(name: &str, settings: impl FnOnce() -> Result<Settings>) -> Resu
     Ok(model.unwrap_or_else(|| Resolved::NotPulled { entry: Box::new(entry.clone()) }))
 }
 
+/// The speech model to run when none is named: [`SPEECH`], or else the first one of the catalogue that is in the cache.
+///
+/// # Errors
+/// [`Error::NotPulled`] for [`SPEECH`] when there is none; otherwise as [`resolve`].
+pub fn speech_model() -> Result<&'static Entry> {
+    speech_model_in(&Settings::from_env()?)
+}
+
+/// As [`speech_model`], with explicit settings.
+///
+/// # Errors
+/// As [`speech_model`].
+pub fn speech_model_in(settings: &Settings) -> Result<&'static Entry> {
+    let entries = Catalogue::get().entries().iter().filter(|entry| entry.kind == Some(ModelKind::Speech));
+    let (default, others): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.name == SPEECH);
+    for entry in default.into_iter().chain(others) {
+        if !matches!(resolve_in(&entry.name, settings)?, Resolved::NotPulled { .. }) {
+            return Ok(entry);
+        }
+    }
+    Err(Error::NotPulled { name: SPEECH.to_owned() })
+}
+
+/// The model to translate with when none is named: of those that know the languages, the first that is here.
+///
+/// # Errors
+/// [`Error::NotPulled`] for the first of those that know the languages when none of them is here,
+/// [`Error::NoTranslator`] when there are none; otherwise as [`resolve`].
+pub fn translator(from: &str, to: &str) -> Result<&'static Entry> {
+    translator_with(from, to, Settings::from_env)
+}
+
+/// As [`translator`], with explicit settings.
+///
+/// # Errors
+/// As [`translator`].
+pub fn translator_in(from: &str, to: &str, settings: &Settings) -> Result<&'static Entry> {
+    translator_with(from, to, || Ok(settings.clone()))
+}
+
+fn translator_with(from: &str, to: &str, settings: impl Fn() -> Result<Settings>) -> Result<&'static Entry> {
+    let known = Catalogue::get().for_pair(from, to);
+    for entry in &known {
+        let here = match resolve_with(&entry.name, &settings)? {
+            Resolved::Bundled => cfg!(feature = "bundled"),
+            Resolved::NotPulled { .. } => false,
+            Resolved::Directory(_) | Resolved::Gguf(_) => true,
+        };
+        if here {
+            return Ok(entry);
+        }
+    }
+    match known.into_iter().find(|entry| entry.source != Source::Bundled) {
+        Some(entry) => Err(Error::NotPulled { name: entry.name.clone() }),
+        None => Err(Error::NoTranslator { from: from.to_owned(), to: to.to_owned() }),
+    }
+}
+
 /// All models known by name.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -125,13 +183,15 @@ pub struct Entry {
 }
 
 /// What a model does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelKind {
     /// Translates from one language into another.
     Translation,
     /// Continues text, and holds conversations.
     Language,
+    /// Writes down what is said.
+    Speech,
 }
 
 impl fmt::Display for ModelKind {
@@ -139,6 +199,7 @@ impl fmt::Display for ModelKind {
         f.pad(match self {
             Self::Translation => "translation",
             Self::Language => "language",
+            Self::Speech => "speech",
         })
     }
 }
@@ -217,7 +278,8 @@ impl Catalogue {
         let file: CatalogueFile = toml::from_str(text).map_err(|error| error.to_string())?;
         let translators = file.models.into_iter().map(|model| model.into_entry(&file.families));
         let language = file.language.into_iter().map(LanguageTable::into_entry);
-        let entries = translators.chain(language).collect::<std::result::Result<_, String>>()?;
+        let speech = file.speech.into_iter().map(|model| model.into_entry(&file.families));
+        let entries = translators.chain(language).chain(speech).collect::<std::result::Result<_, String>>()?;
         Ok(Self { families: file.families, entries })
     }
 
@@ -265,7 +327,7 @@ impl Catalogue {
             Some(entry) => (entry.clone(), entry.files().cloned()),
             None => (Entry::default(), None),
         };
-        let any = || Files::Any(self.families[DEFAULT_FAMILY].clone());
+        let any = || Files::Any(self.families.values().cloned().collect());
         let files = wanted.map(Files::Gguf).or(files).unwrap_or_else(any);
         Ok(Entry { name: name.to_owned(), source: Source::Hub { repository, files }, ..entry })
     }
@@ -341,6 +403,39 @@ struct CatalogueFile {
     families: BTreeMap<String, FileSet>,
     models: Vec<ModelTable>,
     language: Vec<LanguageTable>,
+    speech: Vec<SpeechTable>,
+}
+
+/// A speech model: a folder of its family's files.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpeechTable {
+    name: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    description: String,
+    repository: String,
+    family: String,
+    licence: Option<String>,
+    parameters: u64,
+}
+
+impl SpeechTable {
+    fn into_entry(self, families: &BTreeMap<String, FileSet>) -> std::result::Result<Entry, String> {
+        let files = families.get(&self.family).ok_or_else(|| format!("{}: unknown family", self.name))?;
+        let repository = Repository::parse(&self.repository).ok_or_else(|| format!("{}: bad repository", self.name))?;
+        Ok(Entry {
+            name: self.name,
+            aliases: self.aliases,
+            description: self.description,
+            kind: Some(files.kind),
+            family: Some(self.family),
+            licence: self.licence,
+            parameters: Some(self.parameters),
+            source: Source::Hub { repository, files: Files::Folder(files.clone()) },
+            ..Entry::default()
+        })
+    }
 }
 
 /// A language model: a GGUF file.
@@ -415,7 +510,7 @@ impl ModelTable {
             name: self.name,
             aliases: self.aliases,
             description: self.description,
-            kind: Some(ModelKind::Translation),
+            kind: Some(files.kind),
             family: Some(self.family),
             from: self.from,
             to: self.to,
@@ -457,6 +552,11 @@ mod tests {
                     let Some(Files::Gguf(Gguf::Default(Some(quant)))) = entry.files() else { panic!("{name}") };
                     assert_eq!(choice::type_in_name(&format!("a-{quant}.gguf")).as_ref(), Some(quant), "{name}");
                     assert!(!name.contains(':'), "{name} looks like a type of a model");
+                }
+                ModelKind::Speech => {
+                    assert!(!entry.description.is_empty() && entry.family.as_deref() == Some("whisper"), "{name}");
+                    assert!(entry.parameters.is_some_and(|n| (10_000_000..2_000_000_000).contains(&n)), "{name}");
+                    assert!(matches!(entry.files(), Some(Files::Folder(_))), "{name}");
                 }
             }
         }
@@ -524,6 +624,51 @@ mod tests {
         ]
         "#);
         assert!(names("en", "en").is_empty());
+    }
+
+    #[test]
+    fn the_default_speech_model_is_the_one_that_is_here() {
+        let cache = tempfile::tempdir().unwrap();
+        let settings = settings(cache.path());
+        let message = |result: Result<&Entry>| match result {
+            Ok(entry) => entry.name.clone(),
+            Err(error) => error.to_string(),
+        };
+        let pull = |name: &str| {
+            let entry = Catalogue::get().entry(name).unwrap();
+            let folder = cache.path().join(format!("models--{}", entry.repository().unwrap().id().replace('/', "--")));
+            let commit = "0".repeat(40);
+            std::fs::create_dir_all(folder.join("refs")).unwrap();
+            std::fs::write(folder.join("refs/main"), &commit).unwrap();
+            std::fs::create_dir_all(folder.join("snapshots").join(&commit)).unwrap();
+            let Some(Files::Folder(files)) = entry.files() else { panic!("{name}") };
+            for file in files.required.iter().chain(&files.weights[..1]) {
+                std::fs::write(folder.join("snapshots").join(&commit).join(file), "").unwrap();
+            }
+        };
+        assert_eq!(
+            message(speech_model_in(&settings)),
+            "`whisper-base` is not in the cache; get it with `babil pull whisper-base`"
+        );
+        pull("distil-small.en");
+        assert_eq!(message(speech_model_in(&settings)), "distil-small.en");
+        pull("whisper-small");
+        assert_eq!(message(speech_model_in(&settings)), "whisper-small");
+        pull("whisper-base");
+        assert_eq!(message(speech_model_in(&settings)), "whisper-base");
+
+        #[cfg(feature = "bundled")]
+        assert_eq!(message(translator_in("fr", "en", &settings)), "en-fr");
+        assert_eq!(
+            message(translator_in("de", "en", &settings)),
+            "`opus-mt-de-en` is not in the cache; get it with `babil pull opus-mt-de-en`"
+        );
+        pull("opus-mt-mul-en");
+        assert_eq!(message(translator_in("de", "en", &settings)), "opus-mt-mul-en");
+        assert_eq!(
+            message(translator_in("aa", "bb", &settings)),
+            "no model of the catalogue translates from `aa` into `bb` (`babil list` shows what they do)"
+        );
     }
 
     #[test]
