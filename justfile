@@ -43,13 +43,13 @@ example *ARGS:
 # Damaged and hostile files through every reader, for SECONDS each; the short form is one of the tests.
 fuzz SECONDS="120":
     BABIL_FUZZ_SECONDS={{SECONDS}} BABIL_FUZZ_SEED="$(date +%s)000000" \
-        cargo test -p babil-models --no-default-features --test fuzz -- --nocapture
+        cargo test -p babil-models --no-default-features --features audio --test fuzz -- --nocapture
 
-# The same, guided by coverage, until something breaks (needs cargo-fuzz): gguf, safetensors, tokenizer, template, session
-# or model. Coverage takes compiler flags that are not stable.
+# The same, guided by coverage, until something breaks (needs cargo-fuzz): gguf, safetensors, tokenizer, template, session,
+# model, subtitles, whisper or sound. Coverage takes compiler flags that are not stable.
 fuzz-coverage NAME *ARGS:
     BABIL_FUZZ_SEEDS="$PWD/fuzz/corpus" BABIL_FUZZ_ONLY={{NAME}} \
-        cargo test -p babil-models --no-default-features --test fuzz
+        cargo test -p babil-models --no-default-features --features audio --test fuzz
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{NAME}} -- -max_len=262144 -rss_limit_mb=2048 {{ARGS}}
 
 # Everything that CI does, on this machine.

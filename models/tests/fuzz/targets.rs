@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use babil_models::families;
+use babil_models::families::{self, whisper};
 use babil_models::language::{LanguageModel, LanguageOptions, Request, TextGenerator};
 use babil_models::tasks::chat::{Chat, Think};
+use babil_models::tasks::subtitles::{Format, Layout, Subtitles, Timed, layout::lay_out};
 use babil_runtime::generate::Lookup;
+use babil_runtime::kernels::Kernels;
+use babil_runtime::plan::EncoderDecoderPlan;
 use babil_runtime::sampling::{Dry, Penalties, SamplingOptions};
 use babil_runtime::session::KvType;
 use babil_runtime::text::{ChatTemplate, Detokenize, Marks, Message, RenderOptions, Tokenizer};
@@ -93,6 +96,61 @@ pub(crate) fn template(data: &[u8]) {
     options.tools = Some(vec![serde_json::json!({"type": "function", "function": {"name": "f", "parameters": {}}})]);
     options.enable_thinking = Some(false);
     let _ = template.render(&messages, &options);
+}
+
+/// A file of subtitles, read as either format and written as both; what was written is read without complaint. And the
+/// texts laid out again.
+pub(crate) fn subtitles(data: &[u8]) {
+    for named in [Format::Srt, Format::WebVtt] {
+        let (mut read, _) = Subtitles::read(data, named);
+        for format in [Format::Srt, Format::WebVtt] {
+            read.format = format;
+            let written = read.write();
+            let (again, _) = Subtitles::read(written.as_bytes(), format);
+            assert_eq!(again.cues.len(), read.cues.len(), "{written}");
+        }
+        let mut texts: Vec<_> =
+            read.cues.iter().map(|cue| Timed::new(cue.text.shown(), cue.start, cue.end.max(cue.start))).collect();
+        texts.sort_by_key(|text| text.start);
+        lay_out(&texts, &Layout::default());
+    }
+}
+
+/// A model of whisper.cpp: its header, its vocabulary, and its weights as a plan.
+pub(crate) fn whisper(data: &[u8]) {
+    let Ok(weights) = Weights::from_vec(data.to_vec(), "file") else { return };
+    let Some(header) = weights.whisper_header() else { return };
+    let _ = Tokenizer::from_ranks(&header.tokens, "file");
+    let config = whisper::Config::from_header(header);
+    #[cfg(feature = "audio")]
+    let _ = babil_models::speech::SpecialTokens::of_vocabulary(config.vocab_size);
+    let Ok(spec) = config.spec() else { return };
+    let _ = EncoderDecoderPlan::new(spec, &weights, &whisper::Names::OpenAi, Kernels::detect());
+}
+
+/// Samples of a sound that are looked at: more than ten minutes, which a clock may ask for in silence.
+#[cfg(feature = "audio")]
+const SAMPLES: usize = 16_000 * 700;
+
+/// A file of sound, whatever its container, through the search for voices.
+#[cfg(feature = "audio")]
+pub(crate) fn sound(data: &[u8]) {
+    use babil_runtime::audio::{Audio, AudioOptions, Segmenter};
+    let options = AudioOptions { ffmpeg: "there-is-no-such-ffmpeg".into(), ..AudioOptions::default() };
+    let Ok(audio) = Audio::open(written("sound", data), &options) else { return };
+    let mut segmenter = Segmenter::new(Default::default()).expect("the default is good");
+    let (mut samples, mut end) = (0, 0);
+    for block in audio.map_while(Result::ok) {
+        assert!(block.iter().all(|sample| (-1.0..=1.0).contains(sample)));
+        samples += block.len();
+        for segment in segmenter.push(&block) {
+            assert!(segment.start >= end && segment.end > segment.start && segment.end <= samples as u64);
+            end = segment.end;
+        }
+        if samples > SAMPLES {
+            break;
+        }
+    }
 }
 
 /// A place for the files of this process.

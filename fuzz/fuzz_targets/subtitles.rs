@@ -1,0 +1,8 @@
+//! Files of subtitles.
+
+#![no_main]
+
+#[path = "../../models/tests/fuzz/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::subtitles(data));
