@@ -7,11 +7,11 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "pull")]
 use crate::commands::pull;
-#[cfg(feature = "audio")]
-use crate::commands::transcribe;
 use crate::commands::{
     chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
 };
+#[cfg(feature = "audio")]
+use crate::commands::{subtitle, transcribe};
 use crate::exit;
 use crate::output::Output;
 
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Perplexity(perplexity::PerplexityArgs),
     #[cfg(feature = "audio")]
     Transcribe(transcribe::TranscribeArgs),
+    #[cfg(feature = "audio")]
+    Subtitle(subtitle::SubtitleArgs),
     Tokenize(tokenize::TokenizeArgs),
     Plan(plan::PlanArgs),
     #[cfg(feature = "pull")]
@@ -97,6 +99,8 @@ impl Command {
             Self::Perplexity(args) => perplexity::run(args, context),
             #[cfg(feature = "audio")]
             Self::Transcribe(args) => transcribe::run(args, context),
+            #[cfg(feature = "audio")]
+            Self::Subtitle(args) => subtitle::run(args, context),
             Self::Tokenize(args) => tokenize::run(args, context),
             Self::Plan(args) => plan::run(args, context),
             #[cfg(feature = "pull")]

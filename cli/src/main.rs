@@ -9,6 +9,11 @@ mod exit;
 mod interrupt;
 mod language;
 mod output;
+mod output_file;
+#[cfg(feature = "audio")]
+mod speech;
+mod subtitles;
+mod translator;
 
 use std::process::ExitCode;
 

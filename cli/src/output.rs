@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Result;
+use babil_runtime::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -38,7 +39,7 @@ impl Output {
         let mut stdout = io::stdout().lock();
         write!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => ClosedPipe.into(),
-            _ => anyhow::Error::new(error).context("cannot write to stdout"),
+            _ => Error::io("write", "stdout", error).into(),
         })
     }
 
@@ -93,6 +94,34 @@ impl Output {
         bar
     }
 
+    /// A progress bar over seconds of sound on stderr; invisible unless stderr is a terminal.
+    #[cfg(feature = "audio")]
+    pub(crate) fn time_bar(&self, total: Option<Duration>) -> ProgressBar {
+        use std::fmt::Write;
+
+        use indicatif::ProgressState;
+
+        if self.quiet || self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = match total {
+            Some(_) => "{msg} [{bar:30}] {at} of {end}, {eta} left",
+            None => "{msg} {at}",
+        };
+        let bar = ProgressBar::new(total.map_or(0, |total| total.as_secs()));
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            // Text is written into memory, which does not fail.
+            let at = |state: &ProgressState, text: &mut dyn Write| {
+                let _ = text.write_str(&clock(state.pos()));
+            };
+            let end = |state: &ProgressState, text: &mut dyn Write| {
+                let _ = text.write_str(&clock(state.len().unwrap_or(0)));
+            };
+            bar.set_style(style.with_key("at", at).with_key("end", end).progress_chars("=> "));
+        }
+        bar
+    }
+
     /// Says what went wrong on stderr, and returns the code to exit with.
     pub(crate) fn report(&self, error: &anyhow::Error) -> Exit {
         let exit = Exit::of(error);
@@ -107,6 +136,13 @@ impl Output {
         }
         exit
     }
+}
+
+/// Seconds as players show them: `4:05`, `1:04:05`.
+#[cfg(feature = "audio")]
+fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 /// The error and its causes, but none that the text before already tells.

@@ -14,6 +14,8 @@ pub(crate) mod quantize;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod show;
+#[cfg(feature = "audio")]
+pub(crate) mod subtitle;
 pub(crate) mod tokenize;
 #[cfg(feature = "audio")]
 pub(crate) mod transcribe;

@@ -1,63 +1,56 @@
 //! `babil transcribe`: what is said in a recording.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use babil_models::speech::{SpeechModel, SpeechOptions, Task};
-use babil_models::tasks::subtitles::cascade::Cascade;
-use babil_models::tasks::subtitles::{Cue, Format, Layout, Writer};
-use babil_models::tasks::transcribe::{Segment, TranscribeOptions, Transcription, transcribe};
-use babil_runtime::audio::{Audio, AudioOptions, Pcm, SampleFormat};
+use babil_models::speech::Task;
+use babil_models::tasks::subtitles::Format;
+use babil_runtime::audio::{Pcm, SampleFormat};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::args::Context;
-use crate::interrupt::interrupted;
-use crate::language::model_path;
+use crate::exit::UsageError;
+use crate::speech::{Destination, Form, Page, SaveArgs, SpeechArgs, close, origin, write_down};
+use crate::subtitles::LayoutArgs;
 
 /// Write down what is said in a recording
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  babil transcribe talk.mp3 --model whisper-base/
+  babil transcribe talk.mp3
+  babil transcribe talk.mp3 --output talk.txt --resume
   babil transcribe film.mkv --model ggml-base.bin --to srt > film.srt
-  arecord -f S16_LE -r 16000 -c 1 -t raw | babil transcribe - --model whisper-tiny/
+  arecord -f S16_LE -r 16000 -c 1 -t raw | babil transcribe - --model whisper-tiny
   babil transcribe talk.flac --model whisper-base/ --json | jq -r .text
 
-Text is written as it comes. What is not speech is left out. Formats that are not known here are decoded by ffmpeg
-where it is installed.")]
+Text is written as it comes. What is not speech is left out. Formats that are not known here are
+decoded by ffmpeg where it is installed.
+
+A file is NAME.part until it is complete, and what was transcribed is kept in NAME.part.jsonl:
+after Ctrl-C, an error or a loss of power, the same command with --resume goes on, and ends with
+the file that one run would have written.")]
 pub(crate) struct TranscribeArgs {
-    /// A file of sound or a film; `-` is raw PCM on stdin: 16-bit samples, 16 kHz, one channel
+    /// A file of sound or a film; `-` is raw PCM on stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A folder of transformers' Whisper, or a file of whisper.cpp
-    #[arg(long, value_name = "MODEL")]
-    model: String,
-    /// What to write
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    to: To,
-    /// The language that is spoken, as in `fr`; without it, the model finds out
-    #[arg(long, value_name = "CODE")]
-    language: Option<String>,
+    #[command(flatten)]
+    speech: SpeechArgs,
+    /// What to write [default: what the name of the output says, else text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    to: Option<To>,
+    /// Say when each word is said (with --json)
+    #[arg(long)]
+    words: bool,
     /// Write English, whatever is spoken
     #[arg(long)]
     english: bool,
-    /// Width of the beam; 1 is fastest
-    #[arg(long, value_name = "N", default_value = "5")]
-    beam: usize,
-    /// Tell the model in each window what it wrote in the one before
-    #[arg(long)]
-    previous_text: bool,
-    /// Names and terms as they are to be spelled
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    /// Let the encoder hear whole windows, even of short sound: slower
-    #[arg(long)]
-    exact: bool,
-    /// Threads; without it, one for each fast core
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    save: SaveArgs,
+    #[command(flatten)]
+    layout: LayoutArgs,
+    #[command(flatten)]
+    pcm: PcmArgs,
 }
 
 /// A form of transcripts.
@@ -71,100 +64,98 @@ enum To {
     Vtt,
 }
 
+/// What is to be known of samples on stdin.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Raw PCM on stdin")]
+struct PcmArgs {
+    /// Samples per second [default: 16000]
+    #[arg(long, value_name = "HZ")]
+    rate: Option<u32>,
+    /// Channels, interleaved [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    channels: Option<u16>,
+    /// How a sample is written, little-endian [default: s16]
+    #[arg(long, value_enum)]
+    format: Option<SampleArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SampleArg {
+    /// 16 bits, signed
+    S16,
+    /// 32 bits, floating point, from -1 to 1
+    F32,
+}
+
+impl PcmArgs {
+    fn pcm(&self) -> Pcm {
+        Pcm {
+            rate: self.rate.unwrap_or(16_000),
+            channels: self.channels.unwrap_or(1),
+            format: match self.format {
+                None | Some(SampleArg::S16) => SampleFormat::S16,
+                Some(SampleArg::F32) => SampleFormat::F32,
+            },
+        }
+    }
+
+    fn is_given(&self) -> bool {
+        self.rate.is_some() || self.channels.is_some() || self.format.is_some()
+    }
+}
+
+impl TranscribeArgs {
+    fn form(&self, context: &Context) -> Form {
+        let named = || self.save.output.as_deref().and_then(Format::of_path);
+        match self.to {
+            _ if context.output.is_json() => Form::Json,
+            Some(To::Text) => Form::Text,
+            Some(To::Srt) => Form::Subtitles(Format::Srt),
+            Some(To::Vtt) => Form::Subtitles(Format::WebVtt),
+            None => named().map_or(Form::Text, Form::Subtitles),
+        }
+    }
+}
+
 pub(crate) fn run(args: TranscribeArgs, context: &Context) -> Result<()> {
-    let options = SpeechOptions { threads: args.threads, ..SpeechOptions::default() };
-    let model = SpeechModel::open(&model_path(&args.model)?, &options)?;
-    let options = TranscribeOptions {
-        language: args.language,
-        task: if args.english { Task::Translate } else { Task::Transcribe },
-        beam: args.beam,
-        prompt: args.prompt,
-        previous_text: args.previous_text,
-        words: args.to != To::Text,
-        exact: args.exact,
-        ..TranscribeOptions::default()
+    let form = args.form(context);
+    let stdin = args.file.to_str() == Some("-");
+    if args.pcm.is_given() && !stdin {
+        return Err(UsageError::new("--rate, --channels and --format are for raw PCM on stdin: files say it").into());
+    }
+    if args.words && form != Form::Json {
+        return Err(UsageError::new("--words needs --json: lines of text and subtitles have no place for them").into());
+    }
+    let destination = args.save.named().unwrap_or(Destination::Stdout);
+    let path = match &destination {
+        Destination::Stdout => None,
+        Destination::File(path) => Some(path),
     };
-    let mut transcription = Transcription::new(&model, options)?;
-    let mut sound = match args.file.to_str() {
-        Some("-") => {
-            let pcm = Pcm { rate: 16_000, channels: 1, format: SampleFormat::S16 };
-            Audio::pcm("stdin", std::io::stdin(), pcm)?
-        }
-        _ => Audio::open(&args.file, &AudioOptions::default())?,
+    if args.save.resume && (stdin || path.is_none()) {
+        return Err(UsageError::new("--resume goes on with a file: it needs FILE and --output").into());
+    }
+    if let Some(path) = path {
+        args.save.check(path, &args.file)?;
+    }
+    let (mut sound, name) = match stdin {
+        true => (args.speech.stdin(args.pcm.pcm())?, "stdin".to_owned()),
+        false => (args.speech.sound(&args.file)?, args.file.display().to_string()),
     };
-    let format = match args.to {
-        To::Text => None,
-        To::Srt => Some(Format::Srt),
-        To::Vtt => Some(Format::WebVtt),
+    let speech = args.speech.open()?;
+    let task = if args.english { Task::Translate } else { Task::Transcribe };
+    // Cues begin and end with words.
+    let words = args.words || matches!(form, Form::Subtitles(_));
+    let options = args.speech.options(args.speech.from(), task, words);
+    let layout = args.layout.layout();
+    let Some(path) = path else {
+        let mut page = Page::on_stdout(form, layout, None, &context.output)?;
+        return write_down(&mut sound, &name, &speech, options, &mut page, None, context).map(|_| ());
     };
-    let bar = context.output.steps_bar();
-    bar.set_length(sound.duration().map_or(0, |duration| duration.as_secs()));
-    bar.set_message("transcribing");
-    let mut page = Page::new(format, context)?;
-    let mut failed = None;
-    let result = transcribe(&mut sound, &mut transcription, &mut |segment: Segment| {
-        bar.set_position(segment.end as u64);
-        match bar.suspend(|| page.segment(&segment)) {
-            Ok(()) if !interrupted() => ControlFlow::Continue(()),
-            Ok(()) => ControlFlow::Break(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    });
-    bar.finish_and_clear();
-    sound.warnings().iter().for_each(|warning| context.output.note(warning));
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    result?;
-    page.finish()
-}
-
-/// Where a transcript goes, line by line.
-struct Page<'c> {
-    context: &'c Context,
-    cues: Option<(Cascade<'static>, Writer)>,
-}
-
-impl<'c> Page<'c> {
-    fn new(format: Option<Format>, context: &'c Context) -> Result<Self> {
-        let cues = format.filter(|_| !context.output.is_json());
-        let cues = cues.map(|format| (Cascade::new(Layout::default(), None), Writer::new(format)));
-        if let Some((_, writer)) = &cues {
-            context.output.text(writer.header(""))?;
-        }
-        Ok(Self { context, cues })
-    }
-
-    fn segment(&mut self, segment: &Segment) -> Result<()> {
-        let output = &self.context.output;
-        if output.is_json() {
-            return output.json(&json!({
-                "start": segment.start, "end": segment.end, "text": segment.text, "language": segment.language,
-                "log_prob": segment.log_prob, "no_speech": segment.no_speech, "temperature": segment.temperature,
-            }));
-        }
-        match &mut self.cues {
-            None => output.line(&segment.text),
-            Some((cascade, _)) => {
-                let cues = cascade.push(&segment.into())?;
-                self.write(&cues)
-            }
-        }
-    }
-
-    fn write(&mut self, cues: &[Cue]) -> Result<()> {
-        let Some((_, writer)) = &mut self.cues else { return Ok(()) };
-        cues.iter().try_for_each(|cue| self.context.output.text(writer.cue(cue)))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        let last = match &mut self.cues {
-            Some((cascade, _)) => cascade.flush()?,
-            None => Vec::new(),
-        };
-        self.write(&last)
-    }
+    let more = json!({ "form": format!("{form:?}"), "layout": format!("{layout:?}") });
+    let (mut file, mut journal) = args.save.open(path, origin(&args.file, &args.speech, &speech, &options, more))?;
+    let result = Page::in_file(form, layout, None, &mut file, path)
+        .and_then(|mut page| write_down(&mut sound, &name, &speech, options, &mut page, journal.as_mut(), context));
+    close(result, file, journal, context)?;
+    context.output.note(format_args!("{name} -> {}", path.display()));
+    Ok(())
 }

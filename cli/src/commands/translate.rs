@@ -4,7 +4,6 @@
 //! then runs through a [`Document`] into a sink that writes text or JSON.
 
 mod destination;
-mod direction;
 mod feed;
 mod sink;
 mod subtitles;
@@ -17,16 +16,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use babil_models::tasks::document::{Document, DocumentError, Job, Pace, Sink, Summary};
-use babil_models::tasks::glossary::{Glossary, WithGlossary};
+use babil_models::tasks::glossary::WithGlossary;
 use babil_models::tasks::language::{code_of, english_name};
 use babil_models::tasks::subtitles::Format;
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{Backend, OpenError, OpenOptions, Quant};
+use babil_models::{Backend, OpenOptions, Quant};
 use babil_runtime::Error;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use self::destination::{Destination, OutputFile};
+use self::destination::Destination;
 use self::feed::Feed;
 use self::sink::{JsonSink, TextSink};
 use self::subtitles::SubtitleFile;
@@ -34,6 +33,9 @@ use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::ClosedPipe;
+use crate::output_file::OutputFile;
+use crate::subtitles::LayoutArgs;
+use crate::translator::{self, TermsArgs, direction};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,12 +93,10 @@ pub(crate) struct TranslateArgs {
     /// Translations per sentence, best first (with --json)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=128))]
     alternatives: u16,
-    /// A file of terms and their translations: `term = translation` on each line, or a term that is kept
-    #[arg(long, value_name = "FILE")]
-    glossary: Option<PathBuf>,
-    /// A term that is not to be translated, such as a name; may be repeated
-    #[arg(long, value_name = "TERM")]
-    keep: Vec<String>,
+    #[command(flatten)]
+    terms: TermsArgs,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Say at the end how much was translated, and how fast
     #[arg(long)]
     stats: bool,
@@ -154,23 +154,6 @@ impl TranslateArgs {
             return Err(UsageError::new(problem).into());
         }
         Ok(TranslateOptions { beam, alternatives, max_tokens: None })
-    }
-
-    /// The terms of `--glossary` and `--keep`.
-    fn terms(&self) -> Result<Glossary> {
-        let mut glossary = Glossary::default();
-        if let Some(path) = &self.glossary {
-            let bad = |problem: String| Error::BadRequest(format!("{}: {problem}", path.display()));
-            let file = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-            glossary = Glossary::parse(&file).map_err(|error| bad(error.to_string()))?;
-        }
-        for term in &self.keep {
-            if !term.contains(char::is_alphanumeric) {
-                return Err(UsageError::new("--keep needs a word").into());
-            }
-            glossary.insert(term.trim(), term.trim());
-        }
-        Ok(glossary)
     }
 }
 
@@ -281,20 +264,12 @@ pub(crate) fn run(args: TranslateArgs, context: &Context) -> Result<()> {
         stdin_is_terminal: io::stdin().is_terminal(),
         stdout_is_terminal: io::stdout().is_terminal(),
     };
-    translate(&args, context, streams, &open)
-}
-
-/// Opens the model; errors keep the types that [`crate::exit`] knows.
-fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> {
-    babil_models::open_translator(&options).map_err(|error| match error {
-        OpenError::Catalogue(error) => error.into(),
-        OpenError::Engine(error) => error.into(),
-    })
+    translate(&args, context, streams, &translator::open)
 }
 
 fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open: Open<'_>) -> Result<()> {
     let options = args.translate_options(context.output.is_json())?;
-    let glossary = args.terms()?;
+    let glossary = args.terms.glossary()?;
     let sources = Source::all(args, context)?;
     let destinations = destination::Plan::new(&sources, args.output.as_deref(), args.force, context.output.is_json())?;
     if let Some(to) = &args.to {
@@ -319,9 +294,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     for source in &sources {
         let mut run = Run { args, context, streams: &mut streams, translator, options: &options, opened };
         let done = run.one(source, &destinations);
-        for missed in with_terms.missed() {
-            context.output.note(format_args!("no `{}` in the translation of: {}", missed.term, missed.sentence));
-        }
+        translator::note_missed(&with_terms, context);
         total += done?;
     }
     if args.stats {
@@ -445,12 +418,12 @@ impl Run<'_> {
         let bar = self.context.output.steps_bar().with_message(source.name());
         if self.context.output.is_json() {
             let mut sink = JsonSink::new(out, source.path(), pair, &bar);
-            let summary = file.translate_to_json(&job, &mut sink, &bar)?;
+            let summary = file.translate_to_json(&job, &self.args.layout.layout(), &mut sink, &bar)?;
             sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
             return Ok(summary);
         }
         let format = path.and_then(Format::of_path).unwrap_or(file.subtitles.format);
-        file.translate(&job, format, out, &bar)
+        file.translate(&job, &self.args.layout.layout(), format, out, &bar)
     }
 
     /// Feeds the document through the translator into `out`, which may be a terminal.

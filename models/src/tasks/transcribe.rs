@@ -11,6 +11,7 @@ use babil_runtime::audio::{HOP, LogMel, Segment as SpeechSegment, SegmentOptions
 use babil_runtime::model::FrameEncoder;
 use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::{Error, Result, Token};
+use serde::{Deserialize, Serialize};
 
 use crate::speech::decode::{Prompted, Search, languages};
 use crate::speech::segments::segment;
@@ -88,7 +89,7 @@ const LEAST: usize = SAMPLE_RATE / 10;
 const REST: f64 = 0.5;
 
 /// A part of what was said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Seconds from the beginning of the sound.
     pub start: f64,
@@ -201,6 +202,24 @@ impl<'m> Transcription<'m> {
     /// Tells of sound in which nobody speaks and which is not pushed.
     pub fn skip(&mut self, samples: u64) {
         self.before += samples;
+    }
+
+    /// Writes down what is said in `stretch`, which comes behind the sound so far.
+    ///
+    /// # Errors
+    /// As [`Transcription::push`].
+    pub fn stretch(&mut self, stretch: &Stretch, sink: &mut dyn FnMut(Segment) -> ControlFlow<()>) -> Result<()> {
+        self.skip(stretch.start.saturating_sub(self.before));
+        self.push(&stretch.sound, sink)?;
+        self.finish(sink)
+    }
+
+    /// Goes on as if it had just written down `segments` from the stretch before the sample `end`, in which it heard
+    /// `language`.
+    pub fn resume(&mut self, end: u64, language: Option<&str>, segments: &[Segment]) {
+        self.before = end;
+        self.language = language.map(str::to_owned);
+        segments.iter().for_each(|segment| self.remember(&segment.tokens, segment.temperature));
     }
 
     /// Samples of a window.
@@ -342,32 +361,84 @@ pub fn transcribe(
     transcription: &mut Transcription<'_>,
     sink: &mut dyn FnMut(Segment) -> ControlFlow<()>,
 ) -> Result<()> {
-    let window = transcription.window() as f32 / SAMPLE_RATE as f32;
-    let longest = SegmentOptions::default().most.min(0.9 * window);
-    let mut segmenter = Segmenter::new(SegmentOptions { most: longest, ..SegmentOptions::default() })?;
-    // Sound that may still be part of a segment, and the number of samples before it.
-    let (mut kept, mut before) = (Vec::new(), 0);
-    let mut write = |kept: &[f32], before: u64, segment: SpeechSegment| {
-        let place = |sample: u64| (sample.saturating_sub(before) as usize).min(kept.len());
-        transcription.skip(segment.start.saturating_sub(transcription.before));
-        transcription.push(&kept[place(segment.start)..place(segment.end)], sink)?;
-        transcription.finish(sink)
-    };
+    let mut speech = Speech::new(transcription.model)?;
     for block in sound {
-        let block = block?;
-        kept.extend_from_slice(&block);
-        for segment in segmenter.push(&block) {
-            write(&kept, before, segment)?;
+        for stretch in speech.push(&block?) {
+            transcription.stretch(&stretch, sink)?;
         }
-        let end = before + kept.len() as u64;
-        let needed = segmenter.unfinished().unwrap_or(end).saturating_sub(KEPT).max(before);
-        kept.drain(..(needed - before) as usize);
-        before = needed;
     }
-    for segment in segmenter.finish() {
-        write(&kept, before, segment)?;
+    speech.finish().iter().try_for_each(|stretch| transcription.stretch(stretch, sink))
+}
+
+/// A stretch of speech that a model can hear at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    /// Samples of the sound before it.
+    pub start: u64,
+    /// Its samples.
+    pub sound: Vec<f32>,
+}
+
+impl Stretch {
+    /// Samples of the sound before its end.
+    pub fn end(&self) -> u64 {
+        self.start + self.sound.len() as u64
     }
-    Ok(())
+}
+
+/// Finds stretches of speech in sound that comes in blocks. The blocks do not matter.
+pub struct Speech {
+    segmenter: Segmenter,
+    /// Sound that may still be part of a stretch, and the number of samples before it.
+    kept: Vec<f32>,
+    before: u64,
+}
+
+impl Speech {
+    /// At the beginning of a sound, for `model`'s windows.
+    ///
+    /// # Errors
+    /// A model whose window is shorter than speech and a pause.
+    pub fn new(model: &SpeechModel) -> Result<Self> {
+        let window = (model.window() * HOP) as f32 / SAMPLE_RATE as f32;
+        let longest = SegmentOptions::default().most.min(0.9 * window);
+        let segmenter = Segmenter::new(SegmentOptions { most: longest, ..SegmentOptions::default() })?;
+        Ok(Self { segmenter, kept: Vec::new(), before: 0 })
+    }
+
+    /// Takes the next samples; gives the stretches that are over.
+    pub fn push(&mut self, block: &[f32]) -> Vec<Stretch> {
+        self.kept.extend_from_slice(block);
+        let over = self.segmenter.push(block);
+        let over = over.into_iter().map(|segment| self.stretch(segment)).collect();
+        let needed = self.over().saturating_sub(KEPT).max(self.before);
+        self.kept.drain(..(needed - self.before) as usize);
+        self.before = needed;
+        over
+    }
+
+    /// The last stretches: the sound has ended, and what follows is a new one.
+    pub fn finish(&mut self) -> Vec<Stretch> {
+        let last = self.segmenter.finish();
+        let last = last.into_iter().map(|segment| self.stretch(segment)).collect();
+        self.kept.clear();
+        self.before = 0;
+        last
+    }
+
+    /// Samples of sound in which every stretch is over.
+    pub fn over(&self) -> u64 {
+        self.segmenter.unfinished().unwrap_or(self.before + self.kept.len() as u64)
+    }
+
+    fn stretch(&self, segment: SpeechSegment) -> Stretch {
+        Stretch { start: segment.start, sound: self.sound(segment).to_vec() }
+    }
+
+    fn sound(&self, segment: SpeechSegment) -> &[f32] {
+        let place = |sample: u64| (sample.saturating_sub(self.before) as usize).min(self.kept.len());
+        &self.kept[place(segment.start)..place(segment.end)]
+    }
 }
 
 /// Samples of silence that are kept, because a segment begins a little before the voice.

@@ -1,9 +1,8 @@
-//! Where translations go, and files that are complete or not there at all.
+//! Where translations go.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use babil_runtime::Error;
 
 use super::Source;
 use crate::exit::UsageError;
+use crate::output_file::is_same_file;
 
 /// Where one translation goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl<'p> Plan<'p> {
             (Layout::Beside, Some(source)) => source.with_file_name(translated_name(source, to, self.json)),
             (Layout::Folder(_) | Layout::Beside, None) => return Ok(Destination::Stdout), // only files come in numbers
         };
-        if is_same_file(source.path(), &path) {
+        if source.path().is_some_and(|source| is_same_file(source, &path)) {
             return Err(UsageError::new(format!("{} would overwrite itself", path.display())).into());
         }
         if !self.force && path.is_file() {
@@ -113,67 +113,6 @@ fn translated_name(source: &Path, to: &str, json: bool) -> OsString {
     name
 }
 
-fn is_same_file(source: Option<&Path>, target: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    source.and_then(real).is_some_and(|source| real(target) == Some(source))
-}
-
-/// A file that appears under its name only when it is complete; until then it is `NAME.part` beside it.
-pub(super) struct OutputFile {
-    path: PathBuf,
-    /// Where the file is until it is complete; `None` for what is not a regular file, such as a named pipe.
-    part: Option<PathBuf>,
-    file: BufWriter<File>,
-    written: bool,
-}
-
-impl OutputFile {
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-        let part = (!special).then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".part");
-            PathBuf::from(name)
-        });
-        let target = part.as_deref().unwrap_or(path);
-        let file = File::create(target).map_err(|error| Error::io("create", target, error))?;
-        Ok(Self { path: path.to_owned(), part, file: BufWriter::new(file), written: false })
-    }
-
-    /// Gives the complete file its name.
-    pub(super) fn finish(mut self) -> Result<()> {
-        let cannot = |error| Error::io("write", &self.path, error);
-        self.file.flush().map_err(cannot)?;
-        if let Some(part) = &self.part {
-            self.file.get_ref().sync_all().map_err(cannot)?;
-            fs::rename(part, &self.path).map_err(|error| Error::io("rename", part, error))?;
-        }
-        Ok(())
-    }
-
-    /// Gives up on the rest of the file; returns where its part so far is kept, if there is any.
-    pub(super) fn abandon(mut self) -> Option<PathBuf> {
-        let _ = self.file.flush();
-        let part = self.part?;
-        if self.written {
-            return Some(part);
-        }
-        let _ = fs::remove_file(&part);
-        None
-    }
-}
-
-impl Write for OutputFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.written |= !bytes.is_empty();
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,25 +125,5 @@ mod tests {
         assert_eq!(name("a.b/page.en.md", false), "page.en.fr.md");
         assert_eq!(name("notes.txt", true), "notes.fr.jsonl");
         assert_eq!(name(".hidden", false), ".hidden.fr");
-    }
-
-    #[test]
-    fn an_output_file_appears_when_it_is_complete() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.txt");
-        let mut file = OutputFile::create(&path).unwrap();
-        file.write_all(b"text").unwrap();
-        assert!(!path.exists());
-        file.finish().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "text");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-
-        let empty = folder.path().join("empty.txt");
-        assert_eq!(OutputFile::create(&empty).unwrap().abandon(), None);
-        let mut half = OutputFile::create(&empty).unwrap();
-        half.write_all(b"half").unwrap();
-        let part = half.abandon().unwrap();
-        assert_eq!(fs::read_to_string(part).unwrap(), "half");
-        assert!(!empty.exists());
     }
 }

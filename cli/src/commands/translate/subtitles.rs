@@ -64,13 +64,14 @@ impl SubtitleFile {
     pub(super) fn translate(
         &self,
         job: &Job<'_>,
+        layout: &Layout,
         format: Format,
         out: &mut dyn Write,
         bar: &ProgressBar,
     ) -> Result<Summary, DocumentError> {
         let mut writer = Writer::new(format);
         out.write_all(writer.header(&self.subtitles.header).as_bytes()).map_err(DocumentError::Write)?;
-        let summary = self.run(job, bar, &mut |news| match news {
+        let summary = self.run(job, layout, bar, &mut |news| match news {
             News::Note(note) => out.write_all(writer.note(note).as_bytes()),
             News::Cue(cue) => out.write_all(writer.cue(cue).as_bytes()),
             News::Sentence(_) => Ok(()),
@@ -84,10 +85,11 @@ impl SubtitleFile {
     pub(super) fn translate_to_json(
         &self,
         job: &Job<'_>,
+        layout: &Layout,
         sink: &mut JsonSink<'_>,
         bar: &ProgressBar,
     ) -> Result<Summary, DocumentError> {
-        self.run(job, bar, &mut |news| match news {
+        self.run(job, layout, bar, &mut |news| match news {
             News::Cue(cue) => sink.cue(cue, self.subtitles.format),
             News::Sentence(record) => sink.spoken(record),
             News::Note(_) | News::Progress(_) => Ok(()),
@@ -97,11 +99,12 @@ impl SubtitleFile {
     fn run(
         &self,
         job: &Job<'_>,
+        layout: &Layout,
         bar: &ProgressBar,
         news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
     ) -> Result<Summary, DocumentError> {
         bar.set_length(self.subtitles.cues.len() as u64);
-        let result = translate(&self.subtitles, job, &Layout::default(), &mut |item| {
+        let result = translate(&self.subtitles, job, layout, &mut |item| {
             if let News::Progress(cues) = item {
                 bar.set_position(cues as u64);
             }

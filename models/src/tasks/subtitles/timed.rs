@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A text and when it is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timed {
@@ -16,7 +18,7 @@ pub struct Timed {
 }
 
 /// A word and when it is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// The word as it stands in the text, with or without white space and marks around it.
     pub text: String,

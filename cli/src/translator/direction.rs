@@ -10,13 +10,13 @@ use crate::exit::UsageError;
 
 /// A direction, and whether its source language is a guess.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Direction {
-    pub(super) pair: LanguagePair,
-    pub(super) guessed: bool,
+pub(crate) struct Direction {
+    pub(crate) pair: LanguagePair,
+    pub(crate) guessed: bool,
 }
 
 /// The one of `pairs` to translate a text that starts with `start` with.
-pub(super) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&str>, start: &str) -> Result<Direction> {
+pub(crate) fn resolve(pairs: &[LanguagePair], from: Option<&str>, to: Option<&str>, start: &str) -> Result<Direction> {
     let (from, to) = (from.map(code_of), to.map(code_of));
     let fits = |pair: &&LanguagePair| {
         from.as_ref().is_none_or(|from| is_source(from, &pair.from))

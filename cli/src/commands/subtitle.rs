@@ -1,0 +1,308 @@
+//! `babil subtitle`: a film -> subtitles beside it, in the language that is spoken or in another one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use babil_models::OpenOptions;
+use babil_models::catalogue;
+use babil_models::speech::Task;
+use babil_models::tasks::document::{Job, Pace};
+use babil_models::tasks::glossary::{Glossary, WithGlossary};
+use babil_models::tasks::language::{code_of, english_name};
+use babil_models::tasks::subtitles::Format;
+use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::args::Context;
+use crate::exit::UsageError;
+use crate::interrupt::interrupted;
+use crate::speech::{Destination, Form, Heard, OpenSpeech, Page, SaveArgs, SpeechArgs, close, origin, write_down};
+use crate::subtitles::LayoutArgs;
+use crate::translator::{self, TermsArgs, direction};
+
+/// Write subtitles for a film, in the language that is spoken or in another one
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  babil subtitle film.mkv                     film.en.srt, if English is spoken
+  babil subtitle film.mkv --lang fr           film.fr.srt, translated
+  babil subtitle film.mkv --lang fr --resume  goes on where Ctrl-C ended it
+  babil subtitle talk.mp3 --to vtt -o - | less
+  babil subtitle film.mkv --lang de --translator opus-mt-en-de --keep Hogwarts
+
+Subtitles are written beside the film, where players find them. An existing file is overwritten
+with --force only. They are NAME.part until they are complete, and what was transcribed is kept in
+NAME.part.jsonl: after Ctrl-C, an error or a loss of power, the same command with --resume goes on,
+and ends with the file that one run would have written.
+
+With --via auto, a translator is taken that is here: the one of --translator, or else the first of
+`babil list` that knows both languages. Where there is none and the subtitles are to be English,
+the speech model writes English itself, if it knows several languages.")]
+pub(crate) struct SubtitleArgs {
+    /// A film, or a file of sound
+    #[arg(value_name = "FILM")]
+    film: PathBuf,
+    /// Language of the subtitles: a code or a name, such as `fr` or `french` [default: the one that is spoken]
+    #[arg(short, long, value_name = "LANGUAGE")]
+    lang: Option<String>,
+    #[command(flatten)]
+    speech: SpeechArgs,
+    /// What translates: a name of `babil list` or a path [default: what is here for the two languages]
+    #[arg(long, value_name = "NAME|PATH")]
+    translator: Option<String>,
+    /// How another language is reached
+    #[arg(long, value_enum, default_value_t)]
+    via: Via,
+    /// Format of the subtitles [default: what the name of the output says, else srt]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    to: Option<To>,
+    #[command(flatten)]
+    save: SaveArgs,
+    #[command(flatten)]
+    terms: TermsArgs,
+    #[command(flatten)]
+    layout: LayoutArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Via {
+    /// Text, where a translator is here, else whisper
+    #[default]
+    Auto,
+    /// The speech model writes English itself
+    Whisper,
+    /// A translator translates what the speech model writes
+    Text,
+}
+
+/// A form of subtitles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// SubRip
+    Srt,
+    /// WebVTT
+    Vtt,
+}
+
+/// How the language of the subtitles is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    /// It is the one that is spoken.
+    Spoken,
+    /// The speech model writes it.
+    Whisper,
+    /// This translator translates into it.
+    Text(String),
+}
+
+impl Route {
+    fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Spoken => None,
+            Self::Whisper => Some("whisper"),
+            Self::Text(_) => Some("text"),
+        }
+    }
+}
+
+impl SubtitleArgs {
+    /// The language of the subtitles, if the user says which.
+    fn target(&self) -> Option<String> {
+        self.lang.as_deref().map(code_of)
+    }
+
+    fn format(&self) -> Format {
+        match self.to {
+            Some(To::Srt) => Format::Srt,
+            Some(To::Vtt) => Format::WebVtt,
+            None => self.save.output.as_deref().and_then(Format::of_path).unwrap_or(Format::Srt),
+        }
+    }
+
+    /// Where the subtitles in `language` go: by default beside the film, as `film.fr.srt`.
+    fn destination(&self, language: &str) -> Destination {
+        self.save.named().unwrap_or_else(|| {
+            let mut name = self.film.file_stem().unwrap_or_default().to_owned();
+            name.push(format!(".{language}.{}", self.format().extension()));
+            Destination::File(self.film.with_file_name(name))
+        })
+    }
+
+    /// Refuses options that contradict each other, before there is any work.
+    fn check(&self, glossary: &Glossary, json: bool) -> Result<()> {
+        let usage = |problem: &str| Err(UsageError::new(problem).into());
+        let target = self.target();
+        let translates = self.translator.is_some() || !glossary.is_empty();
+        if target.is_none() && (translates || self.via != Via::Auto) {
+            return usage("--translator, --glossary, --keep and --via are for another language: say which with --lang");
+        }
+        if self.via == Via::Whisper && target.as_deref() != Some("en") {
+            return usage("--via whisper writes English: say --lang en, or --via text");
+        }
+        if self.via == Via::Whisper && translates {
+            return usage("--translator, --glossary and --keep need --via text");
+        }
+        match self.save.named() {
+            Some(Destination::Stdout) if json => usage("--json prints a summary on stdout: name a file with --output"),
+            Some(Destination::Stdout) if self.save.resume => usage("--resume goes on with a file, not with stdout"),
+            _ => Ok(()),
+        }
+    }
+
+    /// How to get from the language `spoken` to the one of the subtitles, with what is here.
+    fn route(&self, spoken: &str, target: &str, speech: &OpenSpeech, glossary: &Glossary) -> Result<Route> {
+        if spoken == target {
+            return Ok(Route::Spoken);
+        }
+        let translator = || match &self.translator {
+            Some(name) => Ok(name.clone()),
+            None => catalogue::translator(spoken, target).map(|entry| entry.name.clone()),
+        };
+        match self.via {
+            Via::Whisper => Ok(Route::Whisper),
+            Via::Text => Ok(Route::Text(translator()?)),
+            Via::Auto => match translator() {
+                Ok(name) => Ok(Route::Text(name)),
+                Err(_) if target == "en" && speech.model.special().multilingual.is_some() && glossary.is_empty() => {
+                    Ok(Route::Whisper)
+                }
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// A translator that is open, and its direction.
+struct Translation {
+    translator: Box<dyn SentenceTranslator>,
+    pair: LanguagePair,
+}
+
+impl Translation {
+    fn open(name: &str, spoken: &str, target: &str, args: &SubtitleArgs) -> Result<Self> {
+        let options = OpenOptions {
+            model: Some(name.to_owned()),
+            threads: args.speech.threads(),
+            offline: true, // translating never needs the network
+            ..OpenOptions::default()
+        };
+        let translator = translator::open(options)?;
+        let pair = direction::resolve(translator.pairs(), Some(spoken), Some(target), "")?.pair;
+        Ok(Self { translator, pair })
+    }
+}
+
+pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
+    let glossary = args.terms.glossary()?;
+    args.check(&glossary, context.output.is_json())?;
+    let known = args.target().or_else(|| args.speech.from()).map(|language| args.destination(&language));
+    if let Some(Destination::File(path)) = known.or_else(|| args.save.named()) {
+        args.save.check(&path, &args.film)?;
+    }
+    let mut sound = args.speech.sound(&args.film)?;
+    let speech = args.speech.open()?;
+
+    let Some(spoken) = spoken(&args, &speech, context)? else {
+        context.output.note(format_args!("nobody speaks in {}: there is nothing to write", args.film.display()));
+        return summary(&args, &speech, None, None, Heard::default(), None, context);
+    };
+    let target = args.target().unwrap_or_else(|| spoken.clone());
+    let route = args.route(&spoken, &target, &speech, &glossary)?;
+    let translation = match &route {
+        Route::Text(name) => Some(Translation::open(name, &spoken, &target, &args)?),
+        Route::Spoken | Route::Whisper => None,
+    };
+    let with_terms = translation.as_ref().map(|translation| WithGlossary::new(&*translation.translator, &glossary));
+    let translate_options = TranslateOptions::default();
+    let job = translation.as_ref().zip(with_terms.as_ref()).map(|(translation, with_terms)| Job {
+        translator: if glossary.is_empty() { &*translation.translator } else { with_terms },
+        pair: &translation.pair,
+        options: &translate_options,
+        pace: Pace::default(),
+        cancelled: &interrupted,
+    });
+    let task = if route == Route::Whisper { Task::Translate } else { Task::Transcribe };
+    let options = args.speech.options(Some(spoken.clone()), task, true);
+    let (form, layout) = (Form::Subtitles(args.format()), args.layout.layout());
+    let name = args.film.display().to_string();
+    let destination = args.destination(&target);
+    let written = match &destination {
+        Destination::Stdout => {
+            let mut page = Page::on_stdout(form, layout, job, &context.output)?;
+            write_down(&mut sound, &name, &speech, options, &mut page, None, context)?
+        }
+        Destination::File(path) => {
+            args.save.check(path, &args.film)?;
+            let more = json!({
+                "target": target, "route": format!("{route:?}"), "glossary": format!("{glossary:?}"),
+                "form": format!("{form:?}"), "layout": format!("{layout:?}"),
+            });
+            let (mut file, mut journal) =
+                args.save.open(path, origin(&args.film, &args.speech, &speech, &options, more))?;
+            let result = Page::in_file(form, layout, job, &mut file, path).and_then(|mut page| {
+                write_down(&mut sound, &name, &speech, options, &mut page, journal.as_mut(), context)
+            });
+            let heard = close(result, file, journal, context)?;
+            context.output.note(format_args!("{name} -> {}", path.display()));
+            heard
+        }
+    };
+    if let Some(with_terms) = &with_terms {
+        translator::note_missed(with_terms, context);
+    }
+    summary(&args, &speech, Some((&*spoken, &*target)), Some(&route), written, Some(&destination), context)
+}
+
+/// The language that is spoken: what the user says, the only one that the model knows, or what the model hears.
+fn spoken(args: &SubtitleArgs, speech: &OpenSpeech, context: &Context) -> Result<Option<String>> {
+    match (args.speech.from(), &speech.model.special().multilingual) {
+        (Some(language), _) => Ok(Some(language)),
+        (None, None) => Ok(Some("en".to_owned())),
+        (None, Some(_)) => {
+            let language = speech
+                .language_of(args.speech.sound(&args.film)?, args.speech.options(None, Task::Transcribe, false))?;
+            if let Some(language) = &language {
+                let english = english_name(language);
+                context.output.note(format_args!("{english} seems to be spoken (--from overrides this)"));
+            }
+            Ok(language)
+        }
+    }
+}
+
+/// What `--json` prints.
+fn summary(
+    args: &SubtitleArgs,
+    speech: &OpenSpeech,
+    languages: Option<(&str, &str)>,
+    route: Option<&Route>,
+    heard: Heard,
+    destination: Option<&Destination>,
+    context: &Context,
+) -> Result<()> {
+    if !context.output.is_json() {
+        return Ok(());
+    }
+    let translator = match route {
+        Some(Route::Text(name)) => Some(name),
+        _ => None,
+    };
+    let file: Option<&Path> = match destination {
+        Some(Destination::File(path)) => Some(path),
+        _ => None,
+    };
+    context.output.json(&json!({
+        "film": args.film,
+        "file": file,
+        "spoken": languages.map(|(spoken, _)| spoken),
+        "language": languages.map(|(_, target)| target),
+        "via": route.and_then(Route::name),
+        "model": speech.path,
+        "translator": translator,
+        "cues": heard.cues,
+        "segments": heard.segments,
+        "translated_sentences": heard.translated,
+        "seconds": heard.sound.as_secs_f64(),
+    }))
+}
