@@ -3,14 +3,20 @@
 mod container;
 mod ffmpeg;
 mod mel;
+#[cfg(feature = "mic")]
+mod microphone;
 mod opus;
 mod pcm;
+mod queue;
 mod resample;
 mod segments;
 mod source;
 
 pub use mel::{HOP, LogMel};
+#[cfg(feature = "mic")]
+pub use microphone::Microphone;
 pub use pcm::{Pcm, SampleFormat};
+pub use queue::{Block, Recorder, Recording, WhenFull, recording};
 pub use segments::{Segment, SegmentOptions, Segmenter};
 pub use source::{Audio, AudioOptions, TrackChoice};
 

@@ -79,6 +79,13 @@ impl Segmenter {
         self.cutter.run.as_ref().map(|run| run.start as u64 * FRAME as u64)
     }
 
+    /// The segment that is not complete yet, as it would be if the sound ended now; None before there is enough speech.
+    /// It grows with what is said, and in pauses it does not.
+    pub fn so_far(&self) -> Option<Segment> {
+        let run = self.cutter.run.as_ref()?;
+        self.cutter.segment(run, self.cutter.speech_end(run))
+    }
+
     /// The last segments: the sound has ended, and what follows is a new one.
     pub fn finish(&mut self) -> Vec<Segment> {
         let mut segments = Vec::new();
@@ -190,13 +197,24 @@ impl Cutter {
     /// Ends the run behind its last speech.
     fn close(&mut self, segments: &mut Vec<Segment>) {
         let Some(run) = self.run.take() else { return };
-        let end = (run.speech_end() + self.padding).min(self.now);
+        let end = self.speech_end(&run);
         self.emit(&run, end, segments);
     }
 
+    /// The frame behind the last speech and its padding.
+    fn speech_end(&self, run: &Run) -> usize {
+        (run.speech_end() + self.padding).min(self.now)
+    }
+
+    /// `run` up to the frame `end`, if there is enough speech in it.
+    fn segment(&self, run: &Run, end: usize) -> Option<Segment> {
+        let enough = run.speech() >= self.least.max(1);
+        enough.then(|| Segment { start: (run.start * FRAME) as u64, end: (end * FRAME) as u64 })
+    }
+
     fn emit(&mut self, run: &Run, end: usize, segments: &mut Vec<Segment>) {
-        if run.speech() >= self.least.max(1) {
-            segments.push(Segment { start: (run.start * FRAME) as u64, end: (end * FRAME) as u64 });
+        if let Some(segment) = self.segment(run, end) {
+            segments.push(segment);
             self.end = end;
         }
     }
@@ -361,6 +379,18 @@ mod tests {
         fn blocks_do_not_matter(pieces in prop::collection::vec(1usize..9000, 0..40)) {
             let sound = scene();
             prop_assert_eq!(segments(&sound, &pieces), segments(&sound, &[]));
+        }
+    }
+
+    proptest! {
+        /// What is said so far is what would be left if the sound ended here, but for samples that are no frame yet.
+        #[test]
+        fn so_far_is_the_segment_of_a_sound_that_ends_here(frames in 0usize..400) {
+            let sound = &scene()[..frames * FRAME];
+            let mut segmenter = Segmenter::new(SegmentOptions::default()).unwrap();
+            segmenter.push(sound);
+            let so_far = segmenter.so_far();
+            prop_assert_eq!(so_far, segmenter.finish().first().copied());
         }
     }
 
