@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use babil_models::Quant;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
+use babil_models::tasks::live::{Event, Live, Partials};
 use babil_models::tasks::transcribe::{Segment, TranscribeOptions, Transcription, transcribe};
-use babil_runtime::audio::{Audio, AudioOptions, HOP, LogMel};
+use babil_runtime::audio::{Audio, AudioOptions, Block, HOP, LogMel};
 use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
@@ -141,6 +143,28 @@ fn nothing_is_heard_in_silence() {
     assert!(counts.iter().all(|&count| count >= 15));
     let music = invented.remove("music").unwrap_or_default();
     assert!(invented.is_empty() && music.len() <= 1, "{invented:?} {music:?}");
+}
+
+/// As it is said, in blocks of random lengths.
+#[test]
+fn listening_hears_what_is_in_the_file() {
+    let sound = Audio::open(folder().join("fixture/long.opus"), &AudioOptions::default()).unwrap();
+    let sound = sound.collect::<Result<Vec<_>>>().unwrap().concat();
+    let mut transcription = Transcription::new(&MODEL, options()).unwrap();
+    let mut live = Live::new(&mut transcription, Partials::Never).unwrap();
+    let (mut rest, mut random, mut events) = (&sound[..], 1u32, Vec::new());
+    while !rest.is_empty() {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (now, later) = rest.split_at((1 + (random >> 8) as usize % 50_000).min(rest.len()));
+        events.extend(live.push(&Block { samples: now.to_vec(), lost: 0, at: Instant::now() }).unwrap());
+        rest = later;
+    }
+    events.extend(live.finish().unwrap().0);
+    let segments = events.into_iter().flat_map(|event| match event {
+        Event::Final(of) => of.segments,
+        Event::Partial(partial) => panic!("{partial:?}"),
+    });
+    assert!(segments.eq(HEARD.iter().cloned()));
 }
 
 #[test]

@@ -181,6 +181,12 @@ fn sentences(line: &str) -> Vec<&str> {
     bounds.into_iter().map(cut).collect()
 }
 
+/// Whether `text` ends with a sentence that is complete, whatever follows.
+pub(crate) fn is_complete(text: &str) -> bool {
+    let followed = format!("{} X", text.trim_end());
+    sentences(&followed).last().is_some_and(|last| *last == "X")
+}
+
 /// Moves a bound behind closing quotes and brackets that stand apart, as in French `Où ? »`.
 fn after_closing_marks(line: &str, bound: usize) -> usize {
     let rest = line[bound..].trim_start_matches(['»', '”', '’', '›', ')', ']']);
@@ -411,6 +417,16 @@ mod tests {
         assert_sentences(&["Er kam am 3. Oktober.", "Sie blieb."]);
         assert_sentences(&["He was born in 1984.", "Paris was cold."]);
         assert_sentences(&["Apples, pears, etc. Smith ate them.", "All."]);
+    }
+
+    #[test]
+    fn what_could_go_on_is_not_complete() {
+        for text in ["Where is it?", "It is here.", "« Où ? »", "我在这里。", "It is here. "] {
+            assert!(is_complete(text), "{text}");
+        }
+        for text in ["", "It is", "I saw Mr.", "It is here. And", "at 5 p.m."] {
+            assert!(!is_complete(text), "{text}");
+        }
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether a text with this mean log-probability is nothing.
+    fn silence(&self, no_speech: f32, log_prob: f32) -> bool {
+        no_speech > self.no_speech && log_prob < self.log_prob
+    }
+}
+
 /// Temperatures of the draws, one after the other, where the most probable text is no good.
 const TEMPERATURES: [f32; 5] = [0.2, 0.4, 0.6, 0.8, 1.0];
 /// Texts that are drawn at each temperature.
@@ -164,6 +171,11 @@ impl<'m> Transcription<'m> {
         })
     }
 
+    /// What writes it down.
+    pub fn model(&self) -> &'m SpeechModel {
+        self.model
+    }
+
     /// The language, once it is known.
     pub fn language(&self) -> Option<&str> {
         self.language.as_deref()
@@ -222,6 +234,27 @@ impl<'m> Transcription<'m> {
         segments.iter().for_each(|segment| self.remember(&segment.tokens, segment.temperature));
     }
 
+    /// The most probable text of `sound`, a window at most, while the rest of what is said there is still to come.
+    /// Nothing is remembered of it. The text is empty where probably nobody speaks, or where it repeats itself.
+    ///
+    /// # Errors
+    /// The model's own.
+    pub fn guess(&mut self, sound: &[f32]) -> Result<String> {
+        let state = self.hear(sound)?;
+        let language = match &self.language {
+            Some(known) => Some(known.clone()),
+            None => self.language_of(&state)?,
+        };
+        let (prompt, most) = self.beginning(language.as_deref())?;
+        let window = Prompted::new(&mut self.session, state, self.model.special(), &prompt)?;
+        let found = window.decode(&mut self.session, Search::Beam(1), most)?;
+        let text = self.model.text(&found.tokens).trim().to_owned();
+        let limits = self.options.limits;
+        let nothing =
+            limits.silence(window.no_speech(), found.log_prob) || compression_ratio(&text) > limits.compression;
+        Ok(if nothing { String::new() } else { text })
+    }
+
     /// Samples of a window.
     fn window(&self) -> usize {
         self.model.window() * HOP
@@ -236,22 +269,17 @@ impl<'m> Transcription<'m> {
     fn next_window(&mut self, sink: &mut dyn FnMut(Segment) -> ControlFlow<()>) -> Result<()> {
         let length = self.sound.len().min(self.window());
         let seconds = length as f64 / SAMPLE_RATE as f64;
-        let frames = match self.options.exact {
-            true => self.model.window(),
-            false => (length.div_ceil(HOP) + MARGIN).min(self.model.window()),
-        };
-        let mel = self.mel.compute(&self.sound[..length], frames * HOP)?;
-        let state = self.session.encode_frames(&mel)?;
-        let special = self.model.special();
-        if let (None, Some(tokens)) = (&self.language, &special.multilingual) {
-            let found = languages(&mut self.session, &state, special, tokens)?;
-            let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b]));
-            self.language = best.map(|best| tokens.languages[best].0.clone());
+        let sound = std::mem::take(&mut self.sound);
+        let state = self.hear(&sound[..length]);
+        self.sound = sound;
+        let state = state?;
+        if self.language.is_none() {
+            self.language = self.language_of(&state)?;
         }
+        let special = self.model.special();
         let found = self.decode(state, length.div_ceil(HOP))?;
-        let limits = self.options.limits;
         let start = self.done();
-        if found.no_speech > limits.no_speech && found.log_prob < limits.log_prob {
+        if self.options.limits.silence(found.no_speech, found.log_prob) {
             self.forget(length);
             return Ok(());
         }
@@ -294,6 +322,38 @@ impl<'m> Transcription<'m> {
         Ok(())
     }
 
+    /// Encodes `sound`, at most a window.
+    fn hear(&mut self, sound: &[f32]) -> Result<Sequence> {
+        let frames = match self.options.exact {
+            true => self.model.window(),
+            false => (sound.len().div_ceil(HOP) + MARGIN).min(self.model.window()),
+        };
+        let mel = self.mel.compute(sound, frames * HOP)?;
+        self.session.encode_frames(&mel)
+    }
+
+    /// The language that is spoken, if the model knows several.
+    fn language_of(&mut self, state: &Sequence) -> Result<Option<String>> {
+        let special = self.model.special();
+        let Some(tokens) = &special.multilingual else { return Ok(None) };
+        let found = languages(&mut self.session, state, special, tokens)?;
+        let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b]));
+        Ok(best.map(|best| tokens.languages[best].0.clone()))
+    }
+
+    /// What comes before the text of a window, and the most tokens that the text may have.
+    fn beginning(&self, language: Option<&str>) -> Result<(Vec<Token>, usize)> {
+        let special = self.model.special();
+        let mut prompt = Vec::new();
+        if !(self.prompt.is_empty() && self.previous.is_empty()) {
+            prompt.push(special.previous);
+            prompt.extend(self.prompt.iter().chain(&self.previous));
+        }
+        prompt.extend(special.prompt(language, self.options.task, true)?);
+        let room = self.model.positions().saturating_sub(prompt.len());
+        Ok((prompt, room.min(self.model.positions() / 2)))
+    }
+
     /// Keeps the text of a segment for the next window, unless it was a guess.
     fn remember(&mut self, tokens: &[Token], temperature: f32) {
         let end = self.model.special().end;
@@ -309,17 +369,9 @@ impl<'m> Transcription<'m> {
     /// The text of a window, and its temperature: the most probable one, or one drawn at random where that is no good.
     /// Of the window, `frames` frames are sound.
     fn decode(&mut self, state: Sequence, frames: usize) -> Result<Written> {
-        let special = self.model.special();
-        let mut prompt = Vec::new();
-        if !(self.prompt.is_empty() && self.previous.is_empty()) {
-            prompt.push(special.previous);
-            prompt.extend(self.prompt.iter().chain(&self.previous));
-        }
-        prompt.extend(special.prompt(self.language.as_deref(), self.options.task, true)?);
-        let room = self.model.positions().saturating_sub(prompt.len());
-        let most = room.min(self.model.positions() / 2);
+        let (prompt, most) = self.beginning(self.language.as_deref())?;
         let Limits { compression, log_prob, no_speech } = self.options.limits;
-        let window = Prompted::new(&mut self.session, state, special, &prompt)?;
+        let window = Prompted::new(&mut self.session, state, self.model.special(), &prompt)?;
         let mut run = |search| window.decode(&mut self.session, search, most);
         let mut found = run(Search::Beam(self.options.beam))?;
         let mut temperature = 0.0;
@@ -424,6 +476,11 @@ impl Speech {
         self.kept.clear();
         self.before = 0;
         last
+    }
+
+    /// The stretch that is not over, as far as it goes: the samples before it, and its own.
+    pub fn so_far(&self) -> Option<(u64, &[f32])> {
+        self.segmenter.so_far().map(|segment| (segment.start, self.sound(segment)))
     }
 
     /// Samples of sound in which every stretch is over.

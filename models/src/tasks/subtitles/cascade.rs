@@ -15,7 +15,7 @@ use super::timed::{Timed, Timeline};
 use super::translate::{answered, asked};
 use super::{Cue, Word};
 use crate::tasks::document::{Job, Result, Summary, call};
-use crate::tasks::segment::{Part, Segmenter};
+use crate::tasks::segment::{Part, Segmenter, is_complete};
 use crate::tasks::translate::Translation;
 
 /// A pause that ends a sentence without a full stop.
@@ -81,9 +81,7 @@ impl<'j> Cascade<'j> {
         if text.is_empty() {
             return Ok(cues);
         }
-        if !self.text.is_empty() && segment.start > self.end.saturating_add(PAUSE) {
-            cues = self.take(true)?;
-        }
+        cues.extend(self.silence(segment.start)?);
         if !self.text.is_empty() {
             self.text += separator(&self.text, text);
         }
@@ -94,6 +92,24 @@ impl<'j> Cascade<'j> {
         self.end = self.end.max(segment.end);
         cues.extend(self.take(self.text.len() > LONGEST_WAIT)?);
         Ok(cues)
+    }
+
+    /// Tells that nothing was said between what was pushed last and `until`: a pause that is long enough ends the
+    /// sentence.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn silence(&mut self, until: Duration) -> Result<Vec<Cue>> {
+        let over = !self.text.is_empty() && until > self.end.saturating_add(PAUSE);
+        if over { self.take(true) } else { Ok(Vec::new()) }
+    }
+
+    /// Tells that the speaker pauses, however shortly: the last sentence is complete if it ends like one.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn pause(&mut self) -> Result<Vec<Cue>> {
+        self.take(is_complete(&self.text))
     }
 
     /// Treats what was heard so far as complete, as in a silence or when the speaker changes, and returns all its cues.
@@ -238,6 +254,32 @@ mod tests {
         ");
         let sentences: Vec<&str> = heard.iter().map(|heard| &heard.source.text[..]).collect();
         assert_eq!(sentences, ["Where is the station?", "It is over there.", "and then nothing", "For a while"]);
+    }
+
+    #[test]
+    fn a_silence_ends_a_sentence_once() {
+        let mut cascade = Cascade::new(Layout::default(), None);
+        cascade.push(&Timed::new("and then nothing", at(1000), at(2000))).unwrap();
+        for until in [2000, 4000] {
+            cascade.silence(at(until)).unwrap();
+            assert_eq!(cascade.heard(), []);
+        }
+        cascade.silence(at(4001)).unwrap();
+        assert_eq!(cascade.heard()[0].source.text, "and then nothing");
+        assert_eq!((cascade.silence(Duration::MAX).unwrap(), cascade.heard()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_pause_ends_a_sentence_that_ends_like_one() {
+        let mut cascade = Cascade::new(Layout::default(), None);
+        let mut heard = |text: &str| {
+            cascade.push(&Timed::new(text, at(1000), at(2000))).unwrap();
+            cascade.pause().unwrap();
+            cascade.heard().into_iter().map(|heard| heard.source.text).collect::<Vec<_>>()
+        };
+        assert_eq!(heard("It is here. Where"), ["It is here."]);
+        assert_eq!(heard("is the station?"), ["Where is the station?"]);
+        assert_eq!(heard("I saw Mr."), Vec::<String>::new());
     }
 
     #[test]
