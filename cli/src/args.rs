@@ -11,7 +11,7 @@ use crate::commands::{
     chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
 };
 #[cfg(feature = "audio")]
-use crate::commands::{subtitle, transcribe};
+use crate::commands::{listen, subtitle, transcribe};
 use crate::exit;
 use crate::output::Output;
 
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     #[cfg(feature = "audio")]
     Transcribe(transcribe::TranscribeArgs),
     #[cfg(feature = "audio")]
+    Listen(listen::ListenArgs),
+    #[cfg(feature = "audio")]
     Subtitle(subtitle::SubtitleArgs),
     Tokenize(tokenize::TokenizeArgs),
     Plan(plan::PlanArgs),
@@ -99,6 +101,8 @@ impl Command {
             Self::Perplexity(args) => perplexity::run(args, context),
             #[cfg(feature = "audio")]
             Self::Transcribe(args) => transcribe::run(args, context),
+            #[cfg(feature = "audio")]
+            Self::Listen(args) => listen::run(args, context),
             #[cfg(feature = "audio")]
             Self::Subtitle(args) => subtitle::run(args, context),
             Self::Tokenize(args) => tokenize::run(args, context),

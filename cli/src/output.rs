@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use babil_runtime::Error;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -120,6 +120,20 @@ impl Output {
             bar.set_style(style.with_key("at", at).with_key("end", end).progress_chars("=> "));
         }
         bar
+    }
+
+    /// A line that changes in place, on the terminal that stderr is or else stdout; none where neither is one.
+    #[cfg(feature = "audio")]
+    pub(crate) fn changing_line(&self) -> Option<ProgressBar> {
+        let target = match (io::stderr().is_terminal(), io::stdout().is_terminal()) {
+            _ if self.quiet || self.json => return None,
+            (true, _) => ProgressDrawTarget::stderr(),
+            (false, true) => ProgressDrawTarget::stdout(),
+            (false, false) => return None,
+        };
+        let line = ProgressBar::with_draw_target(None, target);
+        line.set_style(ProgressStyle::with_template("{msg}").ok()?);
+        Some(line)
     }
 
     /// Says what went wrong on stderr, and returns the code to exit with.

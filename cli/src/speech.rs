@@ -21,12 +21,12 @@ use babil_models::tasks::language::code_of;
 use babil_models::tasks::transcribe::{Segment, Speech, Stretch, TranscribeOptions, Transcription};
 use babil_models::{catalogue, families};
 use babil_runtime::Error;
-use babil_runtime::audio::{Audio, AudioOptions, Pcm, TrackChoice};
-use clap::Args;
+use babil_runtime::audio::{Audio, AudioOptions, Pcm, SampleFormat, TrackChoice};
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use self::journal::{Journal, Origin};
-pub(crate) use self::page::{Form, Page};
+pub(crate) use self::page::{Form, Page, as_json, engine};
 use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
@@ -88,10 +88,16 @@ impl SpeechArgs {
 
     /// Raw samples on stdin.
     pub(crate) fn stdin(&self, pcm: Pcm) -> Result<Audio> {
-        if self.track.is_some() {
-            return Err(UsageError::new("--track is for films: raw PCM on stdin has one").into());
-        }
+        self.no_track("raw PCM on stdin")?;
         Ok(Audio::pcm("stdin", std::io::stdin(), pcm).map_err(bad_sound)?)
+    }
+
+    /// Refuses a choice among tracks for `what`, which has one.
+    pub(crate) fn no_track(&self, what: &str) -> Result<()> {
+        match self.track {
+            Some(_) => Err(UsageError::new(format!("--track is for films: {what} has one")).into()),
+            None => Ok(()),
+        }
     }
 
     /// Opens the model.
@@ -116,6 +122,46 @@ impl SpeechArgs {
             exact: self.exact,
             ..TranscribeOptions::default()
         }
+    }
+}
+
+/// What is to be known of samples on stdin.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Raw PCM on stdin")]
+pub(crate) struct PcmArgs {
+    /// Samples per second [default: 16000]
+    #[arg(long, value_name = "HZ")]
+    rate: Option<u32>,
+    /// Channels, interleaved [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    channels: Option<u16>,
+    /// How a sample is written, little-endian [default: s16]
+    #[arg(long, value_enum)]
+    format: Option<SampleArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SampleArg {
+    /// 16 bits, signed
+    S16,
+    /// 32 bits, floating point, from -1 to 1
+    F32,
+}
+
+impl PcmArgs {
+    pub(crate) fn pcm(&self) -> Pcm {
+        Pcm {
+            rate: self.rate.unwrap_or(16_000),
+            channels: self.channels.unwrap_or(1),
+            format: match self.format {
+                None | Some(SampleArg::S16) => SampleFormat::S16,
+                Some(SampleArg::F32) => SampleFormat::F32,
+            },
+        }
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.rate.is_some() || self.channels.is_some() || self.format.is_some()
     }
 }
 

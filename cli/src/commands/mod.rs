@@ -5,6 +5,8 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod list;
+#[cfg(feature = "audio")]
+pub(crate) mod listen;
 pub(crate) mod man;
 pub(crate) mod perplexity;
 pub(crate) mod plan;

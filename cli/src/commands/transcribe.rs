@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use babil_models::speech::Task;
 use babil_models::tasks::subtitles::Format;
-use babil_runtime::audio::{Pcm, SampleFormat};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::args::Context;
 use crate::exit::UsageError;
-use crate::speech::{Destination, Form, Page, SaveArgs, SpeechArgs, close, origin, write_down};
+use crate::speech::{Destination, Form, Page, PcmArgs, SaveArgs, SpeechArgs, close, origin, write_down};
 use crate::subtitles::LayoutArgs;
 
 /// Write down what is said in a recording
@@ -62,46 +61,6 @@ enum To {
     Srt,
     /// WebVTT subtitles.
     Vtt,
-}
-
-/// What is to be known of samples on stdin.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Raw PCM on stdin")]
-struct PcmArgs {
-    /// Samples per second [default: 16000]
-    #[arg(long, value_name = "HZ")]
-    rate: Option<u32>,
-    /// Channels, interleaved [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    channels: Option<u16>,
-    /// How a sample is written, little-endian [default: s16]
-    #[arg(long, value_enum)]
-    format: Option<SampleArg>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SampleArg {
-    /// 16 bits, signed
-    S16,
-    /// 32 bits, floating point, from -1 to 1
-    F32,
-}
-
-impl PcmArgs {
-    fn pcm(&self) -> Pcm {
-        Pcm {
-            rate: self.rate.unwrap_or(16_000),
-            channels: self.channels.unwrap_or(1),
-            format: match self.format {
-                None | Some(SampleArg::S16) => SampleFormat::S16,
-                Some(SampleArg::F32) => SampleFormat::F32,
-            },
-        }
-    }
-
-    fn is_given(&self) -> bool {
-        self.rate.is_some() || self.channels.is_some() || self.format.is_some()
-    }
 }
 
 impl TranscribeArgs {

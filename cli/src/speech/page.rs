@@ -120,7 +120,7 @@ impl<'p> Page<'p> {
 }
 
 /// A cascade has no input or output of its own.
-fn engine(error: DocumentError) -> anyhow::Error {
+pub(crate) fn engine(error: DocumentError) -> anyhow::Error {
     match error {
         DocumentError::Engine(error) => error.into(),
         other => Error::BadRequest(other.to_string()).into(),
@@ -128,7 +128,7 @@ fn engine(error: DocumentError) -> anyhow::Error {
 }
 
 /// A segment as `--json` prints it; times in seconds, to the millisecond.
-fn as_json(segment: &Segment) -> serde_json::Value {
+pub(crate) fn as_json(segment: &Segment) -> serde_json::Value {
     let time = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let mut object = json!({
         "start": time(segment.start), "end": time(segment.end), "text": segment.text, "language": segment.language,
