@@ -1,0 +1,28 @@
+package dev.babil;
+
+import java.io.File;
+
+/** Writes down what is said. Safe to use from any thread; any number of transcripts can be under way. */
+public final class Transcriber {
+  private final long engine;
+  private final TranscriberOptions options;
+
+  Transcriber(long engine, TranscriberOptions options) {
+    this.engine = engine;
+    this.options = options;
+  }
+
+  /**
+   * Begins to write down a file of any length and of any usual format.
+   *
+   * @param file the file, of sound or with a sound track
+   * @return the transcript, to be closed
+   * @throws BabilException {@link Code#BAD_ARGUMENT} where it is null, {@link Code#UNSUPPORTED} where the library is
+   *     without sound. What is wrong with the file or the options comes from {@link Transcript#next()}.
+   * @throws IllegalStateException the engine is closed
+   */
+  public Transcript start(File file) {
+    byte[] path = Text.of(Text.notNull(file, "the file").getPath(), "the file");
+    return new Transcript(Native.transcribe(engine, path, options.language, options.english, options.beam));
+  }
+}
