@@ -364,9 +364,10 @@ pub unsafe extern "C" fn babil_next(generation: u64, piece: *mut BabilPiece) -> 
         let (kind, start, end, text) = match next {
             Some(Piece::Answer(text)) => (BabilKind::Answer, 0.0, 0.0, text),
             Some(Piece::Thought(text)) => (BabilKind::Thought, 0.0, 0.0, text),
+            #[cfg(feature = "audio")]
             Some(Piece::Segment { start, end, text, .. }) => (BabilKind::Segment, start, end, text),
-            // Transfers are not begun from C.
-            Some(Piece::Progress { .. }) | None => return Ok(BabilStatus::End),
+            // Nothing else is begun from C.
+            _ => return Ok(BabilStatus::End),
         };
         let length = text.len();
         let mut bytes = text.into_bytes();

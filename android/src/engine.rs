@@ -15,7 +15,7 @@ use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcri
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
 use babil_models::{OpenOptions, catalogue};
 #[cfg(feature = "audio")]
-use babil_runtime::audio::{Audio, AudioOptions};
+use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
 use babil_runtime::quant::{BlockType, packed_len};
 use babil_runtime::weights::{Encoding, FilePart, Weights};
 
@@ -23,6 +23,7 @@ use crate::bytes::Record;
 use crate::failure::{Code, Failure, Result};
 use crate::generation::{Counts, Done, Feed, Finish, Generation, Piece, Work, begin};
 use crate::handles::Object;
+use crate::live::Listening;
 
 /// Where a model is.
 pub(crate) enum Source {
@@ -81,6 +82,15 @@ impl Place {
             Self::Path(path) => Described::open(&path, options)?,
             Self::Mapped(weights) => Described::of_weights(&weights, options)?,
         })
+    }
+
+    /// How errors call it.
+    #[cfg(not(feature = "audio"))]
+    fn label(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Mapped(weights) => weights.file().to_owned(),
+        }
     }
 
     /// The weights of a speech model.
@@ -177,7 +187,7 @@ impl Engine {
                 }))
             }
             #[cfg(not(feature = "audio"))]
-            Found::Speech(_) => return Err(without_sound()),
+            Found::Speech(place) => return Err(without_sound(&place.label())),
         })
     }
 
@@ -241,15 +251,11 @@ impl Engine {
         english: bool,
         beam: i32,
     ) -> Result<Generation> {
-        let Self::Speech(model) = self else {
-            return Err(Failure::new(Code::Unsupported, "this model hears nothing: it is no speech model"));
-        };
-        let model = model.clone();
-        let task = if english { Task::Translate } else { Task::Transcribe };
-        let beam = usize::try_from(beam).unwrap_or(0);
+        let model = self.speech()?;
+        let options = transcribe_options(language, english, beam);
         begin(Work::Compute, move |feed| {
             let cancel = feed.cancel();
-            let options = TranscribeOptions { language, task, beam, cancel: cancel.clone(), ..Default::default() };
+            let options = TranscribeOptions { cancel: cancel.clone(), ..options };
             let mut transcription = Transcription::new(&model, options)?;
             let sound = Audio::open(&file, &AudioOptions::default())?;
             let sound = sound.map(|block| cancel.check().and(block));
@@ -261,15 +267,41 @@ impl Engine {
         })
     }
 
+    /// Writes down what is said in sound that is pushed: `waits` for room for it, or else loses the oldest.
+    #[cfg(feature = "audio")]
+    pub(crate) fn listen(&self, language: Option<String>, english: bool, beam: i32, waits: bool) -> Result<Listening> {
+        let when_full = if waits { WhenFull::Wait } else { WhenFull::Drop };
+        Listening::begin(self.speech()?, transcribe_options(language, english, beam), when_full)
+    }
+
+    #[cfg(feature = "audio")]
+    fn speech(&self) -> Result<Arc<SpeechModel>> {
+        match self {
+            Self::Speech(model) => Ok(model.clone()),
+            _ => Err(Failure::new(Code::Unsupported, "this model hears nothing: it is no speech model")),
+        }
+    }
+
     #[cfg(not(feature = "audio"))]
-    pub(crate) fn transcribe(&self, _: PathBuf, _: Option<String>, _: bool, _: i32) -> Result<Generation> {
-        Err(without_sound())
+    pub(crate) fn transcribe(&self, file: PathBuf, _: Option<String>, _: bool, _: i32) -> Result<Generation> {
+        Err(without_sound(&file.display().to_string()))
+    }
+
+    #[cfg(not(feature = "audio"))]
+    pub(crate) fn listen(&self, _: Option<String>, _: bool, _: i32, _: bool) -> Result<Listening> {
+        Err(without_sound("a microphone"))
     }
 }
 
+#[cfg(feature = "audio")]
+fn transcribe_options(language: Option<String>, english: bool, beam: i32) -> TranscribeOptions {
+    let task = if english { Task::Translate } else { Task::Transcribe };
+    TranscribeOptions { language, task, beam: usize::try_from(beam).unwrap_or(0), ..TranscribeOptions::default() }
+}
+
 #[cfg(not(feature = "audio"))]
-fn without_sound() -> Failure {
-    Failure::new(Code::Unsupported, "this library is without sound (feature `audio`)")
+pub(crate) fn without_sound(what: &str) -> Failure {
+    Failure::new(Code::Unsupported, format!("{what}: this library is without sound (feature `audio`)"))
 }
 
 /// Where a translation goes.
@@ -378,7 +410,7 @@ pub(crate) fn plan(source: Source, options: &Options) -> Result<Vec<u8>> {
         #[cfg(feature = "audio")]
         Found::Speech(place) => Needs::of(&place.weights()?),
         #[cfg(not(feature = "audio"))]
-        Found::Speech(_) => return Err(without_sound()),
+        Found::Speech(place) => return Err(without_sound(&place.label())),
     };
     let record = Record::default().long(needs.weights).long(needs.own).long(needs.disk).long(needs.context);
     Ok(record.long(available_memory().unwrap_or(0)).into_bytes())

@@ -36,7 +36,12 @@ pub(crate) enum Piece {
     /// Text that the model thinks.
     Thought(String),
     /// Something that was said, in seconds from the beginning of the sound.
+    #[cfg(feature = "audio")]
     Segment { start: f64, end: f64, language: String, text: String },
+    /// What is being said, as far as it goes: `text` stays, `tail` may be something else next time; or, the `last` time,
+    /// what was said.
+    #[cfg(feature = "audio")]
+    Caption { last: bool, start: f64, end: f64, text: String, tail: String },
     /// How far a transfer is, in bytes.
     Progress { done: u64, total: u64, file: String },
 }
@@ -47,8 +52,13 @@ impl Piece {
         let record = match self {
             Self::Answer(text) => Record::default().byte(0).text(text),
             Self::Thought(text) => Record::default().byte(1).text(text),
+            #[cfg(feature = "audio")]
             Self::Segment { start, end, language, text } => {
                 Record::default().byte(2).double(*start).double(*end).text(language).text(text)
+            }
+            #[cfg(feature = "audio")]
+            Self::Caption { last, start, end, text, tail } => {
+                Record::default().byte(4).byte((*last).into()).double(*start).double(*end).text(text).text(tail)
             }
             Self::Progress { done, total, file } => Record::default().byte(3).long(*done).long(*total).text(file),
         };

@@ -15,7 +15,7 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::sampling::SamplingOptions;
 use babil_runtime::weights::FilePart;
 use jni::errors::ErrorPolicy;
-use jni::objects::{JByteArray, JClass, JThrowable, JValue};
+use jni::objects::{JByteArray, JClass, JFloatArray, JThrowable, JValue};
 use jni::sys::{jboolean, jfloat, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 
@@ -24,6 +24,7 @@ use crate::engine::{Engine, Options, Source, plan};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::Generation;
 use crate::handles::HANDLES;
+use crate::live::Listening;
 use crate::store;
 
 impl From<jni::errors::Error> for Failure {
@@ -179,8 +180,10 @@ fn engine(handle: jlong) -> Result<Arc<Engine>> {
     HANDLES.get(handle as u64)
 }
 
+/// A generation, or that of live captions.
 fn generation(handle: jlong) -> Result<Arc<Generation>> {
-    HANDLES.get(handle as u64)
+    let listening = HANDLES.get::<Listening>(handle as u64);
+    listening.map(|listening| listening.captions()).or_else(|_| HANDLES.get(handle as u64))
 }
 
 /// A handle of a new generation, which is closed with `parent`.
@@ -325,6 +328,33 @@ natives! {
         begun(engine.transcribe(file, language, english, beam)?, Some(handle))
     }
 
+    /// Live captions of sound that is pushed.
+    fn Java_dev_babil_Native_listen(
+        env, handle: jlong, language: JByteArray<'e>, english: jboolean, beam: jint, waits: jboolean
+    ) -> jlong {
+        let (engine, language) = (engine(handle)?, optional(env, &language)?);
+        Ok(HANDLES.add(Arc::new(engine.listen(language, english, beam, waits)?), Some(handle as u64))? as jlong)
+    }
+
+    fn Java_dev_babil_Native_push(env, handle: jlong, samples: JFloatArray<'e>, start: jint, count: jint) -> jboolean {
+        let length = usize::try_from(count);
+        let length = length.map_err(|_| Failure::new(Code::BadArgument, format!("{count} samples")))?;
+        // Before there is memory for them: the array has so many.
+        let has = samples.len(env)?;
+        if usize::try_from(start).ok().and_then(|start| start.checked_add(length)).is_none_or(|end| end > has) {
+            let problem = format!("samples {start} to {start} + {count} of an array of {has}");
+            return Err(Failure::new(Code::BadArgument, problem));
+        }
+        let mut sound = vec![0.0; length];
+        samples.get_region(env, start, &mut sound)?;
+        HANDLES.get::<Listening>(handle as u64)?.push(sound)
+    }
+
+    /// The sound is over.
+    fn Java_dev_babil_Native_finish(_env, handle: jlong) -> () {
+        HANDLES.get::<Listening>(handle as u64).map(|listening| listening.finish())
+    }
+
     fn Java_dev_babil_Native_models(
         env, folder: JByteArray<'e>, endpoint: JByteArray<'e>, token: JByteArray<'e>
     ) -> JByteArray<'e> {
@@ -363,6 +393,12 @@ natives! {
     fn Java_dev_babil_Testing_panicNext(_env) -> () {
         crate::testing::panic_next();
         Ok(())
+    }
+
+    /// The sound of a file, as float32.
+    fn Java_dev_babil_Testing_samples(env, file: JByteArray<'e>) -> JByteArray<'e> {
+        let samples = crate::testing::samples(text(env, &file)?.as_ref())?;
+        bytes(env, &samples)
     }
 
     fn Java_dev_babil_Testing_openHandles(_env) -> jlong {

@@ -1,5 +1,6 @@
 //! Mistakes on demand, and what is open: for the tests of the Java side. Not part of a library that is shipped.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::generation::{BEGUN, ENDED};
@@ -21,4 +22,18 @@ pub(crate) fn point() {
 pub(crate) fn counts() -> [i64; 3] {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     [HANDLES.open() as i64, count(BEGUN.load(Ordering::SeqCst)), count(ENDED.load(Ordering::SeqCst))]
+}
+
+/// The samples of a file of sound at 16 kHz, float32, big-endian.
+#[cfg(feature = "audio")]
+pub(crate) fn samples(file: &Path) -> crate::failure::Result<Vec<u8>> {
+    use babil_runtime::audio::{Audio, AudioOptions};
+
+    let blocks = Audio::open(file, &AudioOptions::default())?.collect::<Result<Vec<_>, _>>()?;
+    Ok(blocks.concat().into_iter().flat_map(f32::to_be_bytes).collect())
+}
+
+#[cfg(not(feature = "audio"))]
+pub(crate) fn samples(file: &Path) -> crate::failure::Result<Vec<u8>> {
+    Err(crate::engine::without_sound(&file.display().to_string()))
 }

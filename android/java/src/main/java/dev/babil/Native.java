@@ -54,6 +54,12 @@ final class Native {
 
   static native long transcribe(long engine, byte[] file, byte[] language, boolean english, int beam);
 
+  static native long listen(long engine, byte[] language, boolean english, int beam, boolean waits);
+
+  static native boolean push(long captions, float[] samples, int start, int count);
+
+  static native void finish(long captions);
+
   static native byte[] models(byte[] folder, byte[] endpoint, byte[] token);
 
   static native long verify(byte[] name, byte[] folder);

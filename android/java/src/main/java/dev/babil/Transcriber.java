@@ -25,4 +25,19 @@ public final class Transcriber {
     byte[] path = Text.of(Text.notNull(file, "the file").getPath(), "the file");
     return new Transcript(Native.transcribe(engine, path, options.language, options.english, options.beam));
   }
+
+  /**
+   * Begins to write down sound while it comes, from a microphone or a stream: {@link LiveCaptions#push(float[], int, int)}
+   * takes it.
+   *
+   * @param whenFull what happens to sound while thirty seconds of it wait already
+   * @return the captions, to be closed
+   * @throws BabilException {@link Code#BAD_ARGUMENT} where it is null, {@link Code#UNSUPPORTED} where the library is
+   *     without sound
+   * @throws IllegalStateException the engine is closed
+   */
+  public LiveCaptions listen(LiveCaptions.WhenFull whenFull) {
+    boolean waits = Text.notNull(whenFull, "what happens to sound") == LiveCaptions.WhenFull.WAIT;
+    return new LiveCaptions(Native.listen(engine, options.language, options.english, options.beam, waits));
+  }
 }

@@ -55,7 +55,11 @@ class NativeTest {
   }
 
   private static String rustType(Class<?> type) {
-    return type == byte[].class ? "JByteArray<'e>" : type == void.class ? "()" : "j" + type.getName();
+    if (type.isArray()) {
+      String item = type.getComponentType().getName();
+      return "J" + Character.toUpperCase(item.charAt(0)) + item.substring(1) + "Array<'e>";
+    }
+    return type == void.class ? "()" : "j" + type.getName();
   }
 
   @Test

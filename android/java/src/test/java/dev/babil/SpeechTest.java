@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.File;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -52,6 +53,88 @@ class SpeechTest {
         assertNull(transcript.next());
         assertEquals(Finish.CANCELLED, transcript.finish());
       }
+    }
+  }
+
+  private static float[] samples(File file) {
+    byte[] bytes = Testing.samples(Text.optional(file.getPath()));
+    float[] samples = new float[bytes.length / 4];
+    ByteBuffer.wrap(bytes).asFloatBuffer().get(samples);
+    return samples;
+  }
+
+  /** Pushed while captions are read: what is said for good is what a file gives. */
+  @Test
+  void soundIsWrittenDownWhileItComes() throws Exception {
+    File file = new File(RECIPE, "fixture/short.flac");
+    try (Engine engine = engine()) {
+      float[] sound = samples(file);
+      Transcriber transcriber = engine.transcriber(TranscriberOptions.builder().beam(1).build());
+      StringBuilder expected = new StringBuilder();
+      try (Transcript transcript = transcriber.start(file)) {
+        for (Segment segment; (segment = transcript.next()) != null; ) {
+          expected.append(segment.text()).append(' ');
+        }
+      }
+      StringBuilder said = new StringBuilder();
+      try (LiveCaptions captions = transcriber.listen(LiveCaptions.WhenFull.WAIT)) {
+        Thread recorder =
+            new Thread(
+                () -> {
+                  for (int start = 0; start < sound.length; start += 1600) {
+                    assertTrue(captions.push(sound, start, Math.min(1600, sound.length - start)));
+                  }
+                  captions.finish();
+                });
+        recorder.start();
+        double last = 0;
+        for (Caption caption; (caption = captions.next()) != null; ) {
+          assertTrue(caption.start() >= last && caption.end() > caption.start());
+          if (caption.isFinal()) {
+            last = caption.start();
+            assertEquals("", caption.tail());
+            said.append(caption.text()).append(caption.text().isEmpty() ? "" : " ");
+          }
+        }
+        recorder.join();
+        assertThrows(IllegalStateException.class, () -> captions.push(sound, 0, 1), "the sound is over");
+      }
+      assertTrue(expected.length() > 50);
+      assertEquals(expected.toString(), said.toString());
+    }
+  }
+
+  @Test
+  void liveCaptionsAreCancelledAndWhoPushesHearsOfIt() throws Exception {
+    try (Engine engine = engine()) {
+      LiveCaptions captions = engine.transcriber().listen(LiveCaptions.WhenFull.WAIT);
+      float[] noise = new float[16000];
+      Thread recorder =
+          new Thread(
+              () -> {
+                while (captions.push(noise, 0, noise.length)) {
+                  // More than there is room for: it waits.
+                }
+              });
+      recorder.start();
+      captions.cancel();
+      assertNull(captions.next());
+      recorder.join();
+      BabilException many =
+          assertThrows(BabilException.class, () -> captions.push(noise, 1, noise.length));
+      assertEquals(Code.BAD_ARGUMENT, many.code());
+      assertThrows(BabilException.class, () -> captions.push(noise, -1, 1));
+      assertThrows(BabilException.class, () -> captions.push(new short[1], 0, 2));
+      assertThrows(BabilException.class, () -> captions.push(new float[] {Float.NaN}, 0, 1));
+      assertThrows(BabilException.class, () -> captions.push((float[]) null, 0, 1));
+      captions.close();
+      captions.close();
+      assertThrows(IllegalStateException.class, () -> captions.push(noise, 0, 1));
+      // Closed while somebody pushes.
+      LiveCaptions closed = engine.transcriber().listen(LiveCaptions.WhenFull.DROP_OLDEST);
+      assertTrue(closed.push(new short[16000], 0, 16000));
+      closed.close();
+      assertThrows(IllegalStateException.class, closed::next);
     }
   }
 

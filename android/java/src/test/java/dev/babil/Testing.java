@@ -10,6 +10,9 @@ final class Testing {
   /** Lets the next computation panic. */
   static native void panicNext();
 
+  /** The sound of a file, as float32 at 16 kHz. */
+  static native byte[] samples(byte[] file);
+
   /** Handles that stand for something. */
   static native long openHandles();
 
