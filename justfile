@@ -32,6 +32,11 @@ vocabularies DIR COUNT="1000":
 deny:
     cargo deny check licenses bans sources
 
+# The Java side: builds the native library and the jar, and runs its tests on this machine's JVM (installs what is missing,
+# on Debian).
+jni *ARGS:
+    android/test.sh {{ARGS}}
+
 # Everything without the bundled model, candle and the network.
 lean:
     cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features

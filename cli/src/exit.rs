@@ -78,9 +78,10 @@ impl Exit {
                 RuntimeError::BadFile { .. } | RuntimeError::BadTensor { .. } | RuntimeError::Unsupported(_) => {
                     Some(Self::BadModel)
                 }
-                RuntimeError::BadRequest(_) | RuntimeError::NoSound { .. } | RuntimeError::UndecodableSound { .. } => {
-                    Some(Self::BadInput)
-                }
+                RuntimeError::BadRequest(_)
+                | RuntimeError::TooLarge(_)
+                | RuntimeError::NoSound { .. }
+                | RuntimeError::UndecodableSound { .. } => Some(Self::BadInput),
                 RuntimeError::Cancelled => Some(Self::Interrupted),
                 _ => None,
             };

@@ -4,7 +4,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use babil_runtime::generate::Cancel;
+use babil_runtime::Cancel;
 
 use crate::exit::Exit;
 

@@ -9,6 +9,7 @@ use crate::ops::{Block, Heads, Machine, Partial, Pasts, ShortConv, attend, atten
 use crate::plan::DecoderParts;
 use crate::session::{Sequence, Source};
 use crate::spec::{DecoderSpec, Span};
+use crate::{Cancel, Result};
 
 /// The rows of one step: which sequence and position each belongs to.
 struct Rows<'a, 'r, 'w> {
@@ -172,7 +173,9 @@ impl Watched<'_> {
 }
 
 /// Appends each row's tokens (checked by the caller) to its sequence, and leaves what comes before the output projection
-/// in `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are.
+/// in `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are. Asks `cancel`
+/// before each layer; the sequences have forgotten the tokens then.
+#[allow(clippy::too_many_arguments, reason = "what a pass runs on, and where")]
 pub(crate) fn hidden(
     machine: Machine<'_>,
     parts: &DecoderParts,
@@ -180,8 +183,9 @@ pub(crate) fn hidden(
     rows: &mut [Row<'_, Sequence>],
     step: &mut StepScratch,
     scratch: &mut Scratch,
+    cancel: &Cancel,
     watched: Option<&mut Watched<'_>>,
-) -> usize {
+) -> Result<usize> {
     let stack = &parts.stack;
     let StepScratch { at, partials } = step;
     at.clear();
@@ -198,6 +202,12 @@ pub(crate) fn hidden(
     set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
     let mut context = Rows { rows, at, layer: 0, partials, watched };
     for (index, layer) in stack.layers.iter().enumerate() {
+        if let Err(cancelled) = cancel.check() {
+            for Row { state, tokens, .. } in rows {
+                state.cache.truncate(state.cache.positions() - tokens.len());
+            }
+            return Err(cancelled);
+        }
         context.layer = index;
         layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
     }
@@ -212,10 +222,11 @@ pub(crate) fn hidden(
     if let Some(norm) = &stack.final_norm {
         scratch.normalize_stream(machine, norm, wanted * dim);
     }
-    wanted
+    Ok(wanted)
 }
 
 /// As [`hidden`], and the logits of those rows.
+#[allow(clippy::too_many_arguments, reason = "what a pass runs on, and where")]
 pub(crate) fn decode(
     machine: Machine<'_>,
     parts: &DecoderParts,
@@ -223,13 +234,14 @@ pub(crate) fn decode(
     rows: &mut [Row<'_, Sequence>],
     step: &mut StepScratch,
     scratch: &mut Scratch,
+    cancel: &Cancel,
     logits: &mut Logits,
-) {
+) -> Result<()> {
     let dim = spec.stack.dim;
-    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch, None) };
+    let wanted = if rows.is_empty() { 0 } else { hidden(machine, parts, dim, rows, step, scratch, cancel, None)? };
     let logits = logits.reset(wanted, spec.stack.vocab());
     if wanted == 0 {
-        return;
+        return Ok(());
     }
     let Scratch { x, activations, .. } = scratch;
     let input = activations.prepare(machine, &x[..wanted * dim], dim, &[&parts.output]);
@@ -240,4 +252,5 @@ pub(crate) fn decode(
     if let Some(cap) = spec.logit_softcap {
         (machine.kernels.softcap)(cap, logits);
     }
+    Ok(())
 }

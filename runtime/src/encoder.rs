@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::Token;
 use crate::cache::{KvType, Memory, SourcePlace};
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::ops::{Block, Embedding, Machine, Pasts, ShortConv, Stem, Whole, attend};
 use crate::plan::StackPlan;
 use crate::spec::Span;
+use crate::{Cancel, Result, Token};
 
 /// Self-attention within each source of a batch whose rows lie one after the other.
 struct Sources<'a> {
@@ -108,6 +108,8 @@ impl Pasts for InMemory<'_> {
 
 /// Encodes `sources` (tokens checked by the caller) into `scratch.x`, `[total tokens, dim]`, and returns each source's
 /// rows. Where `kv` is not float32, rows attend to each other by products of 8 bits.
+/// Asks `cancel` before each layer.
+#[allow(clippy::too_many_arguments, reason = "what a pass runs on, and where")]
 pub(crate) fn encode(
     machine: Machine<'_>,
     embedding: &Embedding,
@@ -116,7 +118,8 @@ pub(crate) fn encode(
     sources: &[&[Token]],
     kv: KvType,
     scratch: &mut Scratch,
-) -> Vec<Range<usize>> {
+    cancel: &Cancel,
+) -> Result<Vec<Range<usize>>> {
     let mut ranges = Vec::with_capacity(sources.len());
     let mut rows = 0;
     for source in sources {
@@ -128,11 +131,12 @@ pub(crate) fn encode(
     for ((position, &token), x) in tokens.zip(x.chunks_exact_mut(dim)) {
         embedding.embed(token, position, x);
     }
-    run_layers(machine, stack, dim, &ranges, kv, scratch);
-    ranges
+    run_layers(machine, stack, dim, &ranges, kv, scratch, cancel)?;
+    Ok(ranges)
 }
 
 /// The same of `frames` (`[features, count]`, checked by the caller), one source.
+#[allow(clippy::too_many_arguments, reason = "what a pass runs on, and where")]
 pub(crate) fn encode_frames(
     machine: Machine<'_>,
     stem: &Stem,
@@ -141,13 +145,14 @@ pub(crate) fn encode_frames(
     frames: &[f32],
     kv: KvType,
     scratch: &mut Scratch,
-) -> Range<usize> {
+    cancel: &Cancel,
+) -> Result<Range<usize>> {
     let rows = Stem::rows(frames.len() / stem.features());
     let Scratch { x, activations, stem: stem_scratch, .. } = &mut *scratch;
     stem.forward(machine, frames, stem_scratch, activations, sized(x, rows * dim));
     let all = 0..rows;
-    run_layers(machine, stack, dim, std::slice::from_ref(&all), kv, scratch);
-    all
+    run_layers(machine, stack, dim, std::slice::from_ref(&all), kv, scratch, cancel)?;
+    Ok(all)
 }
 
 /// Runs the layers over `scratch.x`, which has the rows of each source one after the other.
@@ -158,14 +163,17 @@ fn run_layers(
     sources: &[Range<usize>],
     kv: KvType,
     scratch: &mut Scratch,
-) {
+    cancel: &Cancel,
+) -> Result<()> {
     let mut context = Sources::new(sources, kv);
     let rows = context.of_row.len();
     set_positions(&stack.ropes, scratch, sources.iter().flat_map(|source| 0..source.len()));
     for layer in &stack.layers {
+        cancel.check()?;
         layer.forward(machine, &stack.ropes, scratch, rows, dim, &mut context);
     }
     if let Some(norm) = &stack.final_norm {
         scratch.normalize_stream(machine, norm, rows * dim);
     }
+    Ok(())
 }

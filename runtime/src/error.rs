@@ -56,6 +56,9 @@ pub enum Error {
     /// A request that does not fit the model: too long, an unknown language, a bad option.
     #[error("{0}")]
     BadRequest(String),
+    /// A model that needs more memory than it may have; nothing of it was loaded.
+    #[error("{0}")]
+    TooLarge(String),
     /// The caller cancelled; what was produced before is valid.
     #[error("cancelled")]
     Cancelled,

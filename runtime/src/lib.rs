@@ -9,6 +9,7 @@
 #[cfg(feature = "audio")]
 pub mod audio;
 mod cache;
+mod cancel;
 mod decoder;
 mod encoder;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod threads;
 pub mod topology;
 pub mod weights;
 
+pub use cancel::Cancel;
 pub use error::{Error, Result};
 
 /// A token id of a model's vocabulary.

@@ -3,7 +3,7 @@
 //! The generation loop, sampling, streaming and the tasks know only this trait. The native backend
 //! ([`crate::session`]) and the candle backend (crate `babil-models`) implement it; tests use a fake one.
 
-use crate::{Result, Token};
+use crate::{Cancel, Result, Token};
 
 /// The state of one sequence: its position and whatever the backend remembers of the tokens so far.
 ///
@@ -101,6 +101,12 @@ pub trait Model {
     /// # Errors
     /// A token outside the vocabulary, a sequence longer than the model's positions, or a backend's own failure.
     fn step(&mut self, rows: &mut [Row<'_, Self::State>], logits: &mut Logits) -> Result<()>;
+
+    /// From now on passes, an encoder's too, end with [`Error::Cancelled`](crate::Error::Cancelled) once `cancel` is
+    /// called, and states are as before them. A backend that cannot stop within a pass does nothing here.
+    fn set_cancel(&mut self, cancel: &Cancel) {
+        let _ = cancel;
+    }
 }
 
 /// A model with an encoder: turns source sentences into states that are ready to generate from.

@@ -11,7 +11,7 @@ use crate::ops::{Activations, Block, Machine, Stem, forward_all};
 use crate::plan::{DecoderPlan, EncoderDecoderPlan, EncoderInput};
 use crate::spec::{Input, StackSpec};
 use crate::threads::ThreadPool;
-use crate::{Error, Result, Token, decoder, encoder};
+use crate::{Cancel, Error, Result, Token, decoder, encoder};
 
 pub use crate::cache::KvType;
 
@@ -85,6 +85,7 @@ pub struct DecoderSession {
     shape: Arc<CacheShape>,
     scratch: Scratch,
     step: StepScratch,
+    cancel: Cancel,
 }
 
 impl std::fmt::Debug for DecoderSession {
@@ -100,7 +101,8 @@ impl DecoderSession {
     /// [`Error::BadRequest`] where the model's heads are not whole blocks of `kv`.
     pub fn new(plan: Arc<DecoderPlan>, pool: Arc<ThreadPool>, kv: KvType) -> Result<Self> {
         let shape = Arc::new(plan.cache_shape(kv)?);
-        Ok(Self { plan, pool, shape, scratch: Scratch::default(), step: StepScratch::default() })
+        let (scratch, step) = (Scratch::default(), StepScratch::default());
+        Ok(Self { plan, pool, shape, scratch, step, cancel: Cancel::default() })
     }
 
     /// A new sequence, at position 0.
@@ -131,12 +133,12 @@ impl DecoderSession {
     /// # Errors
     /// As [`Model::step`].
     pub fn hidden(&mut self, sequence: &mut Sequence, tokens: &[Token]) -> Result<&[f32]> {
-        let Self { plan, pool, scratch, step, .. } = self;
+        let Self { plan, pool, scratch, step, cancel, .. } = self;
         let spec = &plan.spec().stack;
         check_tokens(spec, tokens, sequence.position())?;
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
         let rows = &mut [Row { state: sequence, tokens, want: Want::All }];
-        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch, None);
+        let wanted = decoder::hidden(machine, &plan.parts, spec.dim, rows, step, scratch, cancel, None)?;
         Ok(&scratch.x[..wanted * spec.dim])
     }
 }
@@ -149,13 +151,16 @@ impl Model for DecoderSession {
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
-        let Self { plan, pool, scratch, step, .. } = self;
+        let Self { plan, pool, scratch, step, cancel, .. } = self;
         for row in rows.iter() {
             check_tokens(&plan.spec().stack, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens_of(rows)) };
-        decoder::decode(machine, &plan.parts, plan.spec(), rows, step, scratch, logits);
-        Ok(())
+        decoder::decode(machine, &plan.parts, plan.spec(), rows, step, scratch, cancel, logits)
+    }
+
+    fn set_cancel(&mut self, cancel: &Cancel) {
+        self.cancel = cancel.clone();
     }
 }
 
@@ -173,6 +178,7 @@ pub struct EncoderDecoderSession {
     shape: Arc<CacheShape>,
     scratch: Scratch,
     step: StepScratch,
+    cancel: Cancel,
 }
 
 impl std::fmt::Debug for EncoderDecoderSession {
@@ -193,7 +199,8 @@ impl EncoderDecoderSession {
             Input::Frames { .. } => CacheShape::MEDIUM_PAGE,
         };
         let shape = Arc::new(CacheShape::new(&plan.spec().decoder.stack, kv, page)?);
-        Ok(Self { plan, pool, kv, shape, scratch: Scratch::default(), step: StepScratch::default() })
+        let (scratch, step) = (Scratch::default(), StepScratch::default());
+        Ok(Self { plan, pool, kv, shape, scratch, step, cancel: Cancel::default() })
     }
 
     /// The same session on the threads of another pool.
@@ -239,7 +246,7 @@ impl EncoderDecoderSession {
         tokens: &[Token],
         heads: &[[usize; 2]],
     ) -> Result<Vec<f32>> {
-        let Self { plan, pool, scratch, step, .. } = self;
+        let Self { plan, pool, scratch, step, cancel, .. } = self;
         let spec = &plan.spec().decoder.stack;
         check_tokens(spec, tokens, sequence.position())?;
         let count = |layer: usize| spec.layers.get(layer).and_then(|layer| layer.cross.as_ref()).map(|c| c.heads);
@@ -251,7 +258,7 @@ impl EncoderDecoderSession {
         let mut watched = Watched { heads, weights };
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens.len()) };
         let rows = &mut [Row { state: sequence, tokens, want: Want::Nothing }];
-        decoder::hidden(machine, &plan.decoder, spec.dim, rows, step, scratch, Some(&mut watched));
+        decoder::hidden(machine, &plan.decoder, spec.dim, rows, step, scratch, cancel, Some(&mut watched))?;
         Ok(watched.weights)
     }
 
@@ -262,7 +269,7 @@ impl EncoderDecoderSession {
         sources: &[&[Token]],
         mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
     ) -> Result<()> {
-        let Self { plan, pool, kv, scratch, .. } = self;
+        let Self { plan, pool, kv, scratch, cancel, .. } = self;
         let spec = &plan.spec().encoder;
         let EncoderInput::Tokens(embedding) = &plan.encoder.input else {
             return Err(Error::BadRequest("tokens for a model of sound".to_owned()));
@@ -281,7 +288,8 @@ impl EncoderDecoderSession {
             });
             let (group, others) = rest.split_at(fitting.count().max(1));
             rest = others;
-            let ranges = encoder::encode(machine, embedding, &plan.encoder.stack, spec.dim, group, *kv, scratch);
+            let ranges =
+                encoder::encode(machine, embedding, &plan.encoder.stack, spec.dim, group, *kv, scratch, cancel)?;
             let rows = ranges.last().map_or(0, |range| range.end);
             let Scratch { x, activations, .. } = &mut *scratch;
             take(machine, activations, &x[..rows * spec.dim], &ranges);
@@ -295,7 +303,7 @@ impl EncoderDecoderSession {
         frames: &[f32],
         mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
     ) -> Result<()> {
-        let Self { plan, pool, kv, scratch, .. } = self;
+        let Self { plan, pool, kv, scratch, cancel, .. } = self;
         let spec = &plan.spec().encoder;
         let EncoderInput::Frames(stem) = &plan.encoder.input else {
             return Err(Error::BadRequest("sound for a model of tokens".to_owned()));
@@ -308,7 +316,7 @@ impl EncoderDecoderSession {
             return Err(Error::BadRequest(problem));
         }
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(rows) };
-        let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, *kv, scratch);
+        let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, *kv, scratch, cancel)?;
         let Scratch { x, activations, .. } = &mut *scratch;
         take(machine, activations, &x[..rows.len() * spec.dim], &[rows]);
         Ok(())
@@ -394,14 +402,17 @@ impl Model for EncoderDecoderSession {
     }
 
     fn step(&mut self, rows: &mut [Row<'_, Sequence>], logits: &mut Logits) -> Result<()> {
-        let Self { plan, pool, scratch, step, .. } = self;
+        let Self { plan, pool, scratch, step, cancel, .. } = self;
         let spec = &plan.spec().decoder;
         for row in rows.iter() {
             check_tokens(&spec.stack, row.tokens, row.state.position())?;
         }
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(tokens_of(rows)) };
-        decoder::decode(machine, &plan.decoder, spec, rows, step, scratch, logits);
-        Ok(())
+        decoder::decode(machine, &plan.decoder, spec, rows, step, scratch, cancel, logits)
+    }
+
+    fn set_cancel(&mut self, cancel: &Cancel) {
+        self.cancel = cancel.clone();
     }
 }
 

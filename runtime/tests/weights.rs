@@ -2,10 +2,12 @@
 //! with a panic.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use babil_runtime::quant::{BlockType, pack};
-use babil_runtime::weights::{Encoding, TensorToWrite, Weights, packed_copy, write_safetensors};
+use babil_runtime::weights::{Encoding, FilePart, TensorToWrite, Weights, packed_copy, write_safetensors};
 use proptest::prelude::*;
 
 fn values(count: usize) -> Vec<f32> {
@@ -61,6 +63,31 @@ fn data_start_at_a_multiple_of_64_bytes() {
     let bytes = sample();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     assert_eq!((8 + header) % 64, 0);
+}
+
+/// A part of a file that is open, at any offset: what is mapped stays when the file is closed.
+#[test]
+fn a_part_of_an_open_file_is_mapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("assets");
+    for before in [0, 4, 4097] {
+        std::fs::write(&path, [&vec![7; before][..], &sample(), &[7; 9]].concat()).unwrap();
+        let part = |offset: u64, length: u64| FilePart {
+            file: Arc::new(File::open(&path).unwrap()),
+            offset,
+            length,
+            name: "an asset".to_owned(),
+        };
+        let (start, length) = (before as u64, sample().len() as u64);
+        let weights = Weights::open_part(&part(start, length)).unwrap();
+        assert_eq!(weights.expect("w", &[3, 32]).unwrap().to_f32(), values(96));
+        assert_eq!(weights.expect("m", &[20, 64]).unwrap().bytes(), pack(BlockType::Q8_0, &values(20 * 64), 20, 64));
+        for (offset, length) in [(start, length + 10), (u64::MAX, u64::MAX), (start + length + 9, 1)] {
+            let error = Weights::open_part(&part(offset, length)).unwrap_err().to_string();
+            assert!(error.starts_with("an asset: bytes "), "{error}");
+        }
+        assert!(Weights::open_part(&part(start, length - 8)).is_err(), "truncated");
+    }
 }
 
 #[test]

@@ -1,12 +1,8 @@
 //! `babil rm`: deletes models from the cache.
 
-use std::fs;
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result};
-use babil_models::catalogue::{Cache, CachedRepository, Catalogue, Error, Source};
+use anyhow::Result;
+use babil_models::catalogue::{Catalogue, remove};
 use babil_models::packed_folder;
-use babil_runtime::weights::packed_copies_of;
 use clap::Args;
 use serde_json::json;
 
@@ -31,23 +27,10 @@ pub(crate) struct RmArgs {
 }
 
 pub(crate) fn run(args: RmArgs, context: &Context) -> Result<()> {
-    let cache = Cache::new(&context.settings()?);
+    let settings = context.settings()?;
     for name in args.models {
         let entry = Catalogue::get().entry(&name)?;
-        let Source::Hub { repository, .. } = &entry.source else {
-            return Err(Error::Bundled { name: entry.name, action: "remove" }.into());
-        };
-        let cached = cache.repository(repository);
-        let before = paths(&cached)?;
-        let mut removed = cached.remove(&entry)?;
-        for path in before.iter().filter(|path| !path.exists()) {
-            for copy in packed_copies_of(&path.display().to_string(), &packed_folder()) {
-                let bytes = fs::metadata(&copy).map_or(0, |copy| copy.len());
-                fs::remove_file(&copy).with_context(|| format!("cannot delete {}", copy.display()))?;
-                removed.files += 1;
-                removed.bytes += bytes;
-            }
-        }
+        let removed = remove(&entry, &settings, &packed_folder())?;
         if context.output.is_json() {
             context.output.json(&json!({ "model": entry.name, "removed": removed }))?;
         } else {
@@ -56,10 +39,4 @@ pub(crate) fn run(args: RmArgs, context: &Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The paths of a pulled model's files.
-fn paths(cached: &CachedRepository) -> Result<Vec<PathBuf>> {
-    let Some(snapshot) = cached.snapshot() else { return Ok(Vec::new()) };
-    Ok(cached.files()?.into_iter().map(|file| snapshot.join(file.file)).collect())
 }

@@ -153,7 +153,7 @@ impl TranslateArgs {
             let problem = format!("{alternatives} alternatives need --beam {alternatives} or more, not {beam}");
             return Err(UsageError::new(problem).into());
         }
-        Ok(TranslateOptions { beam, alternatives, max_tokens: None })
+        Ok(TranslateOptions { beam, alternatives, ..TranslateOptions::default() })
     }
 }
 

@@ -161,7 +161,7 @@ impl Removed {
     }
 
     /// Deletes a content.
-    fn delete(&mut self, path: &Path) -> Result<()> {
+    pub(super) fn delete(&mut self, path: &Path) -> Result<()> {
         let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
         fs::remove_file(path).map_err(Error::io("delete", path))?;
         self.files += 1;

@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use babil_runtime::weights::packed_copies_of;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Cache, CachedModel, CachedRepository, Condition, FileReport, Removed};
@@ -143,6 +144,27 @@ fn translator_with(from: &str, to: &str, settings: impl Fn() -> Result<Settings>
         Some(entry) => Err(Error::NotPulled { name: entry.name.clone() }),
         None => Err(Error::NoTranslator { from: from.to_owned(), to: to.to_owned() }),
     }
+}
+
+/// Deletes what was pulled of `entry` (see [`CachedRepository::remove`]), and the copies in `packed_folder` that were made
+/// of it.
+///
+/// # Errors
+/// As [`CachedRepository::remove`], or [`Error::Bundled`].
+pub fn remove(entry: &Entry, settings: &Settings, packed_folder: &Path) -> Result<Removed> {
+    let (repository, _) = entry.hub("remove")?;
+    let cached = Cache::new(settings).repository(repository);
+    let before: Vec<_> = match cached.snapshot() {
+        Some(snapshot) => cached.files()?.into_iter().map(|file| snapshot.join(file.file)).collect(),
+        None => Vec::new(),
+    };
+    let mut removed = cached.remove(entry)?;
+    for path in before.iter().filter(|path| !path.exists()) {
+        for copy in packed_copies_of(&path.display().to_string(), packed_folder) {
+            removed.delete(&copy)?;
+        }
+    }
+    Ok(removed)
 }
 
 /// All models known by name.

@@ -33,7 +33,17 @@ impl Settings {
     /// # Errors
     /// An endpoint that is no http address; no way to know the home folder.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(&|name| env::var(name).ok().filter(|value| !value.is_empty()), env::home_dir())
+        Self::from_variables(&variable, env::home_dir())
+    }
+
+    /// As [`Settings::from_env`], with the cache in `folder`.
+    ///
+    /// # Errors
+    /// An endpoint that is no http address.
+    pub fn in_folder(folder: PathBuf) -> Result<Self> {
+        // A phone's programs have no home folder.
+        let home = env::home_dir().unwrap_or_else(|| folder.clone());
+        Ok(Self { cache: folder, ..Self::from_variables(&variable, Some(home))? })
     }
 
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>, user_home: Option<PathBuf>) -> Result<Self> {
@@ -76,6 +86,11 @@ impl fmt::Debug for Settings {
             .field("offline", &self.offline)
             .finish()
     }
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn expand_home(path: &str, home: Option<&Path>) -> PathBuf {

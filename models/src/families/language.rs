@@ -54,13 +54,22 @@ pub fn open(path: &Path, context: Option<usize>) -> Result<Opened> {
         let names = Box::new(HubNames::new(&spec));
         (files.weights()?, architecture.to_owned(), Language { spec, names })
     } else {
-        let weights = Weights::open(path)?;
-        let spec = decoder_from_gguf(&weights, context)?;
-        let metadata = weights.gguf_metadata();
-        let architecture = metadata.map(|metadata| metadata.expect::<&str>("general.architecture")).transpose()?;
-        let architecture = architecture.unwrap_or_default().to_owned();
-        (weights, architecture, Language { spec, names: Box::new(GgufNames) })
+        return describe(Weights::open(path)?, Some(context));
     };
+    split_joined(&mut weights, &language.spec)?;
+    Ok(Opened { weights, architecture, language })
+}
+
+/// As [`open`], for the `weights` of a GGUF file.
+///
+/// # Errors
+/// As [`open`].
+pub fn describe(mut weights: Weights, context: Option<usize>) -> Result<Opened> {
+    let spec = decoder_from_gguf(&weights, context.unwrap_or(usize::MAX))?;
+    let metadata = weights.gguf_metadata();
+    let architecture = metadata.map(|metadata| metadata.expect::<&str>("general.architecture")).transpose()?;
+    let architecture = architecture.unwrap_or_default().to_owned();
+    let language = Language { spec, names: Box::new(GgufNames) };
     split_joined(&mut weights, &language.spec)?;
     Ok(Opened { weights, architecture, language })
 }

@@ -48,7 +48,7 @@ use serde_json::Value;
 use config::Config;
 use description::Description;
 use keys::Keys;
-pub use language::{Language, Opened, open, template, tokenizer, weights_file};
+pub use language::{Language, Opened, describe, open, template, tokenizer, weights_file};
 pub use names::{GgufNames, HubNames, split_joined};
 pub use to_gguf::{AsGguf, Turned, to_gguf};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use babil_runtime::generate::{
-    Cancel, Context, Counts, Finish, Lookup, Overflow, Progress, StopStrings, StreamOptions, TextStream, TokenStream,
+    Context, Counts, Finish, Lookup, Overflow, Progress, StopStrings, StreamOptions, TextStream, TokenStream,
 };
 use babil_runtime::model::{Model, State};
 #[cfg(feature = "grammar")]
@@ -15,7 +15,7 @@ use babil_runtime::sampling::{Sampler, SamplingOptions, breaker_sequences};
 use babil_runtime::session::DecoderSession;
 use babil_runtime::text::{Marks, PieceKind, Tokenizer};
 use babil_runtime::weights::Weights;
-use babil_runtime::{Error, Result, Token};
+use babil_runtime::{Cancel, Error, Result, Token};
 use serde::Serialize;
 
 use super::{CHUNK, saved};

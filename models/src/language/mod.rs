@@ -108,7 +108,27 @@ impl Described {
             return Err(Error::BadRequest("what a model needs on the candle backend is not known".to_owned()));
         }
         check_magic(path)?;
-        let families::Opened { weights, architecture, mut language } = families::open(path, options.context)?;
+        Self::with(path, options, &|context| families::open(path, context))
+    }
+
+    /// Looks at the `weights` of a GGUF file, wherever it is.
+    ///
+    /// # Errors
+    /// As [`Described::open`].
+    pub fn of_weights(weights: &Weights, options: &LanguageOptions) -> Result<Self> {
+        if weights.gguf_metadata().is_none() {
+            return Err(not_gguf(weights.file()));
+        }
+        Self::with(Path::new(weights.file()), options, &|context| families::describe(weights.clone(), context))
+    }
+
+    /// What `open` makes of the file `path` for a context.
+    fn with(
+        path: &Path,
+        options: &LanguageOptions,
+        open: &dyn Fn(Option<usize>) -> Result<families::Opened>,
+    ) -> Result<Self> {
+        let families::Opened { weights, architecture, mut language } = open(options.context)?;
         let spec = &language.spec;
         let most = spec.stack.max_positions;
         let kv = options.kv.unwrap_or(KvType::F16);
@@ -130,7 +150,7 @@ impl Described {
         };
         let memory = needs(context)?;
         if options.context.is_none() {
-            language = families::open(path, Some(context))?.language;
+            language = open(Some(context))?.language;
         }
         let path = path.to_owned();
         Ok(Self { path, weights, architecture, language, tokenizer, kv, context, longest: most, memory })
@@ -144,11 +164,14 @@ fn check_magic(path: &Path) -> Result<()> {
         let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
         file.take(4).read_to_end(&mut magic).map_err(|error| Error::io("read", path, error))?;
         if magic != *b"GGUF" {
-            let problem = "is not a GGUF file: a language model is one, or a folder with config.json";
-            return Err(Error::bad_file(path.display().to_string(), problem));
+            return Err(not_gguf(&path.display().to_string()));
         }
     }
     Ok(())
+}
+
+fn not_gguf(file: &str) -> Error {
+    Error::bad_file(file, "is not a GGUF file: a language model is one, or a folder with config.json")
 }
 
 /// The longest of `most`, its half, its quarter and so on whose memory takes no more than half of what the weights leave
@@ -172,6 +195,11 @@ pub fn available_memory() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// The threads that `options` ask for.
+fn pool(options: &LanguageOptions) -> Arc<ThreadPool> {
+    Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, options.prompt_threads))
 }
 
 /// Whether the model at `path` is not native, and candle has it.
@@ -217,11 +245,17 @@ impl LanguageModel {
     /// # Errors
     /// A file that is damaged or that this version cannot run, or one that needs more memory than it may have.
     pub fn open(path: &Path, options: &LanguageOptions) -> Result<Self> {
-        let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, options.prompt_threads));
         if options.backend == Backend::Candle || takes_over(path) {
-            return Self::open_candle(path, options, pool);
+            return Self::open_candle(path, options, pool(options));
         }
-        let described = Described::open(path, options)?;
+        Self::build(Described::open(path, options)?, options)
+    }
+
+    /// Opens the model that `described` was looked at as, with the same `options`, on the native backend.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::open`].
+    pub fn build(described: Described, options: &LanguageOptions) -> Result<Self> {
         if let Some(limit) = options.memory_limit {
             check_memory(&described, limit)?;
         }
@@ -237,7 +271,7 @@ impl LanguageModel {
             engine: Engine::Native(Arc::new(plan), Arc::new(weights)),
             tokenizer: Arc::new(tokenizer),
             template,
-            pool,
+            pool: pool(options),
             kv,
             context,
             longest,
@@ -347,7 +381,7 @@ fn check_memory(described: &Described, limit: u64) -> Result<()> {
         return Ok(());
     }
     let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
-    Err(Error::BadRequest(format!(
+    Err(Error::TooLarge(format!(
         "{} needs {} MB ({} of weights, {} for {} tokens of context), more than the limit of {} MB: \
          try a shorter context, 8-bit keys and values, or a smaller type of weights",
         described.path.display(),

@@ -74,8 +74,15 @@ impl SpeechModel {
     }
 
     fn open_file(path: &Path, options: &SpeechOptions) -> Result<Self> {
-        let weights = Weights::open(path)?;
-        let label = path.display().to_string();
+        Self::of_weights(Weights::open(path)?, options)
+    }
+
+    /// Opens the `weights` of a file of whisper.cpp, wherever it is.
+    ///
+    /// # Errors
+    /// As [`SpeechModel::open`].
+    pub fn of_weights(weights: Weights, options: &SpeechOptions) -> Result<Self> {
+        let label = weights.file().to_owned();
         let Some(header) = weights.whisper_header() else {
             return Err(Error::bad_file(label, "is not a speech model: those are whisper.cpp files and folders"));
         };

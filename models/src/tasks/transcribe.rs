@@ -8,9 +8,9 @@ use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use babil_runtime::audio::{HOP, LogMel, Segment as SpeechSegment, SegmentOptions, Segmenter};
-use babil_runtime::model::FrameEncoder;
+use babil_runtime::model::{FrameEncoder, Model};
 use babil_runtime::session::{EncoderDecoderSession, Sequence};
-use babil_runtime::{Error, Result, Token};
+use babil_runtime::{Cancel, Error, Result, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::speech::decode::{Prompted, Search, languages};
@@ -42,6 +42,8 @@ pub struct TranscribeOptions {
     pub limits: Limits,
     /// Of random draws.
     pub seed: u64,
+    /// Cancels from another thread, also between the layers of the model.
+    pub cancel: Cancel,
 }
 
 impl Default for TranscribeOptions {
@@ -56,6 +58,7 @@ impl Default for TranscribeOptions {
             exact: false,
             limits: Limits::default(),
             seed: 0,
+            cancel: Cancel::default(),
         }
     }
 }
@@ -158,9 +161,11 @@ impl<'m> Transcription<'m> {
             None => Vec::new(),
         };
         prompt.truncate(most_before(model));
+        let mut session = model.session()?;
+        session.set_cancel(&options.cancel);
         Ok(Self {
             model,
-            session: model.session()?,
+            session,
             mel: LogMel::new(model.features())?,
             language: options.language.clone(),
             options,

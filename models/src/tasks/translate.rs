@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use babil_runtime::{Result, Token};
+use babil_runtime::{Cancel, Result, Token};
 
 /// A translation direction: ISO 639-1 codes, such as `en` -> `fr`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,11 +37,13 @@ pub struct TranslateOptions {
     pub alternatives: usize,
     /// The most tokens to generate per sentence; `None` is the model's own limit.
     pub max_tokens: Option<usize>,
+    /// Cancels from another thread, also between the layers of a model; `progress` is asked only between tokens.
+    pub cancel: Cancel,
 }
 
 impl Default for TranslateOptions {
     fn default() -> Self {
-        Self { beam: None, alternatives: 1, max_tokens: None }
+        Self { beam: None, alternatives: 1, max_tokens: None, cancel: Cancel::default() }
     }
 }
 

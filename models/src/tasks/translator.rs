@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use babil_runtime::generate::{Generated, Step, generate};
-use babil_runtime::model::EncoderDecoder;
+use babil_runtime::model::{EncoderDecoder, Model};
 use babil_runtime::spec::GenerationSpec;
 use babil_runtime::text::{DecodeState, Vocabulary};
 use babil_runtime::threads::ThreadPool;
-use babil_runtime::{Error, Result, Token};
+use babil_runtime::{Cancel, Error, Result, Token};
 
 use super::translate::{Hypothesis, LanguagePair, Progress, SentenceTranslator, TranslateOptions, Translation};
 
@@ -137,6 +137,7 @@ impl<B: Backend> Translator<B> {
         &self,
         resting: &Mutex<Vec<B::Session>>,
         pool: &Arc<ThreadPool>,
+        cancel: &Cancel,
         work: impl FnOnce(&mut B::Session) -> Result<R>,
     ) -> Result<R> {
         let rested = resting.lock().expect("no panic while resting").pop();
@@ -144,6 +145,7 @@ impl<B: Backend> Translator<B> {
             Some(session) => session,
             None => self.backend.session(pool)?,
         };
+        session.set_cancel(cancel);
         let result = work(&mut session);
         resting.lock().expect("no panic while resting").push(session);
         result
@@ -246,7 +248,7 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
         };
 
         if groups.len() == 1 || self.pool.threads() == 1 {
-            self.with_session(&self.wide, &self.pool, |session| {
+            self.with_session(&self.wide, &self.pool, &options.cancel, |session| {
                 for group in &groups {
                     let (results, elapsed) =
                         run(session, group, &mut |sentence, text, _| progress(Progress { sentence, text: &text }))?;
@@ -262,7 +264,7 @@ impl<B: Backend> SentenceTranslator for Translator<B> {
                     let (sender, next, run, groups) = (sender.clone(), &next, &run, &groups);
                     let worker = move || {
                         let alone = Arc::new(self.pool.alone());
-                        let worked = self.with_session(&self.narrow, &alone, |session| {
+                        let worked = self.with_session(&self.narrow, &alone, &options.cancel, |session| {
                             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                                 let (results, elapsed) = run(session, group, &mut |sentence, text, new_step| {
                                     // Silence is worth a message once per step: the caller may want to cancel.

@@ -19,5 +19,5 @@ pub use beam::{Generated, Step, generate, generate_within};
 pub use context::Context;
 pub use lookup::Lookup;
 pub use stop::StopStrings;
-pub use stream::{Cancel, Counts, Finish, Overflow, Progress, StreamOptions, TokenStream};
+pub use stream::{Counts, Finish, Overflow, Progress, StreamOptions, TokenStream};
 pub use text::TextStream;

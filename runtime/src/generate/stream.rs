@@ -5,8 +5,6 @@
 //! by one: a token that is not the draft's ends the draft, and the state forgets the rest of it.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +12,7 @@ use super::context::Context;
 use super::lookup::Lookup;
 use crate::model::{Logits, Model, Row, State, Want};
 use crate::sampling::Sampler;
-use crate::{Error, Result, Token};
+use crate::{Cancel, Error, Result, Token};
 
 /// How a stream generates.
 #[derive(Clone, Debug)]
@@ -91,22 +89,6 @@ pub enum Finish {
     Cancelled,
 }
 
-/// Cancels streams, from any thread; clones cancel together.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Ends the streams that have this or a clone of it before their next step.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`Cancel::cancel`] was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// How much was done, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -167,6 +149,7 @@ impl<'a, M: Model> TokenStream<'a, M> {
         options: StreamOptions,
     ) -> Result<Self> {
         options.check(prompt)?;
+        model.set_cancel(&options.cancel);
         sampler.set_prompt(prompt);
         let counts = Counts { prompt: prompt.len(), reused: context.set(prompt), ..Counts::default() };
         Ok(Self {
@@ -295,7 +278,13 @@ impl<'a, M: Model> TokenStream<'a, M> {
                 self.draft.clear();
                 (left, Want::Last)
             };
-            self.model.step(&mut [Row { state, tokens, want }], &mut self.logits)?;
+            match self.model.step(&mut [Row { state, tokens, want }], &mut self.logits) {
+                Err(Error::Cancelled) => {
+                    self.finish = Some(Finish::Cancelled);
+                    return Ok(());
+                }
+                result => result?,
+            }
             let done = self.context.state.position().min(total);
             if observer(Progress { done, total }).is_break() {
                 self.finish = Some(Finish::Cancelled);

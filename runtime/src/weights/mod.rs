@@ -7,9 +7,11 @@ pub mod whisper_ggml;
 mod write;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use self::quantize::{packed_copies_of, packed_copy, quantized};
 pub use self::write::{Content, TensorToWrite, write_safetensors};
@@ -87,9 +89,55 @@ impl Encoding {
 
 /// The bytes of one file.
 enum Source {
-    Mapped(memmap2::Mmap, PathBuf),
+    Mapped(memmap2::Mmap, Stamp),
     Static(&'static [u8]),
     Owned(Vec<u8>),
+}
+
+/// What tells a mapped file from an older one of its name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Stamp {
+    name: String,
+    offset: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A part of a file that somebody has opened, such as an asset inside an app's package. It must stay as it is while it is
+/// mapped.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// The file; it can be closed once it is mapped.
+    pub file: Arc<File>,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What errors call it. Packed copies are found again by it.
+    pub name: String,
+}
+
+impl FilePart {
+    /// Maps it read-only.
+    #[allow(unsafe_code)]
+    fn map(&self) -> Result<Source> {
+        let Self { file, offset, length, name } = self;
+        let metadata = file.metadata().map_err(|e| Error::io("read", name, e))?;
+        if offset.checked_add(*length).is_none_or(|end| end > metadata.len()) {
+            let problem = format!("bytes {offset} to {offset} + {length} of a file of {} bytes", metadata.len());
+            return Err(Error::bad_file(name, problem));
+        }
+        let length_here =
+            usize::try_from(*length).map_err(|_| Error::bad_file(name, "is too large for this machine"))?;
+        let mut options = memmap2::MmapOptions::new();
+        options.offset(*offset).len(length_here);
+        // SAFETY: the map is read-only and private to this process. As with every memory-mapped model, truncating or
+        // rewriting the file while it is mapped is outside the contract (model files are replaced by rename, which
+        // leaves the mapped inode intact); all values read from it are plain numbers, valid for any bit pattern.
+        let map = unsafe { options.map(&**file) }.map_err(|e| Error::io("map", name, e))?;
+        let modified = metadata.modified().ok();
+        Ok(Source::Mapped(map, Stamp { name: name.clone(), offset: *offset, length: *length, modified }))
+    }
 }
 
 impl Source {
@@ -102,14 +150,10 @@ impl Source {
     }
 
     /// Maps `path` read-only.
-    #[allow(unsafe_code)]
     fn map(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
-        // SAFETY: the map is read-only and private to this process. As with every memory-mapped model, truncating or
-        // rewriting the file while it is mapped is outside the contract (model files are replaced by rename, which
-        // leaves the mapped inode intact); all values read from it are plain numbers, valid for any bit pattern.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
-        Ok(Self::Mapped(map, path.to_owned()))
+        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        let length = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+        FilePart { file: Arc::new(file), offset: 0, length, name: path.display().to_string() }.map()
     }
 }
 
@@ -290,6 +334,18 @@ impl Weights {
             }
         }
         Ok(weights)
+    }
+
+    /// Maps a part of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`Weights::open`]; a GGUF file in several parts is refused.
+    pub fn open_part(part: &FilePart) -> Result<Self> {
+        let weights = Self::new(part.name.clone(), part.map()?)?;
+        match gguf::other_parts(Path::new(&part.name), weights.gguf_metadata())?.is_empty() {
+            true => Ok(weights),
+            false => Err(Error::bad_file(&part.name, "is in several parts: they have to be files of a folder")),
+        }
     }
 
     /// Reads weights that are part of the program itself; `label` stands for the file's name in errors.

@@ -161,19 +161,18 @@ fn write_copy(path: &Path, tensors: &[TensorToWrite<'_>], metadata: &BTreeMap<St
 /// What a copy depends on: the source files' names, sizes, times and tensor table, what floats become, and this build.
 fn origin(weights: &Weights, floats: Option<BlockType>) -> String {
     let mut table = DefaultHasher::new();
-    let mut files: BTreeSet<&PathBuf> = BTreeSet::new();
+    let mut files = BTreeSet::new();
     for (name, tensor) in weights.iter() {
         (name, tensor.shape(), tensor.range.start, tensor.encoding().to_string()).hash(&mut table);
         match &*tensor.source {
             Source::Owned(bytes) => bytes[tensor.range.clone()].hash(&mut table),
-            Source::Mapped(_, path) => {
-                files.insert(path);
+            Source::Mapped(_, stamp) => {
+                files.insert(stamp);
             }
             Source::Static(_) => {}
         }
     }
-    let state = |path: &&PathBuf| fs::metadata(path).ok().map(|file| (file.len(), file.modified().ok()));
-    let files: Vec<_> = files.iter().map(state).collect();
+    let files: Vec<_> = files.iter().map(|stamp| (stamp.offset, stamp.length, stamp.modified)).collect();
     let (file, table, version) = (&weights.file, table.finish(), env!("CARGO_PKG_VERSION"));
     format!("{file} {files:?} {table:016x} {} babil {version}", floats.map_or("as it is", BlockType::name))
 }

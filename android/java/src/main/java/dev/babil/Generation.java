@@ -1,0 +1,79 @@
+package dev.babil;
+
+/**
+ * Text that is being made. Call {@link #next()} until it returns null:
+ *
+ * <pre>{@code
+ * try (Generation g = chat.start("Where is the station?")) {
+ *   for (Chunk c; (c = g.next()) != null; ) show(c.text());
+ *   Stats stats = g.stats();
+ * }
+ * }</pre>
+ *
+ * <p>A generation ends exactly once: complete, cancelled, or with an exception of {@link #next()}. After {@link #cancel()}
+ * or {@link #close()} no chunk comes any more. Safe to use from any thread; a chunk goes to one of those that wait for it.
+ */
+public final class Generation implements AutoCloseable {
+  private final long handle;
+
+  Generation(long handle) {
+    this.handle = handle;
+  }
+
+  /**
+   * Waits for the next piece of text. A few pieces are computed ahead; then the computation waits for its reader.
+   *
+   * @return whole characters, or null at the end, also of a generation that was cancelled
+   * @throws BabilException what the computation failed with, once all pieces before that are read
+   * @throws IllegalStateException the generation is closed
+   */
+  public Chunk next() {
+    byte[] record = Native.next(handle);
+    return record == null ? null : Text.read(record, Chunk::new);
+  }
+
+  /**
+   * Ends the generation: {@link #next()} returns null from now on, where it is waiting, too. Waits for nothing, from any
+   * thread; what is being computed ends within one layer of the model.
+   *
+   * @throws IllegalStateException the generation is closed
+   */
+  public void cancel() {
+    Native.cancel(handle);
+  }
+
+  /**
+   * Why and how the generation ended. Of one that was just cancelled it waits for the layer that is being computed.
+   *
+   * @return the statistics
+   * @throws BabilException what the computation failed with
+   * @throws IllegalStateException the last piece has not been read, or the generation is closed
+   */
+  public Stats stats() {
+    return Text.read(Native.stats(handle), Stats::new);
+  }
+
+  /** Cancels, and waits for the layer that is being computed. From any thread, any number of times. */
+  @Override
+  public void close() {
+    Native.close(handle);
+  }
+
+  /** All that is still to come, without thoughts. */
+  String rest() {
+    StringBuilder text = new StringBuilder();
+    try {
+      for (Chunk chunk; (chunk = next()) != null; ) {
+        if (chunk.kind() == Chunk.Kind.ANSWER) {
+          text.append(chunk.text());
+        }
+      }
+      if (stats().finish() != Finish.CANCELLED) {
+        return text.toString();
+      }
+    } catch (IllegalStateException closed) {
+      // Nobody else has this generation: its engine was closed.
+    }
+    throw new BabilException(Code.CANCELLED, "closed meanwhile");
+  }
+}

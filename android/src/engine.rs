@@ -1,0 +1,417 @@
+//! A model that was opened, what it would need, and what is computed with it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use babil_models::files::ModelFiles;
+use babil_models::language::{Described, LanguageModel, LanguageOptions, available_memory};
+use babil_models::open_files;
+#[cfg(feature = "audio")]
+use babil_models::speech::{SpeechModel, SpeechOptions, Task};
+use babil_models::tasks::document::{Document, Job, Pace, Sink};
+#[cfg(feature = "audio")]
+use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcribe};
+use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::{OpenOptions, catalogue};
+#[cfg(feature = "audio")]
+use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
+use babil_runtime::quant::{BlockType, packed_len};
+use babil_runtime::weights::{Encoding, FilePart, Weights};
+
+use crate::bytes::Record;
+use crate::failure::{Code, Failure, Result};
+use crate::generation::{Counts, Done, Feed, Finish, Generation, Piece, Work, begin};
+use crate::handles::Object;
+use crate::live::Listening;
+
+/// Where a model is.
+pub(crate) enum Source {
+    /// The translator inside the library.
+    Bundled,
+    /// A file or a folder.
+    Path(PathBuf),
+    /// A model that was pulled by name.
+    Named(String, catalogue::Settings),
+    /// A part of a file that is open.
+    Part(FilePart),
+}
+
+/// How to open it.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// `None` is one for each fast core.
+    pub(crate) threads: Option<usize>,
+    /// Bytes; a model that needs more is refused.
+    pub(crate) memory_limit: Option<u64>,
+    /// Most tokens of a conversation; `None` is what model and memory allow.
+    pub(crate) context: Option<usize>,
+    /// Where packed weights of language models are kept.
+    pub(crate) packed_folder: Option<PathBuf>,
+}
+
+impl Options {
+    fn language(&self) -> LanguageOptions {
+        let defaults = LanguageOptions::default();
+        LanguageOptions {
+            threads: self.threads,
+            memory_limit: self.memory_limit,
+            context: self.context,
+            packed_folder: self.packed_folder.clone().unwrap_or(defaults.packed_folder.clone()),
+            ..defaults
+        }
+    }
+}
+
+/// What a model does, by its files.
+enum Found {
+    Translator(ModelFiles),
+    Language(Place),
+    Speech(Place),
+}
+
+/// Where the files of a model are that can be one file.
+enum Place {
+    Path(PathBuf),
+    Mapped(Weights),
+}
+
+impl Place {
+    fn describe(self, options: &LanguageOptions) -> Result<Described> {
+        Ok(match self {
+            Self::Path(path) => Described::open(&path, options)?,
+            Self::Mapped(weights) => Described::of_weights(&weights, options)?,
+        })
+    }
+
+    /// How errors call it.
+    #[cfg(not(feature = "audio"))]
+    fn label(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Mapped(weights) => weights.file().to_owned(),
+        }
+    }
+
+    /// The weights of a speech model.
+    #[cfg(feature = "audio")]
+    fn weights(&self) -> Result<Weights> {
+        Ok(match self {
+            Self::Path(path) if path.is_file() => Weights::open(path)?,
+            Self::Path(path) => ModelFiles::Folder(path.clone()).weights()?,
+            Self::Mapped(weights) => weights.clone(),
+        })
+    }
+}
+
+impl Source {
+    fn find(self) -> Result<Found> {
+        let path = match self {
+            #[cfg(feature = "bundled")]
+            Self::Bundled => return Ok(Found::Translator(babil_models::bundled::EN_FR.clone())),
+            #[cfg(not(feature = "bundled"))]
+            Self::Bundled => return Err(Failure::new(Code::Unsupported, "this library is without the bundled model")),
+            Self::Path(path) => path,
+            Self::Named(name, settings) => match catalogue::resolve_in(&name, &settings)? {
+                catalogue::Resolved::Bundled => return Self::Bundled.find(),
+                catalogue::Resolved::Directory(path) | catalogue::Resolved::Gguf(path) => path,
+                catalogue::Resolved::NotPulled { entry } => {
+                    return Err(catalogue::Error::NotPulled { name: entry.name }.into());
+                }
+            },
+            Self::Part(part) => {
+                let weights = Weights::open_part(&part)?;
+                let speech = weights.whisper_header().is_some();
+                let place = Place::Mapped(weights);
+                return Ok(if speech { Found::Speech(place) } else { Found::Language(place) });
+            }
+        };
+        kind_of(path)
+    }
+}
+
+/// Looks at the beginning of a file, or at the `config.json` of a folder.
+fn kind_of(path: PathBuf) -> Result<Found> {
+    let io = |error| babil_runtime::Error::io("open", &path, error);
+    if std::fs::metadata(&path).map_err(io)?.is_file() {
+        let mut magic = Vec::new();
+        let file = std::fs::File::open(&path).map_err(io)?;
+        io::Read::read_to_end(&mut io::Read::take(file, 4), &mut magic).map_err(io)?;
+        // whisper.cpp's number, little-endian, is `ggml` backwards; anything else is for language models to refuse.
+        let speech = magic == *b"lmgg";
+        let place = Place::Path(path);
+        return Ok(if speech { Found::Speech(place) } else { Found::Language(place) });
+    }
+    let files = ModelFiles::Folder(path.clone());
+    let config = files.json::<serde_json::Value>("config.json")?;
+    Ok(match config.as_ref().and_then(|config| config.get("model_type")?.as_str()) {
+        Some("marian") => Found::Translator(files),
+        Some("whisper") => Found::Speech(Place::Path(path)),
+        _ => Found::Language(Place::Path(path)),
+    })
+}
+
+/// A model, ready to run.
+pub(crate) enum Engine {
+    Translator(Arc<dyn SentenceTranslator>),
+    Language(Arc<LanguageModel>),
+    #[cfg(feature = "audio")]
+    Speech(Arc<SpeechModel>),
+}
+
+/// What is computed with an engine has handles of its own.
+impl Object for Engine {
+    fn stop(&self) {}
+    fn wait(&self) {}
+}
+
+impl Engine {
+    pub(crate) fn open(source: Source, options: &Options) -> Result<Self> {
+        Ok(match source.find()? {
+            Found::Translator(files) => {
+                check_limit(&Needs::of(&files.weights()?), options.memory_limit)?;
+                let options = OpenOptions { threads: options.threads, ..OpenOptions::default() };
+                Self::Translator(open_files(&files, &options)?.into())
+            }
+            Found::Language(place) => {
+                let options = options.language();
+                Self::Language(Arc::new(LanguageModel::build(place.describe(&options)?, &options)?))
+            }
+            #[cfg(feature = "audio")]
+            Found::Speech(place) => {
+                check_limit(&Needs::of(&place.weights()?), options.memory_limit)?;
+                let options = SpeechOptions { threads: options.threads, ..SpeechOptions::default() };
+                Self::Speech(Arc::new(match place {
+                    Place::Path(path) => SpeechModel::open(&path, &options)?,
+                    Place::Mapped(weights) => SpeechModel::of_weights(weights, &options)?,
+                }))
+            }
+            #[cfg(not(feature = "audio"))]
+            Found::Speech(place) => return Err(without_sound(&place.label())),
+        })
+    }
+
+    /// The number of `dev.babil.Engine.Kind`.
+    pub(crate) fn kind(&self) -> i32 {
+        match self {
+            Self::Translator(_) => 0,
+            Self::Language(_) => 1,
+            #[cfg(feature = "audio")]
+            Self::Speech(_) => 2,
+        }
+    }
+
+    /// The directions of a translator, as `from` and `to` one after the other; none of other models.
+    pub(crate) fn pairs(&self) -> Vec<u8> {
+        let pairs = match self {
+            Self::Translator(translator) => translator.pairs(),
+            _ => &[],
+        };
+        Record::default().list(pairs, |record, pair| record.text(&pair.from).text(&pair.to)).into_bytes()
+    }
+
+    pub(crate) fn language(&self) -> Result<Arc<LanguageModel>> {
+        match self {
+            Self::Language(model) => Ok(model.clone()),
+            _ => Err(Failure::new(Code::Unsupported, "this model holds no conversations: it is no language model")),
+        }
+    }
+
+    fn translator(&self, pair: &LanguagePair) -> Result<Arc<dyn SentenceTranslator>> {
+        let Self::Translator(translator) = self else {
+            return Err(Failure::new(Code::Unsupported, "this model does not translate text"));
+        };
+        if !translator.pairs().contains(pair) {
+            let known: Vec<_> = translator.pairs().iter().map(ToString::to_string).collect();
+            let problem = format!("this model does not translate {pair}; it knows {}", known.join(", "));
+            return Err(Failure::new(Code::BadArgument, problem));
+        }
+        Ok(translator.clone())
+    }
+
+    /// Refuses a direction that the model does not know.
+    pub(crate) fn check_pair(&self, pair: &LanguagePair) -> Result<()> {
+        self.translator(pair).map(drop)
+    }
+
+    /// Translates `text`, of any length: word by word for who reads along, or in batches.
+    pub(crate) fn translate(&self, pair: LanguagePair, text: String, live: bool) -> Result<Generation> {
+        let translator = self.translator(&pair)?;
+        let pace = if live { Pace::Live } else { Pace::default() };
+        begin(Work::Compute, move |feed| translate(&*translator, &pair, &text, pace, feed))
+    }
+
+    /// Writes down what is said in a file of sound: in the language that is spoken, which is found out where it is `None`,
+    /// or in English.
+    #[cfg(feature = "audio")]
+    pub(crate) fn transcribe(
+        &self,
+        file: PathBuf,
+        language: Option<String>,
+        english: bool,
+        beam: i32,
+    ) -> Result<Generation> {
+        let model = self.speech()?;
+        let options = transcribe_options(language, english, beam);
+        begin(Work::Compute, move |feed| {
+            let cancel = feed.cancel();
+            let options = TranscribeOptions { cancel: cancel.clone(), ..options };
+            let mut transcription = Transcription::new(&model, options)?;
+            let sound = Audio::open(&file, &AudioOptions::default())?;
+            let sound = sound.map(|block| cancel.check().and(block));
+            transcribe(sound, &mut transcription, &mut |segment| {
+                let language = segment.language.unwrap_or_default();
+                feed.push(Piece::Segment { start: segment.start, end: segment.end, language, text: segment.text })
+            })?;
+            Ok((Finish::Complete, Counts::default()))
+        })
+    }
+
+    /// Writes down what is said in sound that is pushed: `waits` for room for it, or else loses the oldest.
+    #[cfg(feature = "audio")]
+    pub(crate) fn listen(&self, language: Option<String>, english: bool, beam: i32, waits: bool) -> Result<Listening> {
+        let when_full = if waits { WhenFull::Wait } else { WhenFull::Drop };
+        Listening::begin(self.speech()?, transcribe_options(language, english, beam), when_full)
+    }
+
+    #[cfg(feature = "audio")]
+    fn speech(&self) -> Result<Arc<SpeechModel>> {
+        match self {
+            Self::Speech(model) => Ok(model.clone()),
+            _ => Err(Failure::new(Code::Unsupported, "this model hears nothing: it is no speech model")),
+        }
+    }
+
+    #[cfg(not(feature = "audio"))]
+    pub(crate) fn transcribe(&self, file: PathBuf, _: Option<String>, _: bool, _: i32) -> Result<Generation> {
+        Err(without_sound(&file.display().to_string()))
+    }
+
+    #[cfg(not(feature = "audio"))]
+    pub(crate) fn listen(&self, _: Option<String>, _: bool, _: i32, _: bool) -> Result<Listening> {
+        Err(without_sound("a microphone"))
+    }
+}
+
+#[cfg(feature = "audio")]
+fn transcribe_options(language: Option<String>, english: bool, beam: i32) -> TranscribeOptions {
+    let task = if english { Task::Translate } else { Task::Transcribe };
+    TranscribeOptions { language, task, beam: usize::try_from(beam).unwrap_or(0), ..TranscribeOptions::default() }
+}
+
+#[cfg(not(feature = "audio"))]
+pub(crate) fn without_sound(what: &str) -> Failure {
+    Failure::new(Code::Unsupported, format!("{what}: this library is without sound (feature `audio`)"))
+}
+
+/// Where a translation goes.
+struct Out<'f>(&'f Feed);
+
+impl Sink for Out<'_> {
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        if text.is_empty() || self.0.push(Piece::Answer(text.to_owned())).is_continue() {
+            return Ok(());
+        }
+        Err(io::Error::other("nobody reads it"))
+    }
+}
+
+fn translate(
+    translator: &dyn SentenceTranslator,
+    pair: &LanguagePair,
+    text: &str,
+    pace: Pace,
+    feed: &Feed,
+) -> Result<Done> {
+    #[cfg(feature = "testing")]
+    crate::testing::point();
+    let options = TranslateOptions { cancel: feed.cancel(), ..TranslateOptions::default() };
+    let job = Job { translator, pair, options: &options, pace, cancelled: &|| feed.flow().is_break() };
+    let mut counts = Counts::default();
+    // A document has no NUL, a string may: it stays where it was.
+    for (i, part) in text.split('\0').enumerate() {
+        if i > 0 {
+            let _ = feed.push(Piece::Answer("\0".to_owned()));
+        }
+        let mut document = Document::new(job, Out(feed));
+        document.push(part.as_bytes())?;
+        let summary = document.finish()?;
+        counts.read += summary.source_tokens;
+        counts.written += summary.tokens;
+        counts.writing += summary.elapsed;
+    }
+    Ok((Finish::Complete, counts))
+}
+
+/// What a model needs, in bytes.
+#[derive(Default)]
+struct Needs {
+    /// Mapped from a file.
+    weights: u64,
+    /// The program's own memory.
+    own: u64,
+    /// The packed copy on disk.
+    disk: u64,
+    /// Tokens of context; 0 where there is no such thing.
+    context: u64,
+}
+
+impl Needs {
+    /// Those of an encoder and decoder, whose matrices are quantised to 8 bits; the memory of a sentence or window, some
+    /// megabytes, is not in it.
+    fn of(weights: &Weights) -> Self {
+        let mut needs = Self::default();
+        for (_, tensor) in weights.iter() {
+            match (tensor.encoding(), tensor.shape()) {
+                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[rows, cols]) => {
+                    let packed = packed_len(BlockType::Q8_0, rows, cols).unwrap_or(tensor.bytes().len()) as u64;
+                    needs.weights += packed;
+                    needs.disk += packed;
+                }
+                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, shape) => {
+                    needs.own += 4 * shape.iter().product::<usize>() as u64;
+                }
+                _ => needs.weights += tensor.bytes().len() as u64,
+            }
+        }
+        needs
+    }
+
+    fn total(&self) -> u64 {
+        self.weights + self.own
+    }
+}
+
+fn check_limit(needs: &Needs, limit: Option<u64>) -> Result<()> {
+    match limit {
+        Some(limit) if needs.total() > limit => {
+            let problem = format!("the model needs {} bytes, more than the limit of {limit}", needs.total());
+            Err(Failure::new(Code::TooLarge, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The record of `dev.babil.Native.plan`: what a model would need. Nothing is loaded.
+pub(crate) fn plan(source: Source, options: &Options) -> Result<Vec<u8>> {
+    let needs = match source.find()? {
+        Found::Translator(files) => Needs::of(&files.weights()?),
+        Found::Language(place) => {
+            // What it needs is asked, not whether that is too much.
+            let options = LanguageOptions { memory_limit: None, ..options.language() };
+            let Described { memory, context, .. } = place.describe(&options)?;
+            Needs {
+                weights: memory.weights,
+                own: memory.anonymous(),
+                disk: memory.packed_copy,
+                context: context as u64,
+            }
+        }
+        #[cfg(feature = "audio")]
+        Found::Speech(place) => Needs::of(&place.weights()?),
+        #[cfg(not(feature = "audio"))]
+        Found::Speech(place) => return Err(without_sound(&place.label())),
+    };
+    let record = Record::default().long(needs.weights).long(needs.own).long(needs.disk).long(needs.context);
+    Ok(record.long(available_memory().unwrap_or(0)).into_bytes())
+}

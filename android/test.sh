@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Builds the native library and the jar, runs the example of C, and the Java tests on this machine's JVM with -Xcheck:jni.
+# Installs a JDK and JUnit 5 where they are missing (Debian, as root or with sudo). Arguments go to JUnit, such as
+# `--include-classname=.*Stress.*`.
+#
+# `latency [MODEL [TIMES]]` measures how long cancelling and closing take instead.
+#
+#   BABIL_STRESS_CALLS=200000 BABIL_STRESS_RACES=10000   the long form of the stress test
+#   BABIL_JNI_LIBRARY=FILE                               that library (features `audio bundled pull testing`), not built here
+set -euo pipefail
+cd "$(dirname "$0")"
+
+packages() {
+  local missing=()
+  command -v javac >/dev/null || missing+=(default-jdk-headless)
+  [ -e /usr/share/java/junit-platform-console-standalone.jar ] || missing+=(junit5)
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local sudo=""
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+packages
+target=${CARGO_TARGET_DIR:-../target}
+if [ -z "${BABIL_JNI_LIBRARY:-}" ]; then
+  cargo build -p babil-jni --no-default-features --features audio,bundled,pull,testing
+  BABIL_JNI_LIBRARY=$target/debug/libbabil_jni.so
+fi
+
+# The example of C, which also uses what is closed.
+libraries=$(realpath "$(dirname "$BABIL_JNI_LIBRARY")")
+example=$(mktemp -d)
+trap 'rm -rf "$example"' EXIT
+cc -std=c99 -Wall -Wextra -Wpedantic -Werror -I include examples/translate.c "$BABIL_JNI_LIBRARY" -o "$example/translate"
+LD_LIBRARY_PATH=$libraries "$example/translate" "Where is the station?" "Thank you." | tee "$example/output"
+[ "$(wc -l <"$example/output")" = 2 ] && grep -q gare "$example/output"
+
+out=$target/java
+rm -rf "$out"
+mkdir -p "$out"/{classes,test-classes,doc,jar}
+# The oldest bytecode that Android's tools and every JVM in use take.
+mapfile -t sources < <(find java/src/main -name '*.java')
+javac --release 8 -Xlint:all,-options -Werror -d "$out/classes" "${sources[@]}"
+javadoc -quiet -Xdoclint:all -Werror -d "$out/doc" "${sources[@]}"
+
+# The jar as it is shipped: the library lies where `Library` looks for it.
+native=$out/jar/natives/linux-$(uname -m)
+mkdir -p "$native"
+cp "$BABIL_JNI_LIBRARY" "$native/libbabil_jni.so"
+jar --create --file "$out/babil.jar" -C "$out/classes" . -C "$out/jar" .
+
+java=/usr/share/java
+junit=$java/junit-jupiter-api.jar:$java/junit-jupiter-params.jar:$java/junit-jupiter-engine.jar:$java/junit-platform-commons.jar
+junit=$junit:$java/junit-platform-engine.jar:$java/junit-platform-launcher.jar:$java/junit-platform-reporting.jar
+junit=$junit:$java/junit-platform-console.jar:$java/opentest4j.jar:$java/apiguardian-api.jar:$java/picocli.jar
+mapfile -t tests < <(find java/src/test -name '*.java')
+javac --release 11 -Xlint:all,-options,-classfile,-try -cp "$out/babil.jar:$junit" -d "$out/test-classes" "${tests[@]}"
+
+export BABIL_ROOT BABIL_CACHE
+BABIL_ROOT=$(realpath ..) BABIL_CACHE=$(realpath "$out")/cache
+if [ "${1:-}" = latency ]; then
+  java -cp "$out/babil.jar:$out/test-classes" dev.babil.Latency "${@:2}"
+  exit
+fi
+
+# What -Xcheck:jni finds it prints, and goes on: here it is a failure. A heap of fixed size leaves the native memory to see.
+log=$example/log
+status=0
+java -Xcheck:jni -Xms256m -Xmx256m -XX:+AlwaysPreTouch -cp "$out/babil.jar:$out/test-classes:$junit" \
+  org.junit.platform.console.ConsoleLauncher --disable-banner --details=tree --scan-class-path "$out/test-classes" "$@" \
+  2>&1 | tee "$log" || status=$?
+if grep -E "^(WARNING|FATAL ERROR) in native method|^WARNING: JNI" "$log"; then
+  echo "-Xcheck:jni found something"
+  status=1
+fi
+exit "$status"
