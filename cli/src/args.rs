@@ -15,7 +15,7 @@ use crate::commands::{listen, subtitle, transcribe};
 use crate::exit;
 use crate::output::Output;
 
-/// Offline translation and small language models on your own device.
+/// Offline speech, translation and small language models on your own device.
 #[derive(Debug, Parser)]
 #[command(name = "babil", version, propagate_version = true, after_long_help = exit::HELP)]
 pub(crate) struct Cli {

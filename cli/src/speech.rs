@@ -29,7 +29,7 @@ use self::journal::{Journal, Origin};
 pub(crate) use self::page::{Form, Page, as_json, engine};
 use crate::args::Context;
 use crate::exit::UsageError;
-use crate::interrupt::interrupted;
+use crate::interrupt::{interrupted, new_cancel};
 use crate::language::model_path;
 use crate::output_file::{OutputFile, is_same_file, part_of};
 
@@ -43,7 +43,7 @@ pub(crate) struct SpeechArgs {
     /// Language that is spoken: a code or a name, such as `fr` or `french` [default: the model finds out]
     #[arg(long, visible_alias = "language", value_name = "LANGUAGE")]
     from: Option<String>,
-    /// Sound track of a film: its number, from 0, or its language as the film writes it, such as `eng` [default: the first]
+    /// Sound track of a film: a number from 0, or a language as the film has it, such as `eng` [default: the first]
     #[arg(long, value_name = "N|LANGUAGE")]
     track: Option<String>,
     /// Width of the beam; 1 is fastest
@@ -172,17 +172,20 @@ pub(crate) struct OpenSpeech {
 }
 
 impl OpenSpeech {
-    /// The language that is spoken first in `sound`, as this model hears it; `None` where nobody speaks.
+    /// The language of the first thing that is said in `sound`, as this model hears it; `None` where nobody speaks.
     pub(crate) fn language_of(&self, sound: Audio, options: TranscribeOptions) -> Result<Option<String>> {
+        let options = TranscribeOptions { cancel: new_cancel(), ..options };
         let mut transcription = Transcription::new(&self.model, options)?;
         let sound = sound.map(|block| if interrupted() { Err(Error::Cancelled) } else { block.map_err(bad_sound) });
-        let Some(stretch) = stretches(sound, &self.model)?.next() else { return Ok(None) };
-        // The language is found before the first segment, and nothing else is asked for.
-        match transcription.stretch(&stretch?, &mut |_| ControlFlow::Break(())) {
-            Ok(()) | Err(Error::Cancelled) if !interrupted() => Ok(transcription.language().map(str::to_owned)),
-            Ok(()) => Err(Error::Cancelled.into()),
-            Err(error) => Err(error.into()),
+        for stretch in stretches(sound, &self.model)? {
+            // The language is known with the first segment, and nothing else is asked for.
+            match transcription.stretch(&stretch?, &mut |_| ControlFlow::Break(())) {
+                Ok(()) => {}
+                Err(Error::Cancelled) if !interrupted() => break,
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(transcription.language().map(str::to_owned))
     }
 }
 
@@ -334,6 +337,7 @@ pub(crate) fn write_down(
     mut journal: Option<&mut Journal>,
     context: &Context,
 ) -> Result<Heard> {
+    let options = TranscribeOptions { cancel: new_cancel(), ..options };
     let mut transcription = Transcription::new(&speech.model, options)?;
     let bar = context.output.time_bar(sound.duration());
     bar.set_message("transcribing");

@@ -266,8 +266,16 @@ impl<'c> Page<'c> {
         let Some(interpreter) = &mut self.interpreter else {
             return if self.output.is_json() { Ok(()) } else { self.write(&segment.text) };
         };
-        let sentences = interpreter.segment(segment)?;
-        self.sentences(&sentences)
+        match interpreter.segment(segment) {
+            Ok(sentences) => self.sentences(&sentences),
+            // What was said is worth having without its translation, too.
+            Err(error) => {
+                if !self.output.is_json() {
+                    self.write(&segment.text)?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Everything before this time is said in segments.
@@ -351,6 +359,8 @@ impl<'t> Interpreter<'t> {
 
     fn begin(&mut self, spoken: &str) -> Result<&mut Cascade<'t>> {
         if self.cascade.is_none() {
+            // Models have their own code for some languages, such as Norwegian.
+            let spoken = &*code_of(spoken);
             let job = if spoken == self.target { None } else { Some(self.open(spoken)?) };
             self.cascade = Some(Cascade::new(Layout::default(), job));
         }

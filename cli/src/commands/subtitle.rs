@@ -1,5 +1,6 @@
 //! `babil subtitle`: a film -> subtitles beside it, in the language that is spoken or in another one.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::{code_of, english_name};
 use babil_models::tasks::subtitles::Format;
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_runtime::Error;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -152,6 +154,8 @@ impl SubtitleArgs {
 
     /// How to get from the language `spoken` to the one of the subtitles, with what is here.
     fn route(&self, spoken: &str, target: &str, speech: &OpenSpeech, glossary: &Glossary) -> Result<Route> {
+        // Models have their own code for some languages, such as Norwegian.
+        let spoken = &*code_of(spoken);
         if spoken == target {
             return Ok(Route::Spoken);
         }
@@ -188,7 +192,7 @@ impl Translation {
             ..OpenOptions::default()
         };
         let translator = translator::open(options)?;
-        let pair = direction::resolve(translator.pairs(), Some(spoken), Some(target), "")?.pair;
+        let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
         Ok(Self { translator, pair })
     }
 }
@@ -204,8 +208,7 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
     let speech = args.speech.open()?;
 
     let Some(spoken) = spoken(&args, &speech, context)? else {
-        context.output.note(format_args!("nobody speaks in {}: there is nothing to write", args.film.display()));
-        return summary(&args, &speech, None, None, Heard::default(), None, context);
+        return nothing(&args, &speech, Heard::default(), context);
     };
     let target = args.target().unwrap_or_else(|| spoken.clone());
     let route = args.route(&spoken, &target, &speech, &glossary)?;
@@ -222,6 +225,12 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
         pace: Pace::default(),
         cancelled: &interrupted,
     });
+    if route == Route::Whisper && args.via == Via::Auto {
+        context.output.note(
+            "no translator is here for these languages: the speech model writes English itself, which turbo and distil \
+             models have not learnt",
+        );
+    }
     let task = if route == Route::Whisper { Task::Translate } else { Task::Transcribe };
     let options = args.speech.options(Some(spoken.clone()), task, true);
     let (form, layout) = (Form::Subtitles(args.format()), args.layout.layout());
@@ -244,6 +253,10 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
                 write_down(&mut sound, &name, &speech, options, &mut page, journal.as_mut(), context)
             });
             let heard = close(result, file, journal, context)?;
+            if heard.cues == 0 {
+                fs::remove_file(path).map_err(|error| Error::io("remove", path, error))?;
+                return nothing(&args, &speech, heard, context);
+            }
             context.output.note(format_args!("{name} -> {}", path.display()));
             heard
         }
@@ -252,6 +265,12 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
         translator::note_missed(with_terms, context);
     }
     summary(&args, &speech, Some((&*spoken, &*target)), Some(&route), written, Some(&destination), context)
+}
+
+/// Says that there is nothing to write.
+fn nothing(args: &SubtitleArgs, speech: &OpenSpeech, heard: Heard, context: &Context) -> Result<()> {
+    context.output.note(format_args!("nobody speaks in {}: there is nothing to write", args.film.display()));
+    summary(args, speech, None, None, heard, None, context)
 }
 
 /// The language that is spoken: what the user says, the only one that the model knows, or what the model hears.

@@ -5,7 +5,7 @@
 //! is made anew from these lines: so it is the one of an uninterrupted run, wherever the other one ended.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -57,7 +57,10 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether its times can be those of a transcript.
     fn is_possible(&self) -> bool {
-        self.segments.iter().all(|segment| 0.0 <= segment.start && segment.start <= segment.end && segment.end < LATEST)
+        self.segments.iter().all(|segment| {
+            let words = segment.words.iter().all(|word| word.start.max(word.end).as_secs_f64() < LATEST);
+            words && 0.0 <= segment.start && segment.start <= segment.end && segment.end < LATEST
+        })
     }
 }
 
@@ -88,7 +91,9 @@ impl Journal {
     /// Goes on with the journal of the transcript `path`, or begins it if there is none.
     pub(crate) fn resume(path: &Path, origin: Origin) -> Result<Self> {
         let mut journal = Self::open(path)?;
-        let text = fs::read(&journal.path).map_err(|error| Error::io("read", &journal.path, error))?;
+        // With the same handle: on some systems the lock keeps out others of this process, too.
+        let mut text = Vec::new();
+        journal.file.read_to_end(&mut text).map_err(|error| Error::io("read", &journal.path, error))?;
         let mut lines = text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
         let first = lines.next();
         let Some(began) = first.and_then(|line| serde_json::from_slice::<Origin>(line).ok()) else {

@@ -187,14 +187,14 @@ impl SpeechModel {
     }
 
     /// The heads of the decoder that say when a token was spoken, layer and head: those that the model's files name, or
-    /// all heads of the upper half of the layers.
+    /// all heads of the layers in its middle, at most four: what they look at is kept for a whole window.
     pub fn alignment_heads(&self) -> Vec<[usize; 2]> {
         if !self.special.alignment_heads.is_empty() {
             return self.special.alignment_heads.clone();
         }
         let layers = self.config.decoder_layers;
         let heads = |layer| (0..self.config.decoder_attention_heads).map(move |head| [layer, head]);
-        (layers / 2..layers).flat_map(heads).collect()
+        (layers / 2..layers).take(4).flat_map(heads).collect()
     }
 
     /// The bytes of a token of text; nothing for those that steer and for timestamps.

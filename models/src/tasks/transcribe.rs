@@ -85,6 +85,11 @@ impl Limits {
     fn silence(&self, no_speech: f32, log_prob: f32) -> bool {
         no_speech > self.no_speech && log_prob < self.log_prob
     }
+
+    /// Whether a text with this mean log-probability is no good.
+    fn is_no_good(&self, text: &str, log_prob: f32) -> bool {
+        compression_ratio(text) > self.compression || log_prob < self.log_prob
+    }
 }
 
 /// Temperatures of the draws, one after the other, where the most probable text is no good.
@@ -278,17 +283,20 @@ impl<'m> Transcription<'m> {
         let state = self.hear(&sound[..length]);
         self.sound = sound;
         let state = state?;
-        if self.language.is_none() {
-            self.language = self.language_of(&state)?;
-        }
+        // It is settled by the first window in which something is said: music has no language.
+        let language = match &self.language {
+            Some(known) => Some(known.clone()),
+            None => self.language_of(&state)?,
+        };
         let special = self.model.special();
-        let found = self.decode(state, length.div_ceil(HOP))?;
+        let found = self.decode(state, language.as_deref(), length.div_ceil(HOP))?;
         let start = self.done();
         if self.options.limits.silence(found.no_speech, found.log_prob) {
             self.forget(length);
             return Ok(());
         }
         let cut = segment(special, &found.tokens, seconds);
+        let in_circles = self.options.limits.is_no_good(&self.model.text(&found.tokens), found.log_prob);
         let mut last = [String::new(), String::new()];
         // Segments follow one another in the window's tokens.
         let mut at = 0;
@@ -298,12 +306,12 @@ impl<'m> Transcription<'m> {
             let text = self.model.text(&part.tokens).trim().to_owned();
             // A model that goes in circles says the same again and again. And nothing is said in no time.
             let brief = part.end - part.start < LEAST as f64 / SAMPLE_RATE as f64;
-            if text.is_empty() || brief || last.iter().all(|last| *last == text) {
+            if text.is_empty() || brief || (in_circles && last.iter().all(|last| *last == text)) {
                 continue;
             }
             last.swap(0, 1);
             last[1].clone_from(&text);
-            let mut words = Words::of_language(self.language.as_deref()).join(pieces);
+            let mut words = Words::of_language(language.as_deref()).join(pieces);
             begin_with_speech(&mut words);
             let within = said(&words, part.start..part.end);
             let segment = Segment {
@@ -311,13 +319,14 @@ impl<'m> Transcription<'m> {
                 end: start + within.end,
                 words: words.into_iter().map(|word| placed(word, start, &within)).collect(),
                 text,
-                language: self.language.clone(),
+                language: language.clone(),
                 log_prob: found.log_prob,
                 no_speech: found.no_speech,
                 temperature: found.temperature,
                 tokens: part.tokens,
             };
             self.remember(&segment.tokens, found.temperature);
+            self.language.clone_from(&segment.language);
             if sink(segment).is_break() {
                 return Err(Error::Cancelled);
             }
@@ -355,35 +364,34 @@ impl<'m> Transcription<'m> {
             prompt.extend(self.prompt.iter().chain(&self.previous));
         }
         prompt.extend(special.prompt(language, self.options.task, true)?);
-        let room = self.model.positions().saturating_sub(prompt.len());
+        // The end has a position, too: it is read once more where the times of words are asked for.
+        let room = self.model.positions().saturating_sub(prompt.len() + 1);
         Ok((prompt, room.min(self.model.positions() / 2)))
     }
 
-    /// Keeps the text of a segment for the next window, unless it was a guess.
+    /// Keeps a segment, timestamps included, for the next window, unless it was a guess.
     fn remember(&mut self, tokens: &[Token], temperature: f32) {
-        let end = self.model.special().end;
         if !self.options.previous_text || temperature > 0.5 {
             self.previous.clear();
             return;
         }
-        self.previous.extend(tokens.iter().filter(|&&token| token < end));
+        self.previous.extend_from_slice(tokens);
         let most = most_before(self.model) - self.prompt.len();
         self.previous.drain(..self.previous.len().saturating_sub(most));
     }
 
     /// The text of a window, and its temperature: the most probable one, or one drawn at random where that is no good.
     /// Of the window, `frames` frames are sound.
-    fn decode(&mut self, state: Sequence, frames: usize) -> Result<Written> {
-        let (prompt, most) = self.beginning(self.language.as_deref())?;
-        let Limits { compression, log_prob, no_speech } = self.options.limits;
+    fn decode(&mut self, state: Sequence, language: Option<&str>, frames: usize) -> Result<Written> {
+        let (prompt, most) = self.beginning(language)?;
+        let limits = self.options.limits;
         let window = Prompted::new(&mut self.session, state, self.model.special(), &prompt)?;
         let mut run = |search| window.decode(&mut self.session, search, most);
         let mut found = run(Search::Beam(self.options.beam))?;
         let mut temperature = 0.0;
         for next in TEMPERATURES {
-            let repeats = compression_ratio(&self.model.text(&found.tokens)) > compression;
-            let improbable = found.log_prob < log_prob;
-            if !(repeats || improbable) || (improbable && window.no_speech() > no_speech) {
+            let no_good = limits.is_no_good(&self.model.text(&found.tokens), found.log_prob);
+            if !no_good || limits.silence(window.no_speech(), found.log_prob) {
                 break;
             }
             found = run(Search::Sample { temperature: next, count: DRAWS, seed: self.options.seed })?;

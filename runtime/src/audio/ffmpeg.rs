@@ -32,13 +32,16 @@ impl Ffmpeg {
         let mut input = OsString::from("file:");
         input.push(path);
         let track = match track {
-            TrackChoice::First => "0:a:0".to_owned(),
-            TrackChoice::Index(index) => format!("0:a:{index}"),
-            TrackChoice::Language(language) => format!("0:a:m:language:{language}"),
+            TrackChoice::First => ["-map".to_owned(), "0:a:0".to_owned()],
+            TrackChoice::Index(index) => ["-map".to_owned(), format!("0:a:{index}")],
+            // The first of several, as a film and its commentary: a map would take them all, a filter takes one.
+            TrackChoice::Language(language) => {
+                ["-filter_complex".to_owned(), format!("[0:a:m:language:{language}]anull")]
+            }
         };
         let mut command = Command::new(program);
         command.args(["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i"]).arg(input);
-        command.args(["-map", &track, "-ac", "1", "-ar", &SAMPLE_RATE.to_string(), "-f", "f32le", "pipe:1"]);
+        command.args(track).args(["-ac", "1", "-ar", &SAMPLE_RATE.to_string(), "-f", "f32le", "pipe:1"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is for this program, which ends the other.
         #[cfg(unix)]
