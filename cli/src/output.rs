@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use babil_runtime::Error;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+#[cfg(feature = "audio")]
+use indicatif::ProgressDrawTarget;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
