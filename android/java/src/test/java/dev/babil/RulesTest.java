@@ -25,29 +25,12 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 
 /** What the API promises, rule by rule. */
-class RulesTest {
+class RulesTest extends GivesBack {
   private static final String ENGLISH = "Where is the station? I would like two coffees, please.\nThank you.";
-
-  private long open;
-
-  @BeforeEach
-  void before() {
-    Library.load();
-    open = Testing.openHandles();
-  }
-
-  /** Whatever a test does: what it has closed is gone, and each generation has ended once. */
-  @AfterEach
-  void everythingIsGivenBack() {
-    assertEquals(open, Testing.openHandles());
-    assertEquals(Testing.begun(), Testing.ended());
-  }
 
   private static List<Chunk> all(Generation generation) {
     List<Chunk> chunks = new ArrayList<>();

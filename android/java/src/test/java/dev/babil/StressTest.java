@@ -20,36 +20,20 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.management.ObjectName;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 /**
  * Calls in any order from many threads, on what is open and on what was closed. {@code BABIL_STRESS_CALLS} and {@code
  * BABIL_STRESS_RACES} are how many; a seed makes each thread's choices, which are not those of the system.
  */
-class StressTest {
+class StressTest extends GivesBack {
   private static final int THREADS = 8;
   private static final int CALLS = number("BABIL_STRESS_CALLS", 4000);
   private static final int RACES = number("BABIL_STRESS_RACES", 200);
 
-  private long open;
-
   private static int number(String name, int usual) {
     String value = System.getenv(name);
     return value == null ? usual : Integer.parseInt(value);
-  }
-
-  @BeforeEach
-  void before() {
-    Library.load();
-    open = Testing.openHandles();
-  }
-
-  @AfterEach
-  void everythingIsGivenBack() {
-    assertEquals(open, Testing.openHandles());
-    assertEquals(Testing.begun(), Testing.ended(), "exactly one end of each generation");
   }
 
   private static void inParallel(int threads, java.util.function.IntConsumer work) throws Exception {
