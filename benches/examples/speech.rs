@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use babil_benches::{Memory, cpu_seconds, memory};
+use babil_benches::{Memory, Turns, cpu_seconds, memory};
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_runtime::Token;
 use babil_runtime::audio::{HOP, LogMel};
@@ -125,15 +125,8 @@ fn main() -> Result<()> {
         }
         Ok(())
     };
-    if args.on_request {
-        for line in std::io::stdin().lines() {
-            line?;
-            repeat(true)?;
-        }
-        return Ok(());
-    }
-    repeat(false)?;
-    (0..args.rounds).try_for_each(|_| repeat(true))
+    let turns = if args.on_request { Turns::OnRequest } else { Turns::Rounds(args.rounds) };
+    turns.run(&mut repeat)
 }
 
 /// Greedy search for so many tokens.

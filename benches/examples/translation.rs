@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use babil_benches::{Memory, cpu_seconds, memory};
+use babil_benches::{Memory, Turns, cpu_seconds, memory};
 use babil_models::families::marian;
 use babil_models::files::ModelFiles;
 use babil_models::tasks::translate::LanguagePair;
@@ -204,15 +204,8 @@ fn main() -> Result<()> {
         }
         Ok(())
     };
-    if args.on_request {
-        for line in std::io::stdin().lines() {
-            line?;
-            repeat(true)?;
-        }
-    } else if args.rounds > 0 {
-        repeat(false)?;
-        (0..args.rounds).try_for_each(|_| repeat(true))?;
-    }
+    let turns = if args.on_request { Turns::OnRequest } else { Turns::Rounds(args.rounds) };
+    turns.run(&mut repeat)?;
 
     match (&args.write_output, &spec) {
         (Some(path), Some(spec)) => {

@@ -15,6 +15,7 @@ import json
 import math
 from pathlib import Path
 
+import bart
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
@@ -67,7 +68,6 @@ def tokens_by_id(folder, size):
 
 
 def convert(folder, output, quantization):
-    from ctranslate2.converters import utils
     from ctranslate2.specs import TransformerSpec, common_spec
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -89,26 +89,6 @@ def convert(folder, output, quantization):
         activation=activations[config["activation_function"]],
     )
 
-    def set_linear(target, name):
-        target.weight = weights[f"{name}.weight"]
-        target.bias = weights[f"{name}.bias"]
-
-    def set_norm(target, name):
-        target.gamma = weights[f"{name}.weight"]
-        target.beta = weights[f"{name}.bias"]
-
-    def set_attention(target, name, cross):
-        parts = [common_spec.LinearSpec() for _ in "qkv"]
-        for part, letter in zip(parts, "qkv"):
-            set_linear(part, f"{name}.{letter}_proj")
-        if cross:
-            utils.fuse_linear(target.linear[0], parts[:1])
-            utils.fuse_linear(target.linear[1], parts[1:])
-        else:
-            utils.fuse_linear(target.linear[0], parts)
-        set_linear(target.linear[-1], f"{name}.out_proj")
-        set_norm(target.layer_norm, f"{name}_layer_norm")
-
     def embedding(stack):
         own = weights.get(f"model.{stack}.embed_tokens.weight")
         return weights["model.shared.weight"] if own is None else own
@@ -120,15 +100,8 @@ def convert(folder, output, quantization):
         embeddings = target.embeddings[0] if stack == "encoder" else target.embeddings
         embeddings.weight = embedding(stack)
         if pre_norm:
-            set_norm(target.layer_norm, f"model.{stack}.layer_norm")
-        for i, layer in enumerate(target.layer):
-            name = f"model.{stack}.layers.{i}"
-            set_attention(layer.self_attention, f"{name}.self_attn", cross=False)
-            if stack == "decoder":
-                set_attention(layer.attention, f"{name}.encoder_attn", cross=True)
-            set_linear(layer.ffn.linear_0, f"{name}.fc1")
-            set_linear(layer.ffn.linear_1, f"{name}.fc2")
-            set_norm(layer.ffn.layer_norm, f"{name}.final_layer_norm")
+            bart.set_norm(weights, target.layer_norm, f"model.{stack}.layer_norm")
+        bart.set_layers(weights, target, stack)
 
     spec.decoder.projection.weight = embedding("decoder")
     bias = weights["final_logits_bias"].reshape(-1).copy()
@@ -151,37 +124,15 @@ def convert(folder, output, quantization):
 
 
 def random(folder, seed):
-    generator = np.random.default_rng(seed)
-    dim, hidden, vocabulary = OPUS_MT["d_model"], OPUS_MT["encoder_ffn_dim"], OPUS_MT["vocab_size"]
-
-    def normal(shape, deviation):
-        return generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
-
+    dim, vocabulary, random = OPUS_MT["d_model"], OPUS_MT["vocab_size"], bart.Random(seed)
     # Embeddings of the size that scaling by sqrt(dim) expects; the other matrices keep the size of what goes through.
-    weights = {"model.shared.weight": normal((vocabulary, dim), dim**-0.5)}
-    weights["final_logits_bias"] = normal((1, vocabulary), 0.1)
-
-    def linear(name, rows, columns):
-        weights[f"{name}.weight"] = normal((rows, columns), columns**-0.5)
-        weights[f"{name}.bias"] = normal(rows, 0.02)
-
-    def norm(name):
-        weights[f"{name}.weight"] = 1 + normal(dim, 0.02)
-        weights[f"{name}.bias"] = normal(dim, 0.02)
-
+    random.weights["model.shared.weight"] = random.normal((vocabulary, dim), dim**-0.5)
+    random.weights["final_logits_bias"] = random.normal((1, vocabulary), 0.1)
     for stack in ("encoder", "decoder"):
-        for i in range(OPUS_MT[f"{stack}_layers"]):
-            layer = f"model.{stack}.layers.{i}"
-            for attention in ("self_attn", "encoder_attn") if stack == "decoder" else ("self_attn",):
-                for part in ("q", "k", "v", "out"):
-                    linear(f"{layer}.{attention}.{part}_proj", dim, dim)
-                norm(f"{layer}.{attention}_layer_norm")
-            linear(f"{layer}.fc1", hidden, dim)
-            linear(f"{layer}.fc2", dim, hidden)
-            norm(f"{layer}.final_layer_norm")
+        random.layers(OPUS_MT, stack, key_bias=True)
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    save_file(random.weights, folder / "model.safetensors", {"format": "pt"})
     tokens = ["</s>", "<unk>"] + [f"t{i}" for i in range(2, vocabulary - 1)] + ["<pad>"]
     vocab = {token: i for i, token in enumerate(tokens)}
     (folder / "config.json").write_text(json.dumps(OPUS_MT, indent=1) + "\n", encoding="utf-8")

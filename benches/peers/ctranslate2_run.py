@@ -3,31 +3,12 @@
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 
 import ctranslate2
-
-
-def memory():
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    names = {"anonymous": ("RssAnon", "RssShmem"), "resident": ("VmRSS",)}
-    return {key: sum(int(fields[name].split()[0]) * 1024 for name in parts) for key, parts in names.items()}
-
-
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def report(**fields):
-    print(json.dumps(fields), flush=True)
+from process import cpu_seconds, memory, report
 
 
 def main():

@@ -60,16 +60,21 @@ def llama_cpp_programs():
     return next(iter(llama_cpp_builds().values()))
 
 
+def download(package, version, folder):
+    """The source of a package of PyPI, unpacked in `folder`."""
+    options = ["--quiet", "--no-deps", "--no-binary", package, "--dest", folder]
+    run(sys.executable, "-m", "pip", "download", f"{package}=={version}", *options)
+    name = package.replace("-", "_")
+    archive = next(folder.glob(f"{name}-*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+    return next(folder.glob(f"{name}-*"))
+
+
 def download_llama_cpp():
     note("llama.cpp: downloading its source")
-    package = f"llama-cpp-python=={LLAMA_CPP_PYTHON}"
-    options = ["--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", LLAMA_CPP]
-    run(sys.executable, "-m", "pip", "download", package, *options)
-    archive = next(LLAMA_CPP.glob("llama_cpp_python-*.tar.gz"))
-    with tarfile.open(archive) as tar:
-        tar.extractall(LLAMA_CPP, filter="data")
-    archive.unlink()
-    package = next(LLAMA_CPP.glob("llama_cpp_python-*"))
+    package = download("llama-cpp-python", LLAMA_CPP_PYTHON, LLAMA_CPP)
     source = package / "vendor" / "llama.cpp"
     keep_tile_configuration(source / "ggml" / "src" / "ggml-cpu" / "amx" / "mmq.cpp")
     source.rename(LLAMA_CPP_SOURCE)
@@ -109,14 +114,7 @@ def build_whisper_cpp():
     build = WHISPER_CPP.parents[1]
     if not WHISPER_CPP.exists():
         note("whisper.cpp: downloading and building it")
-        build.mkdir(parents=True, exist_ok=True)
-        package = f"pywhispercpp=={PYWHISPERCPP}"
-        options = ["--quiet", "--no-deps", "--no-binary", "pywhispercpp", "--dest", build]
-        run(sys.executable, "-m", "pip", "download", package, *options)
-        archive = next(build.glob("pywhispercpp-*.tar.gz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(build, filter="data")
-        source = next(build.glob("pywhispercpp-*/whisper.cpp"))
+        source = download("pywhispercpp", PYWHISPERCPP, build) / "whisper.cpp"
         options = ["CMAKE_BUILD_TYPE=Release", "WHISPER_BUILD_EXAMPLES=OFF", "WHISPER_BUILD_TESTS=OFF"]
         defines = [f"-D{option}" for option in options + NATIVE]
         run("cmake", "-G", "Ninja", "-S", source, "-B", build, *defines)

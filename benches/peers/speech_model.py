@@ -11,6 +11,7 @@ import math
 import sys
 from pathlib import Path
 
+import bart
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "models" / "parity"))
@@ -63,83 +64,33 @@ def sinusoids(positions, dim):
 
 def random_weights(config, seed):
     """float32, by transformers' names; exactly float16."""
-    generator = np.random.default_rng(seed)
-    dim, hidden, weights = config["d_model"], config["encoder_ffn_dim"], {}
-
-    def normal(shape, deviation):
-        return generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
-
-    def linear(name, shape, bias=True):
-        weights[f"{name}.weight"] = normal(shape, math.prod(shape[1:]) ** -0.5)
-        if bias:
-            weights[f"{name}.bias"] = normal(shape[0], 0.02)
-
-    def norm(name):
-        weights[f"{name}.weight"] = 1 + normal(dim, 0.02)
-        weights[f"{name}.bias"] = normal(dim, 0.02)
-
-    linear("model.encoder.conv1", (dim, MELS, 3))
-    linear("model.encoder.conv2", (dim, dim, 3))
-    weights["model.encoder.embed_positions.weight"] = sinusoids(WINDOW, dim)
-    weights["model.decoder.embed_positions.weight"] = normal((TARGET, dim), 0.02)
-    weights["model.decoder.embed_tokens.weight"] = normal((VOCAB, dim), dim**-0.5)
+    dim, random = config["d_model"], bart.Random(seed)
+    random.linear("model.encoder.conv1", (dim, MELS, 3))
+    random.linear("model.encoder.conv2", (dim, dim, 3))
+    random.weights["model.encoder.embed_positions.weight"] = sinusoids(WINDOW, dim)
+    random.weights["model.decoder.embed_positions.weight"] = random.normal((TARGET, dim), 0.02)
+    random.weights["model.decoder.embed_tokens.weight"] = random.normal((VOCAB, dim), dim**-0.5)
     for stack in ("encoder", "decoder"):
-        for i in range(config[f"{stack}_layers"]):
-            layer = f"model.{stack}.layers.{i}"
-            for attention in ("self_attn", "encoder_attn") if stack == "decoder" else ("self_attn",):
-                for part in ("q", "k", "v", "out"):
-                    linear(f"{layer}.{attention}.{part}_proj", (dim, dim), part != "k")
-                norm(f"{layer}.{attention}_layer_norm")
-            linear(f"{layer}.fc1", (hidden, dim))
-            linear(f"{layer}.fc2", (dim, hidden))
-            norm(f"{layer}.final_layer_norm")
-        norm(f"model.{stack}.layer_norm")
-    return {name: data.astype(np.float16).astype(np.float32) for name, data in weights.items()}
+        random.layers(config, stack, key_bias=False)
+        random.norm(f"model.{stack}.layer_norm", dim)
+    return {name: data.astype(np.float16).astype(np.float32) for name, data in random.weights.items()}
 
 
 def convert(config, weights, output):
-    """The same for CTranslate2, whose own converter takes models of transformers only."""
-    from ctranslate2.converters import utils
-    from ctranslate2.specs import common_spec, whisper_spec
+    """The same for CTranslate2."""
+    from ctranslate2.specs import whisper_spec
 
     layers, heads = config["encoder_layers"], config["encoder_attention_heads"]
     spec = whisper_spec.WhisperSpec(layers, heads, layers, heads)
 
-    def set_linear(target, name):
-        target.weight = weights[f"{name}.weight"]
-        if f"{name}.bias" in weights:
-            target.bias = weights[f"{name}.bias"]
-
-    def set_norm(target, name):
-        target.gamma, target.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
-
-    def set_attention(target, name, cross):
-        parts = [common_spec.LinearSpec() for _ in "qkv"]
-        for part, letter in zip(parts, "qkv", strict=True):
-            set_linear(part, f"{name}.{letter}_proj")
-        if cross:
-            utils.fuse_linear(target.linear[0], parts[:1])
-            utils.fuse_linear(target.linear[1], parts[1:])
-        else:
-            utils.fuse_linear(target.linear[0], parts)
-        set_linear(target.linear[-1], f"{name}.out_proj")
-        set_norm(target.layer_norm, f"{name}_layer_norm")
-
-    set_linear(spec.encoder.conv1, "model.encoder.conv1")
-    set_linear(spec.encoder.conv2, "model.encoder.conv2")
+    bart.set_linear(weights, spec.encoder.conv1, "model.encoder.conv1")
+    bart.set_linear(weights, spec.encoder.conv2, "model.encoder.conv2")
     spec.decoder.embeddings.weight = weights["model.decoder.embed_tokens.weight"]
     spec.decoder.projection.weight = weights["model.decoder.embed_tokens.weight"]
     for stack, target in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         target.position_encodings.encodings = weights[f"model.{stack}.embed_positions.weight"]
-        set_norm(target.layer_norm, f"model.{stack}.layer_norm")
-        for i, layer in enumerate(target.layer):
-            name = f"model.{stack}.layers.{i}"
-            set_attention(layer.self_attention, f"{name}.self_attn", cross=False)
-            if stack == "decoder":
-                set_attention(layer.attention, f"{name}.encoder_attn", cross=True)
-            set_linear(layer.ffn.linear_0, f"{name}.fc1")
-            set_linear(layer.ffn.linear_1, f"{name}.fc2")
-            set_norm(layer.ffn.layer_norm, f"{name}.final_layer_norm")
+        bart.set_norm(weights, target.layer_norm, f"model.{stack}.layer_norm")
+        bart.set_layers(weights, target, stack)
     spec.register_vocabulary(names())
     spec.config.suppress_ids, spec.config.suppress_ids_begin = [], []
     spec.config.lang_ids = list(range(START + 1, START + 1 + LANGUAGES))

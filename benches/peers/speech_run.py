@@ -7,12 +7,12 @@ difference counts.
 
 import argparse
 import ctypes
-import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from process import memory, report
 from speech_model import END, MELS, PROMPT, VOCAB, WINDOW
 
 # Tokens that are not counted, as in the example.
@@ -102,19 +102,6 @@ class CTranslate2:
         tokens = self.generate(START + count)
         end = time.perf_counter()
         return tokens, middle - start, (end - middle) - (middle - start)
-
-
-def memory():
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return {"anonymous": sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))}
-
-
-def report(**fields):
-    print(json.dumps(fields), flush=True)
 
 
 def main():

@@ -45,6 +45,32 @@ pub fn cpu_seconds() -> Option<f64> {
     None
 }
 
+/// When a measurement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// Once, uncounted, to warm up, then so often.
+    Rounds(usize),
+    /// For each line of stdin: somebody else says whose turn it is.
+    OnRequest,
+}
+
+impl Turns {
+    /// Calls `repeat` whenever it is time, with whether that counts.
+    ///
+    /// # Errors
+    /// Reading stdin, and those of `repeat`.
+    pub fn run<E: From<std::io::Error>>(self, mut repeat: impl FnMut(bool) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Rounds(0) => Ok(()),
+            Self::Rounds(rounds) => (0..=rounds).try_for_each(|round| repeat(round > 0)),
+            Self::OnRequest => std::io::stdin().lines().try_for_each(|line| {
+                line?;
+                repeat(true)
+            }),
+        }
+    }
+}
+
 /// The middle one of `values`, of an even number of them the upper one. Panics if there are none.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
