@@ -5,9 +5,11 @@ pub(crate) mod direction;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use babil_models::tasks::document::{Job, Pace};
 use babil_models::tasks::glossary::{Glossary, WithGlossary};
-use babil_models::tasks::translate::SentenceTranslator;
-use babil_models::{OpenError, OpenOptions};
+use babil_models::tasks::language::code_of;
+use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::{OpenError, OpenOptions, catalogue};
 use babil_runtime::Error;
 use clap::Args;
 
@@ -49,6 +51,38 @@ pub(crate) fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> 
         OpenError::Catalogue(error) => error.into(),
         OpenError::Engine(error) => error.into(),
     })
+}
+
+/// A translator that is open, and how it is used.
+pub(crate) struct Translation {
+    pub(crate) translator: Box<dyn SentenceTranslator>,
+    pair: LanguagePair,
+    options: TranslateOptions,
+}
+
+impl Translation {
+    /// Opens `name` to translate what is spoken. Speech models have their own code for some languages, such as Norwegian.
+    pub(crate) fn open(name: &str, threads: Option<usize>, spoken: &str, target: &str) -> Result<Self> {
+        // Translating never needs the network.
+        let options = OpenOptions { model: Some(name.to_owned()), threads, offline: true, ..OpenOptions::default() };
+        let translator = open(options)?;
+        let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
+        Ok(Self { translator, pair, options: TranslateOptions::default() })
+    }
+
+    /// What a cascade needs to know.
+    pub(crate) fn job<'j>(&'j self, cancelled: &'j dyn Fn() -> bool) -> Job<'j> {
+        let Self { translator, pair, options } = self;
+        Job { translator: &**translator, pair, options, pace: Pace::default(), cancelled }
+    }
+}
+
+/// The name of what translates what is spoken: `named`, or the first translator that is here.
+pub(crate) fn for_speech(named: Option<&str>, spoken: &str, target: &str) -> Result<String, catalogue::Error> {
+    match named {
+        Some(name) => Ok(name.to_owned()),
+        None => catalogue::translator(&code_of(spoken), target).map(|entry| entry.name.clone()),
+    }
 }
 
 /// Says which terms did not get into translations since this was last asked.

@@ -11,16 +11,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Result;
-use babil_models::OpenOptions;
-use babil_models::catalogue;
 use babil_models::speech::{SpeechModel, Task};
-use babil_models::tasks::document::{Job, Pace};
+use babil_models::tasks::document::Job;
 use babil_models::tasks::language::code_of;
 use babil_models::tasks::live::{Event, Latencies, Live, Partials, Statistics};
 use babil_models::tasks::subtitles::Layout;
 use babil_models::tasks::subtitles::cascade::{Cascade, Heard};
 use babil_models::tasks::transcribe::{Segment, Transcription};
-use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
 use babil_runtime::Error;
 use babil_runtime::audio::{Audio, Recorder, Recording, WhenFull, recording};
 use clap::Args;
@@ -32,7 +29,7 @@ use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::speech::{PcmArgs, SpeechArgs, as_json, engine};
-use crate::translator::{self, direction};
+use crate::translator::{self, Translation};
 
 /// Seconds of sound that wait for a machine that is too slow, at most.
 const QUEUE: f32 = 30.0;
@@ -324,13 +321,6 @@ impl<'c> Page<'c> {
     }
 }
 
-/// A translator and its direction.
-struct Translation {
-    translator: Box<dyn SentenceTranslator>,
-    pair: LanguagePair,
-    options: TranslateOptions,
-}
-
 /// The way into another language, as soon as the one that is spoken is known.
 struct Interpreter<'t> {
     target: String,
@@ -359,27 +349,17 @@ impl<'t> Interpreter<'t> {
 
     fn begin(&mut self, spoken: &str) -> Result<&mut Cascade<'t>> {
         if self.cascade.is_none() {
-            // Models have their own code for some languages, such as Norwegian.
-            let spoken = &*code_of(spoken);
-            let job = if spoken == self.target { None } else { Some(self.open(spoken)?) };
+            // Speech models have their own code for some languages, such as Norwegian.
+            let job = if code_of(spoken) == self.target { None } else { Some(self.open(spoken)?) };
             self.cascade = Some(Cascade::new(Layout::default(), job));
         }
         Ok(self.cascade.as_mut().expect("just made"))
     }
 
     fn open(&self, spoken: &str) -> Result<Job<'t>> {
-        let name = match &self.translator {
-            Some(name) => name.clone(),
-            None => catalogue::translator(spoken, &self.target)?.name.clone(),
-        };
-        // Translating never needs the network.
-        let options = OpenOptions { model: Some(name), threads: self.threads, offline: true, ..OpenOptions::default() };
-        let translator = translator::open(options)?;
-        let pair = direction::resolve(translator.pairs(), Some(spoken), Some(&self.target), "")?.pair;
-        let options = TranslateOptions::default();
-        let Translation { translator, pair, options } =
-            self.translation.get_or_init(|| Translation { translator, pair, options });
-        Ok(Job { translator: &**translator, pair, options, pace: Pace::default(), cancelled: &|| false })
+        let name = translator::for_speech(self.translator.as_deref(), spoken, &self.target)?;
+        let translation = Translation::open(&name, self.threads, spoken, &self.target)?;
+        Ok(self.translation.get_or_init(|| translation).job(&|| false))
     }
 
     /// The sentences that end with `segment`.

@@ -4,14 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use babil_models::OpenOptions;
-use babil_models::catalogue;
 use babil_models::speech::Task;
-use babil_models::tasks::document::{Job, Pace};
+use babil_models::tasks::document::Job;
 use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::{code_of, english_name};
 use babil_models::tasks::subtitles::Format;
-use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
 use babil_runtime::Error;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -21,7 +18,7 @@ use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::speech::{Destination, Form, Heard, OpenSpeech, Page, SaveArgs, SpeechArgs, close, origin, write_down};
 use crate::subtitles::LayoutArgs;
-use crate::translator::{self, TermsArgs, direction};
+use crate::translator::{self, TermsArgs, Translation};
 
 /// Write subtitles for a film, in the language that is spoken or in another one
 #[derive(Debug, Args)]
@@ -154,15 +151,11 @@ impl SubtitleArgs {
 
     /// How to get from the language `spoken` to the one of the subtitles, with what is here.
     fn route(&self, spoken: &str, target: &str, speech: &OpenSpeech, glossary: &Glossary) -> Result<Route> {
-        // Models have their own code for some languages, such as Norwegian.
-        let spoken = &*code_of(spoken);
-        if spoken == target {
+        // Speech models have their own code for some languages, such as Norwegian.
+        if code_of(spoken) == target {
             return Ok(Route::Spoken);
         }
-        let translator = || match &self.translator {
-            Some(name) => Ok(name.clone()),
-            None => catalogue::translator(spoken, target).map(|entry| entry.name.clone()),
-        };
+        let translator = || translator::for_speech(self.translator.as_deref(), spoken, target);
         match self.via {
             Via::Whisper => Ok(Route::Whisper),
             Via::Text => Ok(Route::Text(translator()?)),
@@ -174,26 +167,6 @@ impl SubtitleArgs {
                 Err(error) => Err(error.into()),
             },
         }
-    }
-}
-
-/// A translator that is open, and its direction.
-struct Translation {
-    translator: Box<dyn SentenceTranslator>,
-    pair: LanguagePair,
-}
-
-impl Translation {
-    fn open(name: &str, spoken: &str, target: &str, args: &SubtitleArgs) -> Result<Self> {
-        let options = OpenOptions {
-            model: Some(name.to_owned()),
-            threads: args.speech.threads(),
-            offline: true, // translating never needs the network
-            ..OpenOptions::default()
-        };
-        let translator = translator::open(options)?;
-        let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
-        Ok(Self { translator, pair })
     }
 }
 
@@ -213,17 +186,13 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
     let target = args.target().unwrap_or_else(|| spoken.clone());
     let route = args.route(&spoken, &target, &speech, &glossary)?;
     let translation = match &route {
-        Route::Text(name) => Some(Translation::open(name, &spoken, &target, &args)?),
+        Route::Text(name) => Some(Translation::open(name, args.speech.threads(), &spoken, &target)?),
         Route::Spoken | Route::Whisper => None,
     };
     let with_terms = translation.as_ref().map(|translation| WithGlossary::new(&*translation.translator, &glossary));
-    let translate_options = TranslateOptions::default();
-    let job = translation.as_ref().zip(with_terms.as_ref()).map(|(translation, with_terms)| Job {
-        translator: if glossary.is_empty() { &*translation.translator } else { with_terms },
-        pair: &translation.pair,
-        options: &translate_options,
-        pace: Pace::default(),
-        cancelled: &interrupted,
+    let job = translation.as_ref().zip(with_terms.as_ref()).map(|(translation, with_terms)| {
+        let job = translation.job(&interrupted);
+        if glossary.is_empty() { job } else { Job { translator: with_terms, ..job } }
     });
     if route == Route::Whisper && args.via == Via::Auto {
         context.output.note(

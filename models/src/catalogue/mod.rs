@@ -298,9 +298,10 @@ impl Catalogue {
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let file: CatalogueFile = toml::from_str(text).map_err(|error| error.to_string())?;
-        let translators = file.models.into_iter().map(|model| model.into_entry(&file.families));
+        let folder = |model: ModelTable| model.into_entry(&file.families);
+        let translators = file.models.into_iter().map(folder);
         let language = file.language.into_iter().map(LanguageTable::into_entry);
-        let speech = file.speech.into_iter().map(|model| model.into_entry(&file.families));
+        let speech = file.speech.into_iter().map(folder);
         let entries = translators.chain(language).chain(speech).collect::<std::result::Result<_, String>>()?;
         Ok(Self { families: file.families, entries })
     }
@@ -425,39 +426,7 @@ struct CatalogueFile {
     families: BTreeMap<String, FileSet>,
     models: Vec<ModelTable>,
     language: Vec<LanguageTable>,
-    speech: Vec<SpeechTable>,
-}
-
-/// A speech model: a folder of its family's files.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SpeechTable {
-    name: String,
-    #[serde(default)]
-    aliases: Vec<String>,
-    description: String,
-    repository: String,
-    family: String,
-    licence: Option<String>,
-    parameters: u64,
-}
-
-impl SpeechTable {
-    fn into_entry(self, families: &BTreeMap<String, FileSet>) -> std::result::Result<Entry, String> {
-        let files = families.get(&self.family).ok_or_else(|| format!("{}: unknown family", self.name))?;
-        let repository = Repository::parse(&self.repository).ok_or_else(|| format!("{}: bad repository", self.name))?;
-        Ok(Entry {
-            name: self.name,
-            aliases: self.aliases,
-            description: self.description,
-            kind: Some(files.kind),
-            family: Some(self.family),
-            licence: self.licence,
-            parameters: Some(self.parameters),
-            source: Source::Hub { repository, files: Files::Folder(files.clone()) },
-            ..Entry::default()
-        })
-    }
+    speech: Vec<ModelTable>,
 }
 
 /// A language model: a GGUF file.
@@ -495,8 +464,7 @@ impl LanguageTable {
     }
 }
 
-/// A translator: a folder of its family's files, or the built-in one.
-
+/// A translator or a speech model: a folder of its family's files, or the built-in one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelTable {
@@ -506,7 +474,10 @@ struct ModelTable {
     #[serde(default)]
     description: String,
     family: String,
+    /// Of translators only.
+    #[serde(default)]
     from: Vec<String>,
+    #[serde(default)]
     to: Vec<String>,
     #[serde(default)]
     target_token: bool,
@@ -520,6 +491,10 @@ struct ModelTable {
 impl ModelTable {
     fn into_entry(self, families: &BTreeMap<String, FileSet>) -> std::result::Result<Entry, String> {
         let files = families.get(&self.family).ok_or_else(|| format!("{}: unknown family", self.name))?;
+        let translates = files.kind == ModelKind::Translation;
+        if [&self.from, &self.to].iter().any(|languages| languages.is_empty() == translates) {
+            return Err(format!("{}: `from` and `to` are what translators have", self.name));
+        }
         let source = match (self.bundled, &self.repository) {
             (true, None) => Source::Bundled,
             (false, Some(name)) => {

@@ -13,7 +13,7 @@ use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::{Cancel, Error, Result, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::speech::decode::{Prompted, Search, languages};
+use crate::speech::decode::{Decoded, Prompted, Search, languages};
 use crate::speech::segments::segment;
 use crate::speech::words::{Piece, TimedWord, Words, begin_with_speech, token_times};
 use crate::speech::{FRAMES_PER_POSITION, SAMPLE_RATE, SpeechModel, Task};
@@ -296,7 +296,6 @@ impl<'m> Transcription<'m> {
             return Ok(());
         }
         let cut = segment(special, &found.tokens, seconds);
-        let in_circles = self.options.limits.is_no_good(&self.model.text(&found.tokens), found.log_prob);
         let mut last = [String::new(), String::new()];
         // Segments follow one another in the window's tokens.
         let mut at = 0;
@@ -306,7 +305,8 @@ impl<'m> Transcription<'m> {
             let text = self.model.text(&part.tokens).trim().to_owned();
             // A model that goes in circles says the same again and again. And nothing is said in no time.
             let brief = part.end - part.start < LEAST as f64 / SAMPLE_RATE as f64;
-            if text.is_empty() || brief || (in_circles && last.iter().all(|last| *last == text)) {
+            let again = last.iter().all(|last| *last == text);
+            if text.is_empty() || brief || (again && found.no_good) {
                 continue;
             }
             last.swap(0, 1);
@@ -387,17 +387,16 @@ impl<'m> Transcription<'m> {
         let limits = self.options.limits;
         let window = Prompted::new(&mut self.session, state, self.model.special(), &prompt)?;
         let mut run = |search| window.decode(&mut self.session, search, most);
-        let mut found = run(Search::Beam(self.options.beam))?;
-        let mut temperature = 0.0;
-        for next in TEMPERATURES {
-            let no_good = limits.is_no_good(&self.model.text(&found.tokens), found.log_prob);
-            if !no_good || limits.silence(window.no_speech(), found.log_prob) {
-                break;
-            }
+        let is_no_good = |found: &Decoded| limits.is_no_good(&self.model.text(&found.tokens), found.log_prob);
+        let is_silence = |found: &Decoded| limits.silence(window.no_speech(), found.log_prob);
+        let (mut found, mut temperature) = (run(Search::Beam(self.options.beam))?, 0.0);
+        let (mut no_good, mut temperatures) = (is_no_good(&found), TEMPERATURES.into_iter());
+        while no_good && !is_silence(&found) {
+            let Some(next) = temperatures.next() else { break };
             found = run(Search::Sample { temperature: next, count: DRAWS, seed: self.options.seed })?;
-            temperature = next;
+            (temperature, no_good) = (next, is_no_good(&found));
         }
-        let times = match self.options.words && !found.tokens.is_empty() {
+        let times = match self.options.words && !found.tokens.is_empty() && !is_silence(&found) {
             true => {
                 let heads = self.model.alignment_heads();
                 let weights = window.attention_to_source(&mut self.session, &found.tokens, &heads)?;
@@ -410,6 +409,7 @@ impl<'m> Transcription<'m> {
         Ok(Written {
             tokens: found.tokens,
             times,
+            no_good,
             log_prob: found.log_prob,
             no_speech: window.no_speech(),
             temperature,
@@ -519,6 +519,8 @@ struct Written {
     tokens: Vec<Token>,
     /// When each token and the end begin, in seconds from the beginning of the window; empty where nobody asks.
     times: Vec<f64>,
+    /// Whether it repeats itself or is improbable, at every temperature.
+    no_good: bool,
     log_prob: f32,
     no_speech: f32,
     temperature: f32,
