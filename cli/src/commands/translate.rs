@@ -288,13 +288,12 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     let started = Instant::now();
     let translator = open(args.open_options())?;
     let opened = started.elapsed();
-    let with_terms = WithGlossary::new(&*translator, &glossary);
-    let translator: &dyn SentenceTranslator = if glossary.is_empty() { &*translator } else { &with_terms };
+    let translator = WithGlossary::new(translator, glossary);
     let mut total = Summary::default();
     for source in &sources {
-        let mut run = Run { args, context, streams: &mut streams, translator, options: &options, opened };
+        let mut run = Run { args, context, streams: &mut streams, translator: &translator, options: &options, opened };
         let done = run.one(source, &destinations);
-        translator::note_missed(&with_terms, context);
+        translator::note_missed(&translator, context);
         total += done?;
     }
     if args.stats {
