@@ -86,7 +86,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     args.speech.no_track("what is listened to")?;
     let wish = args.route.wish(args.translate.as_deref(), "--translate")?;
     let sound = if stdin { Sound::of_stdin(&args)? } else { Sound::of_microphone(args.device.as_deref())? };
-    let model = args.speech.open()?.model;
+    let model = args.speech.open(context)?.model;
     let ready = OnceCell::new();
     let route = wish.as_ref().map_or(Ok(None), |wish| route(wish, &args, &model, context))?;
     let (task, interpreter) = match (wish, route) {
