@@ -180,7 +180,7 @@ pub trait Source: Send + fmt::Debug {
 pub struct EnergyMeter {
     source: Box<dyn Source>,
     /// Whose log replaces what the source says.
-    external: Option<external::External>,
+    external: Option<Box<external::External>>,
 }
 
 impl EnergyMeter {

@@ -138,7 +138,7 @@ pub struct Recorder {
     clock: MonotonicClock,
     start_unix: f64,
     info: SourceInfo,
-    external: Option<External>,
+    external: Option<Box<External>>,
     /// Ends the thread when it is dropped.
     stop: Sender<()>,
     /// Returns its processor time.
