@@ -1,7 +1,7 @@
 //! `--power` and `--max-temp`: how many threads compute, and when they rest.
 //!
 //! ```text
-//! --power, --max-temp --resolve--> Powered: threads, and a Pacing that is told of every pause between two pieces of work
+//! --power, --max-temp --resolve--> Powered: threads, and a Pacing that is asked between two pieces of work
 //! profile of the model on this CPU --^
 //! ```
 
@@ -61,8 +61,8 @@ pub(crate) struct Powered {
 }
 
 impl PowerArgs {
-    /// For the model in the file or folder `model`; none is the built-in one, which has no profile. This thread, and those
-    /// that it starts from now on, keep to the CPUs of the profile.
+    /// For the model in the file or folder `model`; none is the built-in one, which has no profile. This thread, and
+    /// those that it starts from now on, keep to the CPUs of the profile.
     ///
     /// # Errors
     /// A profile that is damaged; a limit of temperature where there is no sensor.
@@ -99,8 +99,7 @@ fn place(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// What was measured, or else half of the threads to save energy: fewer do not make each token dearer where they wait for
-/// memory.
+/// What was measured, or else a guess that is called one: half of the threads to save energy.
 fn setting(power: Power, model: Option<&Path>, context: &Context) -> Result<Setting> {
     let cpu = Platform::read("/".as_ref()).cpu;
     let profile = model.map(|model| PowerProfile::load(&profile_folder(), model, &cpu)).transpose()?.flatten();
@@ -111,7 +110,7 @@ fn setting(power: Power, model: Option<&Path>, context: &Context) -> Result<Sett
     let threads = if power == Power::Eco { all.div_ceil(2) } else { all };
     context.output.note(format_args!(
         "nothing was measured of this model on this machine (`babil bench MODEL --sweep threads` does that): \
-         {threads} threads"
+         {threads} threads are a guess"
     ));
     Ok(Setting { threads, ..Setting::default() })
 }

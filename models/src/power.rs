@@ -111,8 +111,8 @@ pub struct Subject {
 }
 
 impl PowerProfile {
-    /// What the points of a sweep come to. The frequency that the machine has when the model is run is not babil's: points
-    /// of chosen frequencies should be left out, or stand for themselves.
+    /// What the points of a sweep come to. The frequency that the machine has when the model is run is not babil's:
+    /// points of chosen frequencies should be left out, or stand for themselves.
     ///
     /// # Errors
     /// A model that cannot be read; no point whose tokens per joule were measured.

@@ -1,4 +1,5 @@
 //! Meters, temperatures and platforms of machines whose files were published; and a board that is another process.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -278,8 +279,8 @@ fn readings_can_be_pushed() {
     assert!(EnergyMeter::new(Box::new(pushed)).is_ok());
 }
 
-/// The permission that is missing, as somebody who is not root sees it. Root may read everything, so it becomes somebody
-/// else for this.
+/// The permission that is missing, as somebody who is not root sees it. Root may read everything, so it becomes
+/// somebody else for this.
 #[test]
 fn a_counter_that_may_not_be_read_says_how_to_grant_it() {
     let laptop = machine(LAPTOP);

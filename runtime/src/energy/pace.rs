@@ -80,7 +80,8 @@ impl Time for SystemTime {
     }
 }
 
-/// Rests between pieces of work, see the [module](self).
+/// Rests between pieces of work: in proportion to them, and while the processor is too hot. Who computes calls
+/// [`Pacer::between`] between two tokens or sentences.
 #[derive(Debug)]
 pub struct Pacer<T = SystemTime> {
     root: PathBuf,
@@ -98,8 +99,8 @@ impl<T: Time> Pacer<T> {
     /// Work begins now. Temperatures are read below `root`, which is `/` but in tests.
     ///
     /// # Errors
-    /// A rest that is not 0 to 100 seconds; a limit of temperature where no temperature can be read, or that is not 20 to
-    /// 120 °C.
+    /// A rest that is not 0 to 100 seconds; a limit of temperature where no temperature can be read, or that is not 20
+    /// to 120 °C.
     pub fn new(root: impl Into<PathBuf>, limits: Limits, time: T) -> Result<Self> {
         let root = root.into();
         if !(0.0..=100.0).contains(&limits.rest) {
