@@ -77,7 +77,7 @@ impl Chip {
             }
             None => {
                 "nothing is stated: 2 %, a drift of 0.1 %, and the step are assumptions, and so is the update where \
-                driver does not tell"
+                the driver does not tell"
             }
         }
     }
