@@ -1,0 +1,1 @@
+//! Each part of the budget is needed.
