@@ -250,6 +250,7 @@ fn flags(recording: &Recording, window: &Window<'_>) -> Vec<Flag> {
     flag(Flag::ShortWindow, window.seconds() < ENOUGH_SECONDS);
     flag(Flag::Gap, window.longest_gap() > 3.0 * window.usual);
     flag(Flag::FailedReadings, failed);
+    flags.sort();
     flags
 }
 

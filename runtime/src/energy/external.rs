@@ -88,7 +88,7 @@ impl External {
         self.aligned(&log, load).map_err(bad)
     }
 
-    fn aligned(&self, log: &Log, load: &Recording) -> Result<Recording, String> {
+    pub(super) fn aligned(&self, log: &Log, load: &Recording) -> Result<Recording, String> {
         let interval = log.interval();
         let seconds = load.cost.wall_s;
         let (first, last) = (log.times[0].0, log.times[log.times.len() - 1].0);
@@ -115,8 +115,7 @@ impl External {
                 return Err(format!("line {line}: a gap of {gap:.1} s, where lines are {interval:.2} s apart"));
             }
         }
-        let sample = |(&(time, _), &value): (&(f64, usize), &f64)| Sample { time: time - start, within: 0.0, value };
-        let samples = log.times.iter().zip(&log.watts).map(sample);
+        let samples = log.readings().map(|(time, value)| Sample { time: time - start, within: 0.0, value });
         // Lines are power at their time, or the mean since the line before: between the two, in the mean.
         let info = SourceInfo { update_s: interval / 2.0, resolution: log.step(), ..self.info.clone() };
         Ok(Recording {
@@ -174,7 +173,7 @@ const UNDERSTOOD: &str = "a column of time (such as `time_s`, `timestamp`, `ms`)
 impl Log {
     /// Reads the text of a CSV file: commas, semicolons (then numbers may have decimal commas) or tabs; a line of names first,
     /// before which there may be comments (`#`).
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));
         let (header, _) = lines.next().ok_or_else(|| format!("it is empty: {UNDERSTOOD}"))?;
@@ -239,6 +238,11 @@ impl Log {
             return Err(format!("{} lines of readings: too few", log.times.len()));
         }
         Ok(log)
+    }
+
+    /// Seconds on the log's clock, and watts.
+    pub(super) fn readings(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.times.iter().zip(&self.watts).map(|((time, _), watts)| (*time, *watts))
     }
 
     /// The median time between two lines.

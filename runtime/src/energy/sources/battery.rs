@@ -86,11 +86,10 @@ impl Battery {
             // Of power, some mA times the voltage; of energy, usually 10 mWh.
             resolution: if kind == Kind::Energy { 36.0 } else { 0.02 },
             update_s: 1.0,
-            gain: 0.02,
+            gain: 0.015,
             drift: 0.003,
             offset_w: 0.01,
-            why: "gauges state no accuracy for one reading: 2 %, a drift of 0.3 %, 0.01 W, the steps and the update of 1 s are \
-                assumptions"
+            why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, the steps and the update of 1 s are assumptions"
                 .into(),
             // Oversampled, to see when it changes.
             default_hz: 10.0,

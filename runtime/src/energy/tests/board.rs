@@ -7,7 +7,7 @@ use crate::energy::Clock;
 use crate::sampling::Random;
 
 /// Steps of the curve per second.
-const STEPS: f64 = 1000.0;
+const STEPS: f64 = 500.0;
 
 /// How long a board is simulated, in seconds.
 pub(super) const LENGTH: f64 = 16.0;
@@ -51,6 +51,12 @@ pub(super) struct Life {
 }
 
 impl Life {
+    /// As a battery sees it, behind the device's regulators: steadier.
+    pub(super) fn behind_regulators(dice: &mut Dice) -> Self {
+        let life = Self::drawn(dice);
+        Self { tokens: (life.tokens.0 / 5.0, life.tokens.1), wanders: life.wanders / 5.0, ..life }
+    }
+
     pub(super) fn drawn(dice: &mut Dice) -> Self {
         let begin = dice.between(2.5, 3.5);
         let idle = dice.between(2.0, 3.0);
@@ -61,7 +67,7 @@ impl Life {
             watts: [idle, work, after],
             window: [begin, begin + 10.0],
             follows: dice.between(0.005, 0.05),
-            tokens: (dice.between(0.0, 0.3), dice.between(3.0, 40.0)),
+            tokens: (dice.between(0.0, 0.2), dice.between(3.0, 40.0)),
             warms: dice.between(0.0, 0.05),
             wanders: dice.between(0.0, 0.05),
         }

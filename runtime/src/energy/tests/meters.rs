@@ -1,7 +1,8 @@
 //! Meters of a simulated board: each writes the files that its source reads, with the errors that the source states.
 
 use std::cell::RefCell;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +47,19 @@ fn write(path: PathBuf, value: impl ToString) {
     fs::write(path, value.to_string()).unwrap();
 }
 
+/// A file that is written often: it stays open, and its numbers are padded, so that one call replaces all of it.
+struct Rewritten(File);
+
+impl Rewritten {
+    fn open(path: &Path) -> Self {
+        Self(File::options().write(true).open(path).unwrap())
+    }
+
+    fn write(&self, value: i64) {
+        self.0.write_all_at(format!("{value:<15}\n").as_bytes(), 0).unwrap();
+    }
+}
+
 /// A source whose files are written just before they are read; reading takes a while.
 struct Simulated<W> {
     source: Box<dyn Source>,
@@ -83,7 +97,10 @@ pub(super) enum Meter {
     Rapl,
     Pmic,
     Ina226,
+    /// Of a phone, whose gauge measures four times a second.
     Battery,
+    /// Of a laptop: once a second.
+    SlowBattery,
 }
 
 thread_local! {
@@ -91,8 +108,13 @@ thread_local! {
     static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
 }
 
+/// A folder in memory, where the system has that.
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn folder() -> PathBuf {
-    FOLDER.with_borrow_mut(|folder| folder.get_or_insert_with(|| tempfile::tempdir().unwrap()).path().to_owned())
+    FOLDER.with_borrow_mut(|folder| folder.get_or_insert_with(in_memory).path().to_owned())
 }
 
 const RANGE: i64 = 262_143_328_850;
@@ -136,13 +158,13 @@ impl Meter {
                 }
                 let source = Rapl::find(&root, Scope::PackageDram).unwrap();
                 let device = Device::new(source.info(), 0.0, dice);
-                let files = ZONES.map(|(folder, ..)| zone(folder, "energy_uj"));
+                let files = ZONES.map(|(folder, ..)| Rewritten::open(&zone(folder, "energy_uj")));
                 let write = move |time: f64| {
                     // The counter moves about once in a millisecond.
                     let moved = (time * 1e3).floor() / 1e3;
                     for ((file, start), (.., share)) in files.iter().zip(starts).zip(ZONES) {
                         let units = (device.joules(&board, moved) * share / 61e-6).floor();
-                        fs::write(file, ((start + (units * 61.0) as i64) % RANGE).to_string()).unwrap();
+                        file.write((start + (units * 61.0) as i64) % RANGE);
                     }
                 };
                 Box::new(Simulated { source: Box::new(source), clock, write, latency: (20e-6, 200e-6), dice: own })
@@ -179,16 +201,16 @@ impl Meter {
                 write(file("power1_input"), 0);
                 let source = Hwmon::find(&root, None).unwrap();
                 let mut device = Device::new(source.info(), 0.01, dice);
-                let power = file("power1_input");
+                let power = Rewritten::open(&file("power1_input"));
                 let write = move |time: f64| {
                     let aged = time - own.between(0.0, 1e-3);
                     let steps = (device.watts(&board, aged) / 0.025).round();
-                    fs::write(&power, ((steps * 25_000.0) as i64).to_string()).unwrap();
+                    power.write((steps * 25_000.0) as i64);
                 };
                 let dice = Dice::new(dice.between(0.0, 1e15) as u64);
                 Box::new(Simulated { source: Box::new(source), clock, write, latency: (0.5e-3, 2e-3), dice })
             }
-            Self::Battery => {
+            Self::Battery | Self::SlowBattery => {
                 let file = |name: &str| root.join("sys/class/power_supply/BAT0").join(name);
                 let volts = 3.85;
                 for (name, value) in [
@@ -201,16 +223,16 @@ impl Meter {
                 }
                 let source = Battery::find(&root).unwrap();
                 let mut device = Device::new(source.info(), 0.01, dice);
-                let phase = own.between(0.0, 1.0);
-                let current = file("current_now");
+                let period = if self == Self::Battery { 0.25 } else { 1.0 };
+                let phase = own.between(0.0, period);
+                let current = Rewritten::open(&file("current_now"));
                 let mut last = -1.0;
                 let write = move |time: f64| {
-                    // The gauge measures once a second.
-                    let measured = (time - phase).floor() + phase;
+                    let measured = ((time - phase) / period).floor() * period + phase;
                     if measured != last {
                         last = measured;
                         let milliamperes = (device.watts(&board, measured) / volts * 1e3).round();
-                        fs::write(&current, ((-milliamperes * 1e3) as i64).to_string()).unwrap();
+                        current.write((-milliamperes * 1e3) as i64);
                     }
                 };
                 Box::new(Simulated { source: Box::new(source), clock, write, latency: (50e-6, 500e-6), dice: own })

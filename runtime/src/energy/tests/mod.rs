@@ -7,5 +7,6 @@
 
 mod board;
 mod coverage;
+mod external;
 mod meters;
 mod parts;
