@@ -59,6 +59,9 @@ pub enum Error {
     /// A model that needs more memory than it may have; nothing of it was loaded.
     #[error("{0}")]
     TooLarge(String),
+    /// An energy meter did not measure what was asked for, and why.
+    #[error("not measured: {0}")]
+    NotMeasured(String),
     /// The caller cancelled; what was produced before is valid.
     #[error("cancelled")]
     Cancelled,

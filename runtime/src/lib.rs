@@ -12,6 +12,7 @@ mod cache;
 mod cancel;
 mod decoder;
 mod encoder;
+pub mod energy;
 pub mod error;
 pub mod generate;
 pub mod kernels;

@@ -26,7 +26,8 @@ use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::speech::{PcmArgs, SpeechArgs, as_json, engine};
+use crate::power::Pacing;
+use crate::speech::{OpenSpeech, PcmArgs, SpeechArgs, as_json, engine};
 use crate::translator::Translation;
 use crate::translator::route::{Route, RouteArgs, Wish};
 
@@ -86,7 +87,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     args.speech.no_track("what is listened to")?;
     let wish = args.route.wish(args.translate.as_deref(), "--translate")?;
     let sound = if stdin { Sound::of_stdin(&args)? } else { Sound::of_microphone(args.device.as_deref())? };
-    let model = args.speech.open()?.model;
+    let OpenSpeech { model, pacing, .. } = args.speech.open(context)?;
     let ready = OnceCell::new();
     let route = wish.as_ref().map_or(Ok(None), |wish| route(wish, &args, &model, context))?;
     let (task, interpreter) = match (wish, route) {
@@ -110,7 +111,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
 
     // What was heard before the sound failed is worth having, too.
-    let failure = hear(&sound.recording, &mut live, &mut page)?;
+    let failure = hear(&sound.recording, &mut live, &mut page, &pacing)?;
     let (events, statistics) = live.finish()?;
     events.iter().try_for_each(|event| page.event(event))?;
     page.finish()?;
@@ -124,6 +125,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     if args.stats {
         context.output.note(stats(&statistics));
     }
+    pacing.note(context);
     if context.output.is_json() {
         context.output.json(&stats_json(&statistics))?;
     }
@@ -135,7 +137,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
 }
 
 /// Writes down what comes, until nothing more does; says what failed in the recording, if that is why.
-fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>) -> Result<Option<Error>> {
+fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>, pacing: &Pacing) -> Result<Option<Error>> {
     let mut told = false;
     loop {
         let block = match recording.next(&interrupted) {
@@ -145,6 +147,7 @@ fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>) -> 
         };
         live.push(&block)?.iter().try_for_each(|event| page.event(event))?;
         page.settled(Duration::from_secs_f64(live.settled()))?;
+        pacing.between();
         if !told && (live.behind() > TOO_SLOW || block.lost > 0) {
             told = true;
             let late = live.behind().as_secs_f64();

@@ -105,7 +105,7 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
         args.save.check(&path, &args.film)?;
     }
     let mut sound = args.speech.sound(&args.film)?;
-    let speech = args.speech.open()?;
+    let speech = args.speech.open(context)?;
 
     let Some(spoken) = spoken(&args, &speech, context)? else {
         return nothing(&args, &speech, Heard::default(), context);
