@@ -12,11 +12,13 @@ pub mod families;
 pub mod files;
 pub mod language;
 mod open;
+pub mod power;
 pub mod quantize;
 #[cfg(feature = "audio")]
 pub mod speech;
 pub mod tasks;
 
 pub use open::{
-    Backend, OpenError, OpenOptions, Quant, open_files, open_translator, packed_folder, plan, translator_spec,
+    Backend, OpenError, OpenOptions, Quant, cache_folder, open_files, open_translator, packed_folder, plan,
+    translator_spec,
 };

@@ -183,13 +183,18 @@ fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType)
     packed_copy(weights, parameters, Some(block), &packed_folder())
 }
 
-/// Where packed copies of float weights are kept: `BABIL_CACHE`, else the user's cache folder.
-pub fn packed_folder() -> PathBuf {
+/// Where babil keeps what it made itself: `BABIL_CACHE`, else a folder in the user's cache folder.
+pub fn cache_folder() -> PathBuf {
     let base = std::env::var_os("BABIL_CACHE").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).map(|cache| cache.join("babil"))
     });
-    base.unwrap_or_else(|| std::env::temp_dir().join("babil")).join("packed")
+    base.unwrap_or_else(|| std::env::temp_dir().join("babil"))
+}
+
+/// Where packed copies of float weights are kept, in [`cache_folder`].
+pub fn packed_folder() -> PathBuf {
+    cache_folder().join("packed")
 }
 
 struct Native(Arc<EncoderDecoderPlan>);

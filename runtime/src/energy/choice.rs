@@ -113,7 +113,16 @@ mod tests {
     #[test]
     fn choices_are_their_text() {
         let texts = [
-            "auto", "off", "rapl", "pmic", "hwmon", "battery", "nvml", "model:6.5", "model:2/cpu", "csv:a b.csv",
+            "auto",
+            "off",
+            "rapl",
+            "pmic",
+            "hwmon",
+            "battery",
+            "nvml",
+            "model:6.5",
+            "model:2/cpu",
+            "csv:a b.csv",
             "csv:log.csv@12.5",
         ];
         for text in texts {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Platform {
     /// The board's or the computer's model.
     pub board: Option<String>,
+    /// The processor's name; the board's or the machine's architecture where it has none.
+    pub cpu: String,
     /// The kernel's version.
     pub kernel: Option<String>,
     /// What chooses frequencies, once for each different one.
