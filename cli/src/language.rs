@@ -75,6 +75,11 @@ pub(crate) enum KvArg {
 }
 
 impl KvArg {
+    /// As reports have it.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     pub(crate) fn kv(self) -> KvType {
         match self {
             Self::F32 => KvType::F32,

@@ -23,6 +23,6 @@ pub mod sustain;
 pub mod translation;
 mod work;
 
-pub use machine::{cpu_name, root};
+pub use machine::root;
 pub use row::{Machine, Setup, now};
 pub use work::{Random, Task, Test, Work, Workload};

@@ -46,8 +46,9 @@ pub fn cpu_ticks() -> Option<u64> {
     ticks_of(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// The 14th and 15th field of `/proc/PID/stat`; the second is a name in parentheses, which may hold anything.
-fn ticks_of(stat: &str) -> Option<u64> {
+/// Clock ticks of processor time in `/proc/PID/stat`: the 14th and 15th field, behind a name in parentheses, which may
+/// hold anything.
+pub fn ticks_of(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
     Some(next()? + next()?)

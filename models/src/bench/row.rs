@@ -3,7 +3,6 @@
 use babil_runtime::Error;
 use babil_runtime::energy::{Class, Energy, Flag as MeterFlag, Platform, Recording};
 
-use super::machine::cpu_name;
 use super::measure::{Idle, Measured, Phase};
 use super::report::{EnergyRow, Flag, PlatformRow, Row, SCHEMA_VERSION, ThermalRow};
 use super::statistics::{Spread, interval, mean, median, stddev};
@@ -64,7 +63,9 @@ pub struct Machine {
 impl Machine {
     /// Reads it below `root`, which is `/` but in tests.
     pub fn read(root: &std::path::Path) -> Self {
-        Self { cpu: cpu_name(root), platform: Platform::read(root).into() }
+        let platform = Platform::read(root);
+        let cpu = platform.cpu.clone();
+        Self { cpu, platform: platform.into() }
     }
 }
 
