@@ -113,6 +113,9 @@ struct TestArgs {
     /// No first run that is not counted
     #[arg(long)]
     no_warmup: bool,
+    /// Also measure what the threads read of memory at best
+    #[arg(long)]
+    bandwidth: bool,
     /// Seconds to wait before each test
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     delay: f64,
@@ -141,7 +144,7 @@ struct TestArgs {
     #[arg(long, requires = "sweep")]
     by_cpu: bool,
     /// Run llama-bench beside babil, in turns and under the same meter
-    #[arg(long, value_name = "llama.cpp=PATH")]
+    #[arg(long, value_name = "llama.cpp=PATH", conflicts_with = "sweep")]
     peer: Option<Peer>,
 }
 

@@ -8,6 +8,7 @@
 //! Warm-up is dropped, phases under a meter last ten seconds and fifty samples, idle power is measured before and after
 //! with the model loaded, and what is doubtful is flagged. The command line, Java and `benches/` measure with this.
 
+pub mod bandwidth;
 pub mod compare;
 pub mod language;
 mod machine;

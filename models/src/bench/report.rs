@@ -87,6 +87,7 @@ pub struct Row {
     pub isa: Option<String>,
     pub bytes_per_token: Option<u64>,
     pub gb_per_s: Option<f64>,
+    pub read_gb_per_s: Option<f64>,
     pub words: Option<u64>,
     pub words_per_s: Option<f64>,
     pub words_per_j: Option<f64>,

@@ -45,6 +45,8 @@ pub struct Setup {
     pub test_time: String,
     /// The machine.
     pub machine: Machine,
+    /// What the threads read of memory at best, in 10^9 bytes per second, where that was measured.
+    pub read_gb_per_s: Option<f64>,
     /// Why there is no energy, where there is none.
     pub no_energy: Option<String>,
     /// Where the meter's samples are kept, if they are.
@@ -177,6 +179,7 @@ impl Row {
             isa: setup.isa.clone(),
             bytes_per_token: facts.bytes_per_token,
             gb_per_s: bandwidth,
+            read_gb_per_s: setup.read_gb_per_s,
             words,
             words_per_s: words.map(|words| words as f64 / typical),
             words_per_j: words.zip(joules).map(|(words, joules)| words as f64 / joules),
@@ -331,6 +334,7 @@ mod tests {
             kv: "f16".to_owned(),
             test_time: now(),
             machine: Machine { cpu: "cpu".to_owned(), platform: PlatformRow::default() },
+            read_gb_per_s: None,
             no_energy: Some("no meter".to_owned()),
             samples_file: None,
         }

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use babil_models::OpenError;
+use babil_models::bench::bandwidth::read_bandwidth;
 use babil_models::bench::measure::{Idle, Measured, Phase, Series, Timeline};
 use babil_models::bench::report::Row;
 use babil_models::bench::subject::{Facts, Subject};
 use babil_models::bench::sustain::sustain;
 use babil_models::bench::{Machine, Setup, Task, Test, Workload, now, root};
+use babil_models::language::available_memory;
 use babil_runtime::energy::{Choice, Found, Recording, Thermal, find};
 use babil_runtime::kernels::Kernels;
+use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
 use babil_runtime::{Cancel, Error};
 use indicatif::ProgressBar;
@@ -32,6 +35,9 @@ use crate::language::KvArg;
 
 /// The name of this program in reports.
 const ENGINE: &str = concat!("babil ", env!("CARGO_PKG_VERSION"));
+/// What --bandwidth reads, in MiB, and how often.
+const READ_MIB: usize = 512;
+const READ_PASSES: usize = 8;
 /// Idle windows under a meter, in seconds.
 const IDLE: f64 = 30.0;
 
@@ -123,6 +129,8 @@ pub(super) struct Run<'a> {
     timeline: Timeline,
     machine: Machine,
     no_energy: Option<String>,
+    /// Of the threads that compute now, in 10^9 bytes per second.
+    read_gb_per_s: Option<f64>,
     cancel: Cancel,
     finished: Vec<Finished>,
     /// The idle window after the test before, with the same model loaded.
@@ -159,6 +167,7 @@ impl<'a> Run<'a> {
             root,
             timeline,
             no_energy,
+            read_gb_per_s: None,
             cancel: new_cancel(),
             finished: Vec::new(),
             last_idle: None,
@@ -250,6 +259,13 @@ impl<'a> Run<'a> {
     pub(super) fn of_tests(&mut self, subject: &Subject, facts: &Rc<Facts>, how: How, tests: &[Test]) -> Result<()> {
         // A model that is closed is not loaded while it idles.
         self.last_idle = None;
+        if self.args.tests.bandwidth {
+            self.bar.set_message("memory");
+            let pool = ThreadPool::for_machine(&Topology::detect(), Some(how.threads), None);
+            // Several times as much as the caches hold, but not more than a small board can spare.
+            let room = available_memory().map_or(READ_MIB, |bytes| (bytes >> 22) as usize);
+            self.read_gb_per_s = Some(read_bandwidth(&pool, READ_MIB.min(room), READ_PASSES) / 1e9);
+        }
         let opened = open(subject, how, tests, &self.args.tests, &self.cancel)?;
         let facts = match how.quant {
             None => facts.clone(),
@@ -295,6 +311,7 @@ impl<'a> Run<'a> {
             kv,
             test_time: now(),
             machine: self.machine.clone(),
+            read_gb_per_s: self.read_gb_per_s,
             no_energy: self.no_energy.clone(),
             samples_file: self.args.energy.samples.as_ref().map(|path| path.display().to_string()),
         }

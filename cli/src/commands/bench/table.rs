@@ -94,7 +94,10 @@ impl Table {
             column("real-time factor", true, |row| row.rtf.map(short)),
             column("CPU ms/token", true, |row| row.cpu_s_per_token.as_ref().map(|cpu| spread(cpu, 1e3))),
             column("first token ms", true, |row| row.ttft_ms.map(short)),
-            column("GB/s", true, |row| row.gb_per_s.map(short)),
+            column("GB/s", true, |row| {
+                let of = row.read_gb_per_s.map_or_else(String::new, |most| format!(" of {}", short(most)));
+                row.gb_per_s.map(|speed| short(speed) + &of)
+            }),
             column(per_token, true, |row| {
                 let energy = row.energy.as_ref()?;
                 Some(with_half(energy.j_per_token?, energy.j_per_token_ci95))
