@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Alignment;
+use super::{Alignment, Scope};
 
 /// Which meter to use. Its text is that of `--energy`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,12 +14,13 @@ pub enum Choice {
     Auto,
     /// None.
     Off,
-    /// Intel's and AMD's counters, through powercap.
-    Rapl,
+    /// Intel's and AMD's counters, through powercap: packages and their memory ([`Scope::PackageDram`]), or one kind alone.
+    Rapl(Scope),
     /// The power management of a Raspberry Pi 5, through `vcgencmd pmic_read_adc`.
     Pmic,
-    /// Sensors of power, or of current and voltage, in `/sys/class/hwmon`.
-    Hwmon,
+    /// Sensors of power, or of current and voltage, in `/sys/class/hwmon`: of a known meter, or of the chip or the rail of this
+    /// name.
+    Hwmon(Option<String>),
     /// A battery that is being discharged.
     Battery,
     /// Nvidia's graphics cards, through `nvidia-smi`.
@@ -32,6 +33,8 @@ pub enum Choice {
         path: PathBuf,
         /// How its times become those of the recording.
         alignment: Alignment,
+        /// Whether the meter is at the wall (class A), or measures direct current (class B).
+        wall: bool,
     },
 }
 
@@ -45,8 +48,13 @@ pub enum Model {
 }
 
 /// What `--energy` understands.
-const USAGE: &str = "auto, off, rapl, pmic, hwmon, battery, nvml, model:WATTS (of the device), \
-    model:WATTS/cpu (of each busy CPU), csv:FILE, or csv:FILE@START (START is the time in FILE at which babil started)";
+const USAGE: &str = "auto, off, rapl (rapl:package, :core, :dram, :psys), pmic, hwmon (hwmon:NAME), battery, nvml, \
+    model:WATTS (of the device), model:WATTS/cpu (of each busy CPU), csv:FILE (wall:FILE of a meter at the wall), or \
+    csv:FILE@START (START is the time in FILE at which babil started)";
+
+/// The kinds of counters that can be chosen alone.
+const DOMAINS: [(&str, Scope); 4] =
+    [("package", Scope::Package), ("core", Scope::Core), ("dram", Scope::Dram), ("psys", Scope::Psys)];
 
 impl FromStr for Choice {
     type Err = String;
@@ -55,15 +63,23 @@ impl FromStr for Choice {
         let plain = match text {
             "auto" => Some(Self::Auto),
             "off" => Some(Self::Off),
-            "rapl" => Some(Self::Rapl),
+            "rapl" => Some(Self::Rapl(Scope::PackageDram)),
             "pmic" => Some(Self::Pmic),
-            "hwmon" => Some(Self::Hwmon),
+            "hwmon" => Some(Self::Hwmon(None)),
             "battery" => Some(Self::Battery),
             "nvml" => Some(Self::Nvml),
             _ => None,
         };
         if let Some(choice) = plain {
             return Ok(choice);
+        }
+        if let Some(domain) = text.strip_prefix("rapl:")
+            && let Some((_, scope)) = DOMAINS.iter().find(|(name, _)| *name == domain)
+        {
+            return Ok(Self::Rapl(*scope));
+        }
+        if let Some(name) = text.strip_prefix("hwmon:").filter(|name| !name.is_empty()) {
+            return Ok(Self::Hwmon(Some(name.to_owned())));
         }
         if let Some(model) = text.strip_prefix("model:") {
             let (number, per_cpu) = model.strip_suffix("/cpu").map_or((model, false), |number| (number, true));
@@ -75,13 +91,15 @@ impl FromStr for Choice {
                 _ => Err(format!("`{number}` is no power in watts, such as model:6.5")),
             };
         }
-        if let Some(file) = text.strip_prefix("csv:").filter(|file| !file.is_empty()) {
+        let (file, wall) =
+            text.strip_prefix("wall:").map_or((text.strip_prefix("csv:"), false), |file| (Some(file), true));
+        if let Some(file) = file.filter(|file| !file.is_empty()) {
             let start = file.rsplit_once('@').and_then(|(file, start)| Some((file, start.parse::<f64>().ok()?)));
             return Ok(match start {
                 Some((file, start)) if start.is_finite() && !file.is_empty() => {
-                    Self::Csv { path: file.into(), alignment: Alignment::Start(start) }
+                    Self::Csv { path: file.into(), alignment: Alignment::Start(start), wall }
                 }
-                _ => Self::Csv { path: file.into(), alignment: Alignment::Auto },
+                _ => Self::Csv { path: file.into(), alignment: Alignment::Auto, wall },
             });
         }
         Err(format!("`{text}` is no energy meter: use {USAGE}"))
@@ -93,15 +111,24 @@ impl fmt::Display for Choice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Off => f.write_str("off"),
-            Self::Rapl => f.write_str("rapl"),
+            Self::Rapl(scope) => match DOMAINS.iter().find(|(_, domain)| domain == scope) {
+                Some((name, _)) => write!(f, "rapl:{name}"),
+                None => f.write_str("rapl"),
+            },
             Self::Pmic => f.write_str("pmic"),
-            Self::Hwmon => f.write_str("hwmon"),
+            Self::Hwmon(None) => f.write_str("hwmon"),
+            Self::Hwmon(Some(name)) => write!(f, "hwmon:{name}"),
             Self::Battery => f.write_str("battery"),
             Self::Nvml => f.write_str("nvml"),
             Self::Model(Model::Watts(watts)) => write!(f, "model:{watts}"),
             Self::Model(Model::WattsPerCpu(watts)) => write!(f, "model:{watts}/cpu"),
-            Self::Csv { path, alignment: Alignment::Start(start) } => write!(f, "csv:{}@{start}", path.display()),
-            Self::Csv { path, .. } => write!(f, "csv:{}", path.display()),
+            Self::Csv { path, alignment, wall } => {
+                write!(f, "{}:{}", if *wall { "wall" } else { "csv" }, path.display())?;
+                match alignment {
+                    Alignment::Start(start) => write!(f, "@{start}"),
+                    Alignment::Auto => Ok(()),
+                }
+            }
         }
     }
 }
@@ -129,13 +156,26 @@ mod tests {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
         assert_eq!("model:6.5W".parse(), Ok(Choice::Model(Model::Watts(6.5))));
-        let odd = Choice::Csv { path: "me@home.csv".into(), alignment: Alignment::Auto };
+        let odd = Choice::Csv { path: "me@home.csv".into(), alignment: Alignment::Auto, wall: false };
         assert_eq!("csv:me@home.csv".parse(), Ok(odd));
     }
 
     #[test]
     fn what_is_no_choice_is_an_error() {
-        for text in ["", "RAPL", "model:", "model:-1", "model:0", "model:nan", "model:inf", "csv:", "watts:5"] {
+        for text in [
+            "",
+            "RAPL",
+            "model:",
+            "model:-1",
+            "model:0",
+            "model:nan",
+            "model:inf",
+            "csv:",
+            "watts:5",
+            "rapl:gpu",
+            "hwmon:",
+            "wall:",
+        ] {
             let error = text.parse::<Choice>().unwrap_err();
             assert!(error.contains('`'), "{text}: {error}");
         }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{Choice, EnergyMeter, ReadError};
+use super::external::External;
+use super::sources::{Assumed, Battery, CpuSeconds, Hwmon, Nvidia, Pmic, Rapl};
+use super::{Choice, EnergyMeter, ReadError, Scope, Source};
 
 /// What was found.
 #[derive(Debug)]
@@ -35,10 +37,43 @@ pub struct Look {
 
 /// Looks for the meter that `choice` asks for below `root`, which is `/` but in tests.
 pub fn find(root: &Path, choice: &Choice) -> Found {
-    let _ = root;
+    // Those that see most of the device come first; a graphics card is not what babil computes on.
+    let all = [Choice::Hwmon(None), Choice::Pmic, Choice::Rapl(Scope::PackageDram), Choice::Battery];
+    let choices = match choice {
+        Choice::Off => return Found::Off,
+        Choice::Auto => &all[..],
+        one => std::slice::from_ref(one),
+    };
+    let mut looked_at = Vec::new();
+    for choice in choices {
+        let (source, found) = open(root, choice);
+        match found {
+            Ok(meter) => return Found::Meter { meter, looked_at },
+            Err(why) => looked_at.push(Look { source, why }),
+        }
+    }
+    Found::None { looked_at }
+}
+
+/// The meter of one kind, and the name of the kind.
+fn open(root: &Path, choice: &Choice) -> (&'static str, Result<EnergyMeter, ReadError>) {
+    fn meter<S: Source + 'static>(source: Result<S, ReadError>) -> Result<EnergyMeter, ReadError> {
+        EnergyMeter::new(Box::new(source?))
+    }
     match choice {
-        Choice::Off => Found::Off,
-        _ => Found::None { looked_at: Vec::new() },
+        Choice::Rapl(scope) => ("rapl", meter(Rapl::find(root, *scope))),
+        Choice::Pmic => ("pmic", meter(Pmic::find(root))),
+        Choice::Hwmon(named) => ("hwmon", meter(Hwmon::find(root, named.as_deref()))),
+        Choice::Battery => ("battery", meter(Battery::find(root))),
+        Choice::Nvml => ("nvml", meter(Nvidia::find(root))),
+        Choice::Model(model) => ("model", meter(Ok(Assumed::new(*model)))),
+        Choice::Csv { path, alignment, wall } => {
+            let meter = meter(Ok(CpuSeconds::new(root)))
+                .map(|meter| EnergyMeter { external: Some(External::new(path.clone(), *alignment, *wall)), ..meter });
+            ("csv", meter)
+        }
+        // Neither is one kind.
+        Choice::Auto | Choice::Off => ("auto", Err(ReadError::Absent("a meter".into()))),
     }
 }
 

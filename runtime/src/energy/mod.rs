@@ -17,10 +17,14 @@ mod budget;
 mod choice;
 mod external;
 mod find;
+mod pace;
 mod platform;
 mod pushed;
 mod recorder;
 mod recording;
+mod sources;
+#[cfg(test)]
+mod tests;
 mod thermal;
 
 use std::fmt;
@@ -29,12 +33,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::budget::{Budget, Energy, Flag};
 pub use self::choice::{Choice, Model};
-pub use self::external::{Alignment, ExternalLog};
+pub use self::external::Alignment;
 pub use self::find::{Found, Look, find};
+pub use self::pace::{Limits, Pace, Pacer, SystemTime, Time};
 pub use self::platform::Platform;
 pub use self::pushed::PushedReadings;
 pub use self::recorder::{Clock, MonotonicClock, Recorder, Sampler};
-pub use self::recording::{Recording, Sample, SamplerCost};
+pub use self::recording::{Failure, Recording, Sample, SamplerCost};
 pub use self::thermal::{Thermal, Throttling};
 
 /// What kind of meter a figure comes from. Figures of different classes are not ranked against each other.
@@ -87,8 +92,6 @@ pub enum Integration {
     CounterDifference,
     /// Samples of power, by the trapezoid rule over monotonic times.
     Trapezoid,
-    /// Power that is assumed.
-    Model,
 }
 
 /// A source's description, and what its figures are worth. Uncertainties are standard deviations.
@@ -147,6 +150,9 @@ pub enum ReadError {
         /// How to grant it.
         grant: String,
     },
+    /// A counter began anew: what was used since the last reading is not known. The next readings go on from here.
+    #[error("{0}: the counter was restarted")]
+    Restarted(String),
     /// It was read and makes no sense.
     #[error("{path}: {problem}")]
     Senseless {
@@ -171,7 +177,11 @@ pub trait Source: Send + fmt::Debug {
 
 /// A meter that answered once.
 #[derive(Debug)]
-pub struct EnergyMeter(Box<dyn Source>);
+pub struct EnergyMeter {
+    source: Box<dyn Source>,
+    /// Whose log replaces what the source says.
+    external: Option<external::External>,
+}
 
 impl EnergyMeter {
     /// The meter that `source` is.
@@ -179,20 +189,12 @@ impl EnergyMeter {
     /// # Errors
     /// A source that cannot be read now.
     pub fn new(mut source: Box<dyn Source>) -> Result<Self, ReadError> {
-        source.read().map(|_| Self(source))
+        source.read().map(|_| Self { source, external: None })
     }
 
     /// What it is.
     pub fn info(&self) -> &SourceInfo {
-        self.0.info()
-    }
-
-    /// Reads it now.
-    ///
-    /// # Errors
-    /// As [`Source::read`].
-    pub fn read(&mut self) -> Result<Reading, ReadError> {
-        self.0.read()
+        self.external.as_ref().map_or(self.source.info(), |external| external.info())
     }
 }
 

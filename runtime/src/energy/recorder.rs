@@ -1,12 +1,27 @@
 //! The thread that samples a meter.
+//!
+//! Time is cut into equal pieces, and each piece has one sample, at a random moment of it. A load that repeats as often
+//! as it is sampled (a token, a frame) would otherwise always be met in the same phase; so it is noise, whose size the
+//! samples show.
 
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{EnergyMeter, Recording, Sample, SamplerCost, SourceInfo};
-use crate::Result;
+use super::external::External;
+use super::sources::thread_cpu_seconds;
+use super::{
+    EnergyMeter, Failure, Integration, ReadError, Reading, Recording, Sample, SamplerCost, Source, SourceInfo,
+};
+use crate::sampling::Random;
+use crate::{Error, Result};
+
+/// Failures that are kept with their time and text; of more, the number is.
+const KEPT_FAILURES: usize = 1000;
 
 /// Where the time comes from.
-pub trait Clock: Send {
+pub trait Clock: Send + Sync {
     /// Seconds since some beginning; never runs backwards.
     fn now(&self) -> f64;
 }
@@ -24,22 +39,110 @@ impl MonotonicClock {
 
 impl Clock for MonotonicClock {
     fn now(&self) -> f64 {
-        Duration::as_secs_f64(&self.0.elapsed())
+        self.0.elapsed().as_secs_f64()
     }
 }
 
-/// Reads a meter and keeps what it says.
+/// Reads a meter when it is told to, and keeps what it says.
 #[derive(Debug)]
 pub struct Sampler {
-    meter: EnergyMeter,
+    source: Box<dyn Source>,
+    hz: f64,
+    random: Random,
+    /// The next piece of time.
+    piece: f64,
     samples: Vec<Sample>,
+    restarts: Vec<f64>,
+    failures: Vec<Failure>,
+    failed: usize,
+}
+
+impl Sampler {
+    /// For `hz` samples per second, or as many as the source advises; `seed` is where its random moments begin.
+    ///
+    /// # Errors
+    /// Rates that are not above 0 and at most 1000.
+    pub fn new(source: Box<dyn Source>, hz: Option<f64>, seed: u64) -> Result<Self> {
+        let hz = hz.unwrap_or(source.info().default_hz);
+        if !(hz > 0.0 && hz <= 1000.0) {
+            return Err(Error::BadRequest(format!("{hz} samples per second: 0.1 to 1000 make sense")));
+        }
+        let random = Random::new(seed);
+        Ok(Self {
+            source,
+            hz,
+            random,
+            piece: 0.0,
+            samples: Vec::new(),
+            restarts: Vec::new(),
+            failures: Vec::new(),
+            failed: 0,
+        })
+    }
+
+    /// When to sample next: a random moment of the next piece of time, at or after `now`. Pieces that are over are left out.
+    pub fn due(&mut self, now: f64) -> f64 {
+        let piece = self.piece.max((now * self.hz).floor());
+        self.piece = piece + 1.0;
+        ((piece + self.random.unit()) / self.hz).max(now)
+    }
+
+    /// Reads the meter, and returns the time of the sample; none if the meter failed.
+    pub fn sample(&mut self, clock: &dyn Clock) -> Option<f64> {
+        let before = clock.now();
+        let reading = self.source.read();
+        let after = clock.now();
+        let time = (before + after) / 2.0;
+        let failure = match reading {
+            Ok(Reading::Joules(value) | Reading::Watts(value)) if value.is_finite() => {
+                let backwards = self.samples.last().is_some_and(|last| value < last.value);
+                if matches!(reading, Ok(Reading::Joules(_))) && backwards {
+                    self.restarts.push(time);
+                }
+                self.samples.push(Sample { time, within: (after - before) / 2.0, value });
+                return Some(time);
+            }
+            Ok(_) => "a reading that is no finite number".to_owned(),
+            Err(error) => {
+                if matches!(error, ReadError::Restarted(_)) {
+                    self.restarts.push(time);
+                }
+                error.to_string()
+            }
+        };
+        self.failed += 1;
+        if self.failures.len() < KEPT_FAILURES {
+            self.failures.push(Failure { time, why: failure });
+        }
+        None
+    }
+
+    /// What it has seen in `wall_s` seconds, with so much processor time.
+    pub fn finish(self, wall_s: f64, cpu_s: Option<f64>) -> Recording {
+        Recording {
+            info: self.source.info().clone(),
+            samples: self.samples,
+            restarts: self.restarts,
+            failures: self.failures,
+            shift_s: 0.0,
+            start_unix: 0.0,
+            cost: SamplerCost { cpu_s, wall_s, failed: self.failed },
+        }
+    }
 }
 
 /// Samples a meter from a thread of its own until [`Recorder::finish`].
 #[derive(Debug)]
 pub struct Recorder {
-    sampler: Sampler,
+    sampler: Arc<Mutex<Sampler>>,
     clock: MonotonicClock,
+    start_unix: f64,
+    info: SourceInfo,
+    external: Option<External>,
+    /// Ends the thread when it is dropped.
+    stop: Sender<()>,
+    /// Returns its processor time.
+    thread: JoinHandle<Option<f64>>,
 }
 
 impl Recorder {
@@ -48,18 +151,43 @@ impl Recorder {
     /// # Errors
     /// Rates that are not above 0 and at most 1000; a thread that the system refuses.
     pub fn start(meter: EnergyMeter, hz: Option<f64>) -> Result<Self> {
-        let _ = hz;
-        Ok(Self { sampler: Sampler { meter, samples: Vec::new() }, clock: MonotonicClock::start() })
+        let info = meter.info().clone();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let sampler = Arc::new(Mutex::new(Sampler::new(meter.source, hz, now.as_nanos() as u64)?));
+        let clock = MonotonicClock::start();
+        let (stop, stopped) = mpsc::channel::<()>();
+        let sampling = Arc::clone(&sampler);
+        let life = move || {
+            lock(&sampling).sample(&clock);
+            loop {
+                let now = clock.now();
+                let due = lock(&sampling).due(now);
+                match stopped.recv_timeout(Duration::from_secs_f64(due - now)) {
+                    Err(RecvTimeoutError::Timeout) => lock(&sampling).sample(&clock),
+                    _ => break,
+                };
+            }
+            lock(&sampling).sample(&clock);
+            thread_cpu_seconds()
+        };
+        let builder = thread::Builder::new().name("babil-energy".into());
+        let refused = |error| Error::BadRequest(format!("the system refuses a thread that samples the meter: {error}"));
+        let thread = builder.spawn(life).map_err(refused)?;
+        Ok(Self { sampler, clock, start_unix: now.as_secs_f64(), info, external: meter.external, stop, thread })
     }
 
     /// What is recorded.
     pub fn info(&self) -> &SourceInfo {
-        self.sampler.meter.info()
+        &self.info
     }
 
     /// The time of the recording, in seconds, as the edge of a window. A counter is read now, so that the edge is sharp.
     pub fn mark(&self) -> f64 {
-        self.clock.now()
+        let sampled = match self.info.integration {
+            Integration::CounterDifference => lock(&self.sampler).sample(&self.clock),
+            Integration::Trapezoid => None,
+        };
+        sampled.unwrap_or_else(|| self.clock.now())
     }
 
     /// Stops, after one more reading.
@@ -67,7 +195,21 @@ impl Recorder {
     /// # Errors
     /// A log that cannot be read or aligned ([`super::Choice::Csv`]).
     pub fn finish(self) -> Result<Recording> {
-        let info = self.info().clone();
-        Ok(Recording { info, samples: self.sampler.samples, cost: SamplerCost::default() })
+        drop(self.stop);
+        let failed = |_| Error::NotMeasured("the thread that samples the meter has failed".into());
+        let cpu_s = self.thread.join().map_err(failed)?;
+        let sampler =
+            Arc::into_inner(self.sampler).map(|sampler| sampler.into_inner().unwrap_or_else(PoisonError::into_inner));
+        // Its only other owner was the thread.
+        let sampler = sampler.ok_or_else(|| Error::NotMeasured("the meter is still being read".into()))?;
+        let recording = Recording { start_unix: self.start_unix, ..sampler.finish(self.clock.now(), cpu_s) };
+        match self.external {
+            None => Ok(recording),
+            Some(external) => external.recording(&recording),
+        }
     }
+}
+
+fn lock(sampler: &Mutex<Sampler>) -> MutexGuard<'_, Sampler> {
+    sampler.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,11 @@
-//! What a recorder saw.
+//! What a recorder saw, and its file.
 
+use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Energy, SourceInfo};
+use super::{Energy, Integration, SourceInfo, budget};
 use crate::{Error, Result};
 
 /// One reading and when it was made.
@@ -18,10 +19,20 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A reading that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Seconds since the recording began.
+    pub time: f64,
+    /// Why.
+    pub why: String,
+}
+
 /// What sampling itself cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SamplerCost {
-    /// Processor time of the sampling thread in seconds; none where the system does not tell.
+    /// Processor time of the sampling thread in seconds, without that of commands that it calls; none where the system
+    /// does not tell.
     pub cpu_s: Option<f64>,
     /// How long it sampled, in seconds.
     pub wall_s: f64,
@@ -43,22 +54,67 @@ pub struct Recording {
     pub info: SourceInfo,
     /// In the order of their times.
     pub samples: Vec<Sample>,
+    /// When a counter began anew.
+    pub restarts: Vec<f64>,
+    /// Readings that failed; the first thousand.
+    pub failures: Vec<Failure>,
+    /// Standard deviation of an error that all times share, in seconds: of a log that had to be aligned.
+    pub shift_s: f64,
+    /// When it began, in seconds since 1970; 0 where that is not known.
+    pub start_unix: f64,
     /// What sampling cost.
     pub cost: SamplerCost,
+}
+
+/// The first line of a recording's file.
+const TITLE: &str = "# babil energy samples 1";
+
+/// What the second line of the file holds, as JSON in a comment.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    info: SourceInfo,
+    restarts: Vec<f64>,
+    failures: Vec<Failure>,
+    shift_s: f64,
+    start_unix: f64,
+    cost: SamplerCost,
 }
 
 impl Recording {
     /// What was used from one time of the recording to another, in its seconds.
     ///
     /// # Errors
-    /// A window outside the recording or without samples, a counter that ran backwards or may have wrapped unseen.
+    /// [`Error::NotMeasured`]: a window outside the recording or without samples, a counter that stood still, began anew
+    /// or may have wrapped unseen, power with a hole in it.
     pub fn energy(&self, from: f64, to: f64) -> Result<Energy> {
-        Err(Error::NotMeasured(format!("no samples from {from} to {to} s")))
+        budget::of_window(self, from, to).map_err(Error::NotMeasured)
     }
 
-    /// Power over time: `(seconds, watts)`, for plots. Between two readings of a counter it is their slope.
+    /// Whether the samples are joules rather than watts.
+    pub fn counts_joules(&self) -> bool {
+        self.info.integration == Integration::CounterDifference
+    }
+
+    /// Power over time: `(seconds, watts)`, for plots. Of a counter it is the slope between readings, at their middle;
+    /// readings nearer to each other than 20 ms are taken together.
     pub fn power(&self) -> Vec<(f64, f64)> {
-        Vec::new()
+        if !self.counts_joules() {
+            return self.samples.iter().map(|sample| (sample.time, sample.value)).collect();
+        }
+        let mut points = Vec::new();
+        let mut last: Option<&Sample> = None;
+        for sample in &self.samples {
+            match last {
+                Some(before) if sample.time - before.time < budget::LEAST_SLOPE_S => continue,
+                Some(before) if sample.value >= before.value => {
+                    let middle = (before.time + sample.time) / 2.0;
+                    points.push((middle, (sample.value - before.value) / (sample.time - before.time)));
+                }
+                _ => {}
+            }
+            last = Some(sample);
+        }
+        points
     }
 
     /// Writes the samples as a CSV file, with the source's description in comments.
@@ -66,8 +122,22 @@ impl Recording {
     /// # Errors
     /// Files that cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let _ = path;
-        Ok(())
+        let io = |error| Error::io("write", path, error);
+        let header = Header {
+            info: self.info.clone(),
+            restarts: self.restarts.clone(),
+            failures: self.failures.clone(),
+            shift_s: self.shift_s,
+            start_unix: self.start_unix,
+            cost: self.cost,
+        };
+        let header = serde_json::to_string(&header).map_err(|error| io(error.into()))?;
+        let unit = if self.counts_joules() { "joules" } else { "watts" };
+        let mut text = format!("{TITLE}\n# {header}\nseconds,within_s,{unit}\n");
+        for Sample { time, within, value } in &self.samples {
+            text += &format!("{time},{within},{value}\n");
+        }
+        fs::write(path, text).map_err(io)
     }
 
     /// Reads what [`Recording::write`] wrote.
@@ -75,6 +145,31 @@ impl Recording {
     /// # Errors
     /// Files that cannot be read, or are something else.
     pub fn read(path: &Path) -> Result<Self> {
-        Err(Error::bad_file(path.display().to_string(), "no recording"))
+        let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        let bad =
+            |line: usize, problem: &str| Error::bad_file(path.display().to_string(), format!("line {line}: {problem}"));
+        let mut lines = text.lines().zip(1..);
+        if lines.next().is_none_or(|(line, _)| line != TITLE) {
+            return Err(bad(1, "no samples of babil's, which begin with `# babil energy samples 1`"));
+        }
+        let header = lines.next().and_then(|(line, _)| line.strip_prefix("# ")).unwrap_or_default();
+        let header: Header = serde_json::from_str(header).map_err(|error| bad(2, &error.to_string()))?;
+        let mut samples: Vec<Sample> = Vec::new();
+        for (line, number) in lines.skip(1) {
+            let fields: Option<Vec<f64>> = line.split(',').map(|field| field.parse().ok()).collect();
+            let Some(&[time, within, value]) =
+                fields.as_deref().and_then(|fields| fields.first_chunk().filter(|_| fields.len() == 3))
+            else {
+                return Err(bad(number, "not three numbers"));
+            };
+            if ![time, within, value].iter().all(|v: &f64| v.is_finite())
+                || samples.last().is_some_and(|s| s.time > time)
+            {
+                return Err(bad(number, "a time before the one above, or no finite number"));
+            }
+            samples.push(Sample { time, within, value });
+        }
+        let Header { info, restarts, failures, shift_s, start_unix, cost } = header;
+        Ok(Self { info, samples, restarts, failures, shift_s, start_unix, cost })
     }
 }

@@ -24,7 +24,7 @@ pub use grammar::{Grammar, GrammarText, GrammarVocabulary};
 pub use options::{Dry, Mirostat, Penalties, SamplingOptions, Xtc};
 pub use penalties::breaker_sequences;
 use penalties::{DryPenalizer, History, Penalizer};
-use random::Random;
+pub(crate) use random::Random;
 pub(crate) use select::largest;
 
 /// What the next token may be, given those so far.

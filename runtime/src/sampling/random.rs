@@ -2,14 +2,14 @@
 
 /// PCG-XSH-RR 64/32 (O'Neill 2014): 64 bits of state, 32 bits out.
 #[derive(Clone, Debug)]
-pub(super) struct Random {
+pub(crate) struct Random {
     state: u64,
     increment: u64,
 }
 
 impl Random {
     /// The sequence that begins at `seed`.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self::with_stream(seed, 0xDA3E_39CB_94B9_5BDB >> 1)
     }
 
@@ -30,7 +30,7 @@ impl Random {
     }
 
     /// From 0 to below 1, in steps of 2^-53.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         let (high, low) = (u64::from(self.next_u32() >> 5), u64::from(self.next_u32() >> 6));
         ((high << 26) | low) as f64 / (1u64 << 53) as f64
     }

@@ -1,0 +1,192 @@
+//! Rests between pieces of work: for less heat, and below a temperature.
+//!
+//! Who computes calls [`Pacer::between`] between two tokens or sentences. It rests in proportion to the work since the
+//! call before, and as long as the processor is too hot. Nothing rests inside of a forward pass.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::thermal::cpu_temperature;
+use crate::{Error, Result};
+
+/// Rests begin so many degrees below the limit, because the next piece of work heats on.
+const MARGIN_C: f64 = 1.0;
+
+/// And end so many degrees below it.
+const RESUME_C: f64 = 3.0;
+
+/// How often the temperature is read, in seconds.
+const LOOK_S: f64 = 0.25;
+
+/// A rest is not longer than this, in seconds: where it does not get cooler, work goes on slowly.
+const LONGEST_S: f64 = 30.0;
+
+/// Rests shorter than this are made up for later: the system cannot sleep so briefly.
+const SHORTEST_S: f64 = 2e-3;
+
+/// What a [`Pacer`] keeps to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Seconds of rest after each second of work.
+    pub rest: f64,
+    /// The processor is kept below this, in °C.
+    pub max_temp_c: Option<f64>,
+}
+
+/// What rests came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Pace {
+    /// Seconds of rest, of all kinds.
+    pub rested_s: f64,
+    /// Of which because it was too hot.
+    pub cooled_s: f64,
+    /// How often it was too hot.
+    pub times_too_hot: usize,
+    /// The highest temperature that was read, in °C.
+    pub hottest_c: Option<f64>,
+    /// Whether it stayed too hot although it rested as long as it may.
+    pub limit_exceeded: bool,
+}
+
+/// Where time comes from, and how it is waited for.
+pub trait Time: Send {
+    /// Seconds since some beginning; never runs backwards.
+    fn now(&self) -> f64;
+
+    /// Waits.
+    fn sleep(&mut self, seconds: f64);
+}
+
+/// The system's time.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemTime(Instant);
+
+impl Default for SystemTime {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Time for SystemTime {
+    fn now(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+
+    fn sleep(&mut self, seconds: f64) {
+        thread::sleep(Duration::from_secs_f64(seconds));
+    }
+}
+
+/// Rests between pieces of work, see the [module](self).
+#[derive(Debug)]
+pub struct Pacer<T = SystemTime> {
+    root: PathBuf,
+    limits: Limits,
+    time: T,
+    /// When work began after the last rest.
+    since: f64,
+    /// Seconds of rest that are due.
+    due: f64,
+    looked: f64,
+    pace: Pace,
+}
+
+impl<T: Time> Pacer<T> {
+    /// Work begins now. Temperatures are read below `root`, which is `/` but in tests.
+    ///
+    /// # Errors
+    /// A rest that is not 0 to 100 seconds; a limit of temperature where no temperature can be read, or that is not 20 to
+    /// 120 °C.
+    pub fn new(root: impl Into<PathBuf>, limits: Limits, time: T) -> Result<Self> {
+        let root = root.into();
+        if !(0.0..=100.0).contains(&limits.rest) {
+            return Err(Error::BadRequest(format!(
+                "{} seconds of rest for each of work: 0 to 100 are possible",
+                limits.rest
+            )));
+        }
+        if let Some(max) = limits.max_temp_c {
+            if !(20.0..=120.0).contains(&max) {
+                return Err(Error::BadRequest(format!("a limit of {max} degrees: 20 to 120 make sense")));
+            }
+            if cpu_temperature(&root).is_none() {
+                let places =
+                    ["sys/class/thermal", "sys/class/hwmon"].map(|place| root.join(place).display().to_string());
+                let places = places.join(" and ");
+                return Err(Error::Unsupported(format!("a limit of temperature: there is no sensor in {places}")));
+            }
+        }
+        let since = time.now();
+        Ok(Self { root, limits, time, since, due: 0.0, looked: f64::MIN, pace: Pace::default() })
+    }
+
+    /// Whether it will ever rest.
+    pub fn is_idle(&self) -> bool {
+        self.limits == Limits::default()
+    }
+
+    /// Rests as long as is due. `stop` is asked meanwhile, and ends the rest.
+    pub fn between(&mut self, stop: &dyn Fn() -> bool) {
+        if self.is_idle() {
+            return;
+        }
+        let now = self.time.now();
+        self.due += (now - self.since) * self.limits.rest;
+        if self.due >= SHORTEST_S {
+            let rested = self.rest(self.due, stop);
+            self.due = (self.due - rested).max(0.0);
+        }
+        if let Some(max) = self.limits.max_temp_c {
+            self.cool(max, stop);
+        }
+        self.since = self.time.now();
+    }
+
+    /// What rests came to so far.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Rests while it is too hot.
+    fn cool(&mut self, max: f64, stop: &dyn Fn() -> bool) {
+        if self.time.now() - self.looked < LOOK_S || self.temperature().is_none_or(|c| c < max - MARGIN_C) {
+            return;
+        }
+        self.pace.times_too_hot += 1;
+        let begin = self.time.now();
+        while !stop() {
+            let cooled = self.rest(LOOK_S, stop);
+            self.pace.cooled_s += cooled;
+            // A sensor that vanishes tells nothing: the limit cannot be kept by waiting for it.
+            if self.temperature().is_none_or(|c| c < max - RESUME_C) {
+                return;
+            }
+            if self.time.now() - begin >= LONGEST_S {
+                self.pace.limit_exceeded = true;
+                return;
+            }
+        }
+    }
+
+    fn temperature(&mut self) -> Option<f64> {
+        self.looked = self.time.now();
+        let found = cpu_temperature(&self.root);
+        self.pace.hottest_c = self.pace.hottest_c.into_iter().chain(found).reduce(f64::max);
+        found
+    }
+
+    /// Sleeps in pieces, and returns for how long.
+    fn rest(&mut self, seconds: f64, stop: &dyn Fn() -> bool) -> f64 {
+        let begin = self.time.now();
+        let mut rested = 0.0;
+        while rested < seconds && !stop() {
+            self.time.sleep((seconds - rested).min(LOOK_S));
+            rested = self.time.now() - begin;
+        }
+        self.pace.rested_s += rested;
+        rested
+    }
+}
