@@ -171,7 +171,8 @@ impl Clock {
 
 /// What `rounds` of seconds and processor seconds for `count` tokens come to.
 fn speed(tokens: usize, count: usize, rounds: &[(f64, f64)], state_bytes: Option<usize>) -> Speed {
-    let middle = |of: &dyn Fn(&(f64, f64)) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
+    let middle =
+        |of: &dyn Fn(&(f64, f64)) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
     Speed {
         tokens,
         tokens_per_second: middle(&|round| count as f64 / round.0),

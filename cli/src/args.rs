@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "pull")]
 use crate::commands::pull;
 use crate::commands::{
-    bench, chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
+    bench, chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate,
+    verify,
 };
 #[cfg(feature = "audio")]
 use crate::commands::{listen, subtitle, transcribe};

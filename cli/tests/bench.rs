@@ -11,8 +11,9 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tiny::{Folder, assert_exit, babil, interrupt, json, model, stderr, stdout};
@@ -71,7 +72,10 @@ fn a_language_models_tests_are_all_combinations() {
         assert_eq!((row["n_prompt"].as_u64(), row["n_gen"].as_u64()), (Some(prompt), Some(generate)));
         assert_eq!(row["samples_ns"].as_array().unwrap().len(), 2);
         assert_eq!(row["samples_iterations"], serde_json::json!([1, 1]));
-        assert_eq!((&row["n_threads"], &row["schema_version"], &row["task"]), (&1.into(), &1.into(), &"language".into()));
+        assert_eq!(
+            (&row["n_threads"], &row["schema_version"], &row["task"]),
+            (&1.into(), &1.into(), &"language".into())
+        );
         assert!(row["flags"].as_array().unwrap().contains(&"few_repetitions".into()), "{row}");
         assert_eq!((&row["energy"], &row["no_energy"]), (&Value::Null, &"--energy off".into()));
         assert_eq!(row["ttft_ms"].is_null(), prompt == 0);
@@ -104,9 +108,9 @@ fn results_have_several_forms() {
         assert!(text.contains(part), "{part}: {text}");
     }
     // As llama-bench is called.
-    let theirs = llama(&["-p", "0", "-n", "0", "-pg", "8,4", "-ctk", "q8_0", "-ub", "16", "-r", "1", "-o", "json"]);
+    let theirs = llama(&["-p", "0", "-n", "0", "-pg", "8,4", "-ctk", "f32", "-ub", "16", "-r", "1", "-o", "json"]);
     let rows = rows(&theirs);
-    assert_eq!((strings(&rows, "test"), strings(&rows, "type_k")), (vec!["pp8+tg4"], vec!["q8_0"]));
+    assert_eq!((strings(&rows, "test"), strings(&rows, "type_k")), (vec!["pp8+tg4"], vec!["f32"]));
     assert_eq!(rows[0]["n_ubatch"], 16);
 }
 
@@ -117,7 +121,8 @@ fn threads_and_types_are_lists() {
     assert_eq!(strings(&rows, "type_v"), ["f16", "f16", "f32", "f32"]);
     assert!(rows[0]["model_type"].as_str().unwrap().ends_with(" as q8_0"), "{}", rows[0]["model_type"]);
     // More threads than can run are not pretended.
-    let output = bench(&[&model("llama"), "--energy", "off", "-t", "1,1000", "-p", "4", "-n", "0", "-r", "1", "--json"]);
+    let output =
+        bench(&[&model("llama"), "--energy", "off", "-t", "1,1000", "-p", "4", "-n", "0", "-r", "1", "--json"]);
     assert!(stderr(&output).contains("1000 threads:"), "{}", stderr(&output));
 }
 
@@ -137,6 +142,203 @@ fn without_a_meter_the_truth_is_told() {
     assert_eq!(stdout(&output), "");
 }
 
+/// A package whose counter goes up by 20 W, until this is dropped.
+struct Package {
+    folder: Folder,
+    stop: mpsc::Sender<()>,
+}
+
+impl Package {
+    fn start() -> Self {
+        let folder = Folder::new();
+        let zone = folder.path("sys/class/powercap/intel-rapl:0");
+        fs::create_dir_all(&zone).unwrap();
+        // Where the processor's time is, for logs.
+        std::os::unix::fs::symlink("/proc", folder.path("proc")).unwrap();
+        fs::write(format!("{zone}/name"), "package-0\n").unwrap();
+        fs::write(format!("{zone}/max_energy_range_uj"), "262143328850\n").unwrap();
+        let counter = format!("{zone}/energy_uj");
+        // A reader must never find an empty file.
+        let write = move |start: Instant| {
+            fs::write(format!("{zone}/new"), format!("{}\n", 1_000_000 + 20 * start.elapsed().as_micros())).unwrap();
+            fs::rename(format!("{zone}/new"), &counter).unwrap();
+        };
+        let start = Instant::now();
+        write(start);
+        let (stop, stopped) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(2)) {
+                write(start);
+            }
+        });
+        Self { folder, stop }
+    }
+
+    fn bench(&self, args: &[&str]) -> Output {
+        bench_below(self.folder.root(), args)
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        // The folder goes away afterwards.
+        let _ = self.stop.send(());
+    }
+}
+
+#[test]
+fn a_meter_is_used_where_there_is_one() {
+    let package = Package::start();
+    let (samples, plot) = (package.folder.path("samples.csv"), package.folder.path("power.svg"));
+    let short = ["-t", "1", "-p", "8", "-n", "4", "-r", "2", "--phase", "0.5", "--idle", "0.5", "--hz", "50"];
+    let model = model("llama");
+    let mut args = [&[model.as_str(), "--samples", &samples, "--json"], &short[..]].concat();
+    if cfg!(feature = "plot") {
+        args.extend(["--plot", &plot]);
+    }
+    let output = package.bench(&args);
+    let rows = rows(&output);
+    assert!(stderr(&output).starts_with("energy: rapl"), "{}", stderr(&output));
+    // Prefill, decode, and both as one.
+    assert_eq!(strings(&rows, "test"), ["pp8", "tg4", "pp8+tg4"]);
+    for row in &rows {
+        let energy = &row["energy"];
+        assert_eq!(
+            (&energy["class"], &energy["measured"], &row["no_energy"]),
+            (&"C".into(), &true.into(), &Value::Null)
+        );
+        let iterations: Vec<u64> = serde_json::from_value(row["samples_iterations"].clone()).unwrap();
+        assert!(iterations.len() == 2 && iterations.iter().all(|count| *count > 1), "{row}");
+        let tokens =
+            (row["n_prompt"].as_u64().unwrap() + row["n_gen"].as_u64().unwrap()) * iterations.iter().sum::<u64>();
+        assert_eq!(energy["tokens"], tokens);
+        let (joules, per_token) = (energy["gross_j"].as_f64().unwrap(), energy["j_per_token"].as_f64().unwrap());
+        assert!(joules > 0.0 && (per_token * tokens as f64 - joules).abs() < 1e-6 * joules, "{energy}");
+        let [low, high] = [0, 1].map(|end| energy["j_per_token_ci95"][end].as_f64().unwrap());
+        assert!(low < per_token && per_token < high, "{energy}");
+        for watts in ["avg_w", "idle_w_pre", "idle_w_post"] {
+            assert!(energy[watts].as_f64().unwrap() > 0.0, "{watts}: {energy}");
+        }
+        assert!(energy["net_j"].as_f64().unwrap() < joules, "{energy}");
+        for flag in ["short_phase", "few_samples", "few_repetitions"] {
+            assert!(row["flags"].as_array().unwrap().contains(&flag.into()), "{flag}: {row}");
+        }
+    }
+    // The idle window between two tests is that of both.
+    assert_eq!(rows[0]["energy"]["idle_w_post"], rows[1]["energy"]["idle_w_pre"]);
+    assert_valid(&output);
+    assert!(!package.folder.read("samples.csv").is_empty());
+    if cfg!(feature = "plot") {
+        let svg = String::from_utf8(package.folder.read("power.svg")).unwrap();
+        for part in ["Power by rapl", "watts", "idle", "tokens per joule"] {
+            assert!(svg.contains(part), "{part}");
+        }
+    }
+    let table = package.bench(&[&[model.as_str()], &short[..]].concat());
+    let text = stdout(&table);
+    assert!(text.contains("J/token ") && text.contains("energy: measured by rapl"), "{text}");
+    assert!(!text.contains("modelled"), "{text}");
+}
+
+#[test]
+fn a_sweep_keeps_what_was_measured() {
+    let package = Package::start();
+    let cache = package.folder.path("cache");
+    let model = model("llama");
+    let args = ["bench", &model, "--sweep", "threads", "-n", "4", "-r", "1", "--phase", "1", "--idle", "0"];
+    let sweep =
+        || babil(&args).env("BABIL_SYSFS_ROOT", package.folder.root()).env("BABIL_CACHE", &cache).output().unwrap();
+    // On a machine that is very busy the counter of this test may stand still for as long as a phase.
+    let found = |output: &Output| !stderr(output).contains("no profile for --power");
+    let output = (0..5).map(|_| sweep()).find(found).expect("a counter that moves");
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("most tokens per joule: "), "{}", stdout(&output));
+    let kept = stderr(&output).lines().find_map(|line| line.strip_prefix("profile for --power -> ")).unwrap();
+    let profile: Value = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+    assert!(kept.starts_with(&cache) && profile["eco"]["threads"].as_u64().unwrap() > 0, "{kept}");
+    // What was assumed is ranked as such, and is no profile.
+    let args = [model.as_str(), "--sweep", "threads", "-t", "1", "-n", "4", "-r", "1", "--phase", "0.1", "--idle", "0"];
+    let output = bench(&[&args[..], &["--energy", "model:5"]].concat());
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("tokens/J (modelled)"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("no profile for --power"), "{}", stderr(&output));
+}
+
+#[test]
+fn watts_that_were_named_are_never_measured() {
+    let args = ["--energy", "model:6.5", "-t", "1", "-p", "8", "-n", "0", "-r", "2", "--phase", "0.3", "--idle", "0.2"];
+    let with = |more: &[&str]| bench(&[&[model("llama").as_str()], &args[..], more].concat());
+    let output = with(&["--json"]);
+    let row = &rows(&output)[0];
+    let energy = &row["energy"];
+    assert_eq!((&energy["class"], &energy["measured"]), (&"E".into(), &false.into()));
+    assert!((energy["avg_w"].as_f64().unwrap() - 6.5).abs() < 1e-6, "{energy}");
+    // An assumption has no uncertainty.
+    assert_eq!((&energy["j_per_token_ci95"], &energy["rel_uncertainty"]), (&Value::Null, &Value::Null));
+    assert!(row["flags"].as_array().unwrap().contains(&"modelled".into()), "{row}");
+    assert_valid(&output);
+    let table = with(&[]);
+    assert!(stderr(&table).contains("modelled, not measured"), "{}", stderr(&table));
+    let text = stdout(&table).replace("not measured", "").replace("assumed, ", "");
+    assert!(text.contains("J/token (modelled)") && !text.contains("measured"), "{text}");
+}
+
+#[test]
+fn the_log_of_another_meter_is_read_in_the_end() {
+    let package = Package::start();
+    let log = |name: &str, times: &mut dyn Iterator<Item = u32>| {
+        let lines: String = times.map(|time| format!("{},5.0\n", f64::from(time) / 10.0)).collect();
+        package.folder.write(name, format!("time,power\n{lines}"))
+    };
+    let whole = log("whole.csv", &mut (0..6000));
+    let gap = log("gap.csv", &mut (0..3).chain(60..6000));
+    let with = |energy: &str| {
+        let args =
+            ["-t", "1", "-p", "8", "-n", "0", "-r", "2", "--phase", "1", "--idle", "0", "--json", "--energy", energy];
+        package.bench(&[&[model("llama").as_str()], &args[..]].concat())
+    };
+    let output = with(&format!("csv:{whole}@0"));
+    let energy = &rows(&output)[0]["energy"];
+    assert_eq!((&energy["class"], &energy["measured"]), (&"B".into(), &true.into()));
+    assert!((energy["avg_w"].as_f64().unwrap() - 5.0).abs() < 1e-6, "{energy}");
+    assert_valid(&output);
+    // The speeds are worth having where the log is not.
+    for (energy, problem) in [
+        (format!("csv:{gap}@0"), "gap.csv: line 5: a gap of"),
+        (format!("csv:{whole}@599"), "whole.csv: the log has"),
+        (format!("csv:{}@0", package.folder.path("none.csv")), "none.csv"),
+        (format!("csv:{}@0", package.folder.write("odd.csv", "time,colour\n0,red\n1,blue\n")), "odd.csv"),
+    ] {
+        let output = with(&energy);
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains(problem), "{}", stderr(&output));
+        let report = json(&output);
+        assert!(report[0]["no_energy"].as_str().unwrap().contains(problem), "{report}");
+        assert_eq!(report[0]["energy"], Value::Null);
+    }
+}
+
+#[test]
+fn a_counter_that_may_not_be_read_says_how_to_be_allowed() {
+    let folder = Folder::new();
+    let zone = folder.path("sys/class/powercap/intel-rapl:0");
+    fs::create_dir_all(&zone).unwrap();
+    fs::write(format!("{zone}/name"), "package-0\n").unwrap();
+    fs::write(format!("{zone}/max_energy_range_uj"), "262143328850\n").unwrap();
+    fs::write(format!("{zone}/energy_uj"), "5\n").unwrap();
+    fs::set_permissions(format!("{zone}/energy_uj"), fs::Permissions::from_mode(0)).unwrap();
+    if fs::read(format!("{zone}/energy_uj")).is_ok() {
+        // Whoever runs the tests may read everything.
+        fs::remove_file(format!("{zone}/energy_uj")).unwrap();
+    }
+    let output = bench_below(folder.root(), &[&model("llama"), "-t", "1", "-p", "4", "-n", "0", "-r", "1"]);
+    assert_exit(&output, 0);
+    assert!(stderr(&output).contains("energy_uj"), "{}", stderr(&output));
+    let output = bench_below(folder.root(), &[&model("llama"), "--energy", "rapl"]);
+    assert_exit(&output, 1);
+    assert!(stderr(&output).contains("energy_uj"), "{}", stderr(&output));
+}
+
 #[test]
 fn an_idle_window_tells_what_the_program_used() {
     let output = llama(&["-p", "8", "-n", "0", "-r", "1", "--idle", "0.5", "--json"]);
@@ -153,7 +355,10 @@ fn a_translator_has_words_per_second() {
     let args = ["en-fr", "--energy", "off", "-t", "1", "-r", "1", "--beam", "1", "--no-warmup", "--json"];
     let output = bench(&[&args[..], &["--from", "fr", "--text", &text]].concat());
     let row = &rows(&output)[0];
-    assert_eq!((&row["task"], &row["test"], &row["words"]), (&"translation".into(), &"fr -> en 2 sentences".into(), &7.into()));
+    assert_eq!(
+        (&row["task"], &row["test"], &row["words"]),
+        (&"translation".into(), &"fr -> en 2 sentences".into(), &7.into())
+    );
     assert!(row["words_per_s"].as_f64().unwrap() > 0.0 && row["n_gen"].as_u64().unwrap() > 3);
     assert_eq!((&row["rtf"], &row["words_per_j"]), (&Value::Null, &Value::Null));
     assert_valid(&output);
@@ -208,7 +413,10 @@ fn reports_are_saved_compared_and_checked() {
     assert_eq!(compared["compared"][0]["energy"], "unknown");
     // A report beside itself is within noise.
     let same = json(&bench(&["--compare", &first, &first, "--json"]));
-    assert_eq!((&same["compared"][0]["speed"]["ratio"], &same["compared"][0]["speed_within_noise"]), (&1.0.into(), &true.into()));
+    assert_eq!(
+        (&same["compared"][0]["speed"]["ratio"], &same["compared"][0]["speed_within_noise"]),
+        (&1.0.into(), &true.into())
+    );
 
     let text = String::from_utf8(folder.read("first.json")).unwrap();
     let newer = folder.write("newer.json", text.replace("\"schema_version\":1", "\"schema_version\":9"));
@@ -268,7 +476,10 @@ fn a_peer_runs_in_turns() {
         assert_eq!(row["samples_ns"].as_array().unwrap().len(), 2);
     }
     // What it says of itself is kept.
-    assert_eq!((&rows[1]["n_batch"], &rows[1]["type_k"], &rows[1]["backend"]), (&2048.into(), &"f16".into(), &"llama.cpp".into()));
+    assert_eq!(
+        (&rows[1]["n_batch"], &rows[1]["type_k"], &rows[1]["backend"]),
+        (&2048.into(), &"f16".into(), &"llama.cpp".into())
+    );
     assert_valid(&output);
     let table = llama(&["-p", "16", "-n", "0", "-r", "1", "--peer", &peer]);
     assert!(stdout(&table).contains("llama.cpp 0.3.36 (peer)"), "{}", stdout(&table));
@@ -307,7 +518,10 @@ fn a_sweep_needs_a_meter_or_says_what_it_ranks() {
     let output = llama(&["--sweep", "threads", "-t", "1", "-n", "4", "-r", "1", "--by-cpu"]);
     assert_exit(&output, 0);
     let text = stdout(&output);
-    assert!(text.contains("tokens/CPU s") && text.contains("energy was not measured") && !text.contains("joule"), "{text}");
+    assert!(
+        text.contains("tokens/CPU s") && text.contains("energy was not measured") && !text.contains("joule"),
+        "{text}"
+    );
     assert!(stderr(&output).contains("no profile for --power"), "{}", stderr(&output));
     // There is no cpufreq below an empty root.
     let output = llama(&["--sweep", "freq", "--by-cpu"]);
@@ -370,7 +584,8 @@ fn an_interrupt_keeps_what_is_complete() {
     // How long a repetition takes is not known; a run that was ended before the first is tried again.
     for seconds in [1, 4, 16, 64] {
         let empty = Folder::new();
-        let args = ["bench", &model("llama"), "--energy", "off", "-t", "1", "-p", "8", "-n", "4", "-r", "10000", "--json"];
+        let args =
+            ["bench", &model("llama"), "--energy", "off", "-t", "1", "-p", "8", "-n", "4", "-r", "10000", "--json"];
         let mut command = babil(&[&args[..], &["--phase", "0.05"]].concat());
         command.env("BABIL_SYSFS_ROOT", empty.root()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

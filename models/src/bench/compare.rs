@@ -132,7 +132,8 @@ pub fn incomparable(a: &EnergyRow, b: &EnergyRow) -> Option<String> {
     if !a.measured {
         return Some("modelled energies are assumptions, which say nothing about which is better".to_owned());
     }
-    let scope = |row: &EnergyRow| serde_json::to_value(row.scope).ok().and_then(|name| name.as_str().map(str::to_owned));
+    let scope =
+        |row: &EnergyRow| serde_json::to_value(row.scope).ok().and_then(|name| name.as_str().map(str::to_owned));
     (a.scope != b.scope).then(|| {
         let [one, other] = [a, b].map(|row| scope(row).unwrap_or_default());
         format!("the meters cover different parts of the device: {one}, {other}")

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use babil_runtime::energy::{Platform, Thermal, Throttling};
+use babil_runtime::energy::{Platform, Thermal};
 
 use super::report::{PlatformRow, ThermalRow};
 
@@ -23,19 +23,19 @@ impl ThermalRow {
     /// Of a test before which the machine was in one state, and after which in another.
     pub fn of([before, after]: &[Thermal; 2]) -> Self {
         // A machine that counts events may have slowed down between the two looks.
-        let happened = |now: fn(&Throttling) -> bool| {
-            let after = after.throttling?;
-            let more = before.throttling.is_some_and(|before| before.events != after.events);
-            Some((now(&after), more))
-        };
-        let throttled = happened(|state| state.throttled).map(|(now, more)| now || more);
-        let undervoltage = happened(|state| state.undervoltage).map(|(now, _)| now);
+        let throttled = after.throttling.map(|after| {
+            let before = before.throttling.unwrap_or(after);
+            before.happened_until(&after)
+        });
+        let undervoltage = after.throttling.map(|after| after.undervoltage);
         Self { start_c: before.cpu_c, end_c: after.cpu_c, throttled, undervoltage, fan_rpm: after.fan_rpm }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use babil_runtime::energy::Throttling;
+
     use super::*;
 
     #[test]

@@ -248,7 +248,8 @@ impl Row {
 /// # Errors
 /// A file that cannot be read, that is no report, or that is one of another version.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::BadRequest(format!("cannot read {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::BadRequest(format!("cannot read {}: {error}", path.display())))?;
     parse(&text).map_err(|problem| Error::BadRequest(format!("{}: {problem}", path.display())))
 }
 
@@ -304,7 +305,8 @@ pub fn check_version(row: &serde_json::Value) -> std::result::Result<(), String>
              that wrote it"
         )),
         None if row.get("avg_ts").is_some() => {
-            Err("has no schema_version: it is llama-bench's own, which --peer llama.cpp=PATH runs beside babil".to_owned())
+            Err("has no schema_version: it is llama-bench's own, which --peer llama.cpp=PATH runs beside babil"
+                .to_owned())
         }
         None => Err("has no schema_version: it is no row of `babil bench`".to_owned()),
     }

@@ -113,7 +113,8 @@ impl Row {
         let joules = energy.as_ref().map(|energy| energy.gross_j / iterations as f64);
         let only_decodes = work.read == 0 && work.generated > 0;
         let bandwidth = facts.bytes_per_token.filter(|_| only_decodes).map(|bytes| bytes as f64 * rate.median / 1e9);
-        let firsts: Vec<f64> = phases.iter().filter_map(|phase| Some(phase.work.first_token?.as_secs_f64() * 1e3)).collect();
+        let firsts: Vec<f64> =
+            phases.iter().filter_map(|phase| Some(phase.work.first_token?.as_secs_f64() * 1e3)).collect();
         let idle_ticks: Vec<u64> = measured.idle.iter().flatten().filter_map(|idle| idle.ticks).collect();
         Some(Self {
             build_commit: setup.build.0.clone(),
@@ -258,7 +259,8 @@ fn energy(
         None => first.half_width_95_j.unwrap_or(0.0) / tokens as f64,
     });
 
-    let mut flags: Vec<Flag> = each.iter().chain(idle.iter().flatten()).flat_map(|e| e.flags.iter().copied()).map(of_meter).collect();
+    let mut flags: Vec<Flag> =
+        each.iter().chain(idle.iter().flatten()).flat_map(|e| e.flags.iter().copied()).map(of_meter).collect();
     if let [Some(before), Some(after)] = &idle
         && (before.avg_w - after.avg_w).abs() > DEVIATION * before.avg_w.max(after.avg_w)
     {
@@ -282,7 +284,8 @@ fn energy(
         peak_w: each.iter().map(|energy| energy.peak_w).fold(0.0, f64::max),
         tokens,
         tokens_per_j_gross: (tokens > 0 && gross > 0.0).then(|| tokens as f64 / gross),
-        tokens_per_j_net: net.filter(|net| *net > 0.0 && tokens > 0).map(|net| tokens as f64 / net),
+        // What is left of an assumed power is the rounding of its sums.
+        tokens_per_j_net: net.filter(|net| *net > 1e-3 * gross && tokens > 0).map(|net| tokens as f64 / net),
         j_per_token: value,
         j_per_token_ci95: value.zip(half).map(|(value, half)| [value - half, value + half]),
         rel_uncertainty: value.zip(half).map(|(value, half)| half / value),

@@ -65,7 +65,8 @@ impl Subject {
     fn of_folder(folder: PathBuf) -> Result<Self> {
         let files = ModelFiles::Folder(folder.clone());
         let config: Option<serde_json::Value> = files.json("config.json")?;
-        let missing = || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+        let missing =
+            || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
         Ok(match config.ok_or_else(missing)?["model_type"].as_str() {
             Some("marian") => Self::Translation(files),
             Some("whisper") => Self::Speech(folder),
@@ -162,13 +163,16 @@ impl Facts {
                 None => types.push((name, size)),
             }
         }
-        let mixed = weights.gguf_metadata().and_then(|metadata| metadata.find::<u32>("general.file_type").ok().flatten());
-        let mix = mixed.and_then(|number| MIXES.iter().find(|mix| mix.file_type == number)).map(|mix| mix.name.to_owned());
+        let mixed =
+            weights.gguf_metadata().and_then(|metadata| metadata.find::<u32>("general.file_type").ok().flatten());
+        let mix =
+            mixed.and_then(|number| MIXES.iter().find(|mix| mix.file_type == number)).map(|mix| mix.name.to_owned());
         let most = types.into_iter().max_by_key(|(_, size)| *size).map(|(name, _)| name);
         let kind = mix.or(most).unwrap_or_default().to_uppercase();
         let tied = weights.get("output.weight").is_none();
         let decoder = weights.gguf_metadata().is_some();
-        let embedding = weights.get("token_embd.weight").filter(|_| !tied).map_or(0, |tensor| tensor.bytes().len() as u64);
+        let embedding =
+            weights.get("token_embd.weight").filter(|_| !tied).map_or(0, |tensor| tensor.bytes().len() as u64);
         Self {
             filename,
             model_type: format!("{family} {} {kind}", size_label(parameters)),

@@ -75,7 +75,9 @@ impl TranslationWork {
         let most = translator.max_source_tokens();
         if let Some(long) = sentences.iter().find(|sentence| translator.count_tokens(sentence, &pair) > most) {
             let start: String = long.chars().take(40).collect();
-            return Err(Error::BadRequest(format!("a sentence of more than {most} tokens, all that the model takes: {start}...")));
+            return Err(Error::BadRequest(format!(
+                "a sentence of more than {most} tokens, all that the model takes: {start}..."
+            )));
         }
         let options = TranslateOptions { beam, cancel: cancel.clone(), ..TranslateOptions::default() };
         Ok(Self { translator, sentences, pair, options })

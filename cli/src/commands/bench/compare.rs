@@ -40,7 +40,9 @@ fn text(comparison: &Comparison) -> String {
         let both = |[a, b]: [f64; 2]| format!("{} -> {}", short(a), short(b));
         let mut line = vec![row.model.clone(), row.threads.to_string(), row.test.clone(), both(row.ts)];
         line.push(row.speed.map_or_else(String::new, ratio));
-        line.push(row.speed.map_or_else(String::new, |speed| verdict(&speed, ["second is faster", "second is slower"])));
+        line.push(
+            row.speed.map_or_else(String::new, |speed| verdict(&speed, ["second is faster", "second is slower"])),
+        );
         line.extend(match &row.energy {
             Efficiency::Unknown => [String::new(), String::new(), String::new()],
             Efficiency::NotComparable(_) => [String::new(), String::new(), "not ranked".to_owned()],

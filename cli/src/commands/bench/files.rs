@@ -18,13 +18,14 @@ use crate::output_file::OutputFile;
 #[derive(Default)]
 pub(super) struct Files {
     save: Option<(PathBuf, OutputFile)>,
+    #[cfg(feature = "plot")]
     plot: Option<Plot>,
 }
 
 /// A picture's file.
+#[cfg(feature = "plot")]
 struct Plot {
     path: PathBuf,
-    #[cfg(feature = "plot")]
     format: super::plot::Format,
     file: OutputFile,
 }
@@ -33,14 +34,13 @@ impl Files {
     /// Begins the files that `forms` ask for, and checks that the meter's `samples` can be written.
     pub(super) fn open(forms: &FormArgs, samples: Option<&Path>) -> Result<Self> {
         let mut files = Self::default();
+        #[cfg(feature = "plot")]
         if let Some(path) = &forms.plot {
-            files.plot = Some(Plot {
-                path: path.clone(),
-                #[cfg(feature = "plot")]
-                format: super::plot::Format::of_path(path)?,
-                file: create(path, forms.force)?,
-            });
-            #[cfg(not(feature = "plot"))]
+            let format = super::plot::Format::of_path(path)?;
+            files.plot = Some(Plot { path: path.clone(), format, file: create(path, forms.force)? });
+        }
+        #[cfg(not(feature = "plot"))]
+        if forms.plot.is_some() {
             return Err(no_plots("--plot"));
         }
         if let Some(path) = &forms.save {
@@ -78,6 +78,7 @@ impl Drop for Files {
         if let Some((_, file)) = self.save.take() {
             file.abandon();
         }
+        #[cfg(feature = "plot")]
         if let Some(Plot { file, .. }) = self.plot.take() {
             file.abandon();
         }

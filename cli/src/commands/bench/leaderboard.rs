@@ -14,7 +14,7 @@ use babil_models::bench::report::{Flag, Row, parse};
 use babil_runtime::Error;
 
 use super::files::create;
-use super::plot::{Value, bars_svg};
+use super::plot::{Value, bars_svg, threads};
 use super::table::short;
 use super::validate;
 use crate::args::Context;
@@ -62,10 +62,13 @@ impl Entry {
 
 pub(super) fn run(folder: &Path, page: &Path, force: bool, context: &Context) -> Result<()> {
     let mut paths = Vec::new();
-    reports(folder, &mut paths).map_err(|error| Error::BadRequest(format!("cannot read {}: {error}", folder.display())))?;
+    reports(folder, &mut paths)
+        .map_err(|error| Error::BadRequest(format!("cannot read {}: {error}", folder.display())))?;
     paths.sort();
     if paths.is_empty() {
-        return Err(Error::BadRequest(format!("{} has no reports: files called *.json or *.jsonl", folder.display())).into());
+        return Err(
+            Error::BadRequest(format!("{} has no reports: files called *.json or *.jsonl", folder.display())).into()
+        );
     }
     let (mut entries, mut left_out) = (Vec::new(), Vec::new());
     for path in paths {
@@ -83,7 +86,8 @@ pub(super) fn run(folder: &Path, page: &Path, force: bool, context: &Context) ->
     file.write_all(html.as_bytes()).map_err(|error| Error::io("write", page, error))?;
     file.finish()?;
     if context.output.is_json() {
-        let out: Vec<_> = left_out.iter().map(|(file, problem)| serde_json::json!({ "file": file, "problem": problem })).collect();
+        let out: Vec<_> =
+            left_out.iter().map(|(file, problem)| serde_json::json!({ "file": file, "problem": problem })).collect();
         return context.output.json(&serde_json::json!({ "page": page, "tests": entries.len(), "left_out": out }));
     }
     let (tests, left) = (entries.len(), left_out.len());
@@ -164,13 +168,14 @@ fn capital(text: &str) -> String {
 /// Bars of the best entries.
 fn picture(model: &str, test: &str, entries: &[&Entry]) -> Result<String> {
     let name = |entry: &Entry| match entry.row.peer {
-        true => format!("{}, {} threads, {}", entry.board(), entry.row.n_threads, entry.row.engine),
-        false => format!("{}, {} threads", entry.board(), entry.row.n_threads),
+        true => format!("{}, {}, {}", entry.board(), threads(entry.row.n_threads), entry.row.engine),
+        false => format!("{}, {}", entry.board(), threads(entry.row.n_threads)),
     };
     let measured = entries.iter().all(|entry| entry.joules_are_measured());
     let value = |entry: &Entry| match entry.row.energy.as_ref().filter(|_| measured) {
         Some(energy) => {
-            let interval = energy.j_per_token_ci95.filter(|ends| ends[0] > 0.0).map(|[low, high]| [1.0 / high, 1.0 / low]);
+            let interval =
+                energy.j_per_token_ci95.filter(|ends| ends[0] > 0.0).map(|[low, high]| [1.0 / high, 1.0 / low]);
             Value::new(energy.tokens_per_j_gross.unwrap_or(0.0), interval)
         }
         None => Value::new(entry.row.avg_ts, entry.row.ci95_ts),
@@ -183,7 +188,17 @@ fn picture(model: &str, test: &str, entries: &[&Entry]) -> Result<String> {
 
 fn table(entries: &[&Entry]) -> String {
     const HEADINGS: [&str; 11] = [
-        "board", "processor", "engine", "threads", "tokens/s", "J/token", "tokens/J", "W", "idle W", "flags", "report",
+        "board",
+        "processor",
+        "engine",
+        "threads",
+        "tokens/s",
+        "J/token",
+        "tokens/J",
+        "W",
+        "idle W",
+        "flags",
+        "report",
     ];
     let headings: String = HEADINGS.iter().map(|heading| format!("<th>{heading}</th>")).collect();
     let mut text = format!("<div class=\"wide\"><table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n");

@@ -80,7 +80,9 @@ fn translation(files: &ModelFiles, how: How, args: &TestArgs, cancel: &Cancel) -
         }
         None => sentences(&pair.from).ok_or_else(|| {
             let from = &pair.from;
-            UsageError::new(format!("babil has no sentences in the language `{from}`: say --text FILE, a sentence on each line"))
+            UsageError::new(format!(
+                "babil has no sentences in the language `{from}`: say --text FILE, a sentence on each line"
+            ))
         })?,
     };
     let name = format!("{} {} sentences", pair, lines.len());
@@ -102,13 +104,15 @@ fn speech(path: &Path, how: How, args: &TestArgs, cancel: &Cancel) -> Result<Ope
     let options = SpeechOptions { threads: Some(how.threads), ..SpeechOptions::default() };
     let model = Arc::new(SpeechModel::open(path, &options)?);
     let Some(sound) = &args.sound else {
-        let most = model.positions() - model.special().prompt(None, babil_models::speech::Task::Transcribe, false)?.len();
+        let most =
+            model.positions() - model.special().prompt(None, babil_models::speech::Task::Transcribe, false)?.len();
         let tokens = WINDOW_TOKENS.min(most);
         let work = WindowWork::new(model, tokens, cancel)?;
         return Ok(Opened::Other(Box::new(work), format!("window+tg{tokens}")));
     };
     let bad = |error: Error| Error::BadRequest(error.to_string());
-    let blocks: Vec<Vec<f32>> = Audio::open(sound, &AudioOptions::default()).map_err(bad)?.collect::<Result<_, _>>().map_err(bad)?;
+    let blocks: Vec<Vec<f32>> =
+        Audio::open(sound, &AudioOptions::default()).map_err(bad)?.collect::<Result<_, _>>().map_err(bad)?;
     let mut options = TranscribeOptions { cancel: cancel.clone(), ..TranscribeOptions::default() };
     if let Some(beam) = args.beam {
         options.beam = beam.into();

@@ -32,7 +32,9 @@ impl FromStr for Peer {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some(("llama.cpp", path)) if !path.is_empty() => Ok(Self { llama_bench: path.into() }),
-            Some((name, _)) if name != "llama.cpp" => Err(format!("`{name}` is no peer that babil knows: llama.cpp=PATH")),
+            Some((name, _)) if name != "llama.cpp" => {
+                Err(format!("`{name}` is no peer that babil knows: llama.cpp=PATH"))
+            }
             _ => Err("llama.cpp=PATH, the path of llama-bench".to_owned()),
         }
     }
@@ -59,7 +61,16 @@ impl Said {
     pub(super) fn row(&self, row: Row) -> Result<Row> {
         /// What was measured here, or is known better.
         const OURS: [&str; 10] = [
-            "n_prompt", "n_gen", "n_depth", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts", "samples_ns", "samples_ts",
+            "n_prompt",
+            "n_gen",
+            "n_depth",
+            "test_time",
+            "avg_ns",
+            "stddev_ns",
+            "avg_ts",
+            "stddev_ts",
+            "samples_ns",
+            "samples_ts",
         ];
         let mut merged = serde_json::to_value(row)?;
         if let Value::Object(fields) = &mut merged {
@@ -110,7 +121,14 @@ impl Peer {
     }
 
     /// A process that does `test` so often.
-    fn process(&self, timeline: &Timeline, facts: &Facts, setup: &Setup, test: Test, runs: u64) -> Result<(Phase, Said)> {
+    fn process(
+        &self,
+        timeline: &Timeline,
+        facts: &Facts,
+        setup: &Setup,
+        test: Test,
+        runs: u64,
+    ) -> Result<(Phase, Said)> {
         let Test { prompt, generate, depth } = test;
         let mut command = Command::new(&self.llama_bench);
         command.arg("-m").arg(&facts.filename);
@@ -134,19 +152,25 @@ impl Peer {
             if begun.is_none() && ["prompt run 1/", "generation run 1/"].iter().any(|run| line.contains(run)) {
                 begun = Some((timeline.mark(), ticks(process.0.id())));
             } else if line.starts_with('{') {
-                found = Some((timeline.mark(), ticks(process.0.id()), serde_json::from_str::<Map<String, Value>>(&line)));
+                found =
+                    Some((timeline.mark(), ticks(process.0.id()), serde_json::from_str::<Map<String, Value>>(&line)));
             }
             if !line.trim().is_empty() {
                 last = line;
             }
         }
         let status = process.0.wait().map_err(cannot)?;
+        // Ctrl-C reaches it, too.
+        if interrupted() {
+            return Err(Error::Cancelled.into());
+        }
         let (Some((from, before)), Some((to, after, Ok(row)))) = (begun, found) else {
             let problem = format!("{program} did not do {test} ({status}); it is to be llama-bench, and says: {last}");
             return Err(Error::BadRequest(problem).into());
         };
         let said = Said(row);
-        let own: f64 = said.0.get("samples_ns").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).sum();
+        let own: f64 =
+            said.0.get("samples_ns").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).sum();
         let phase = Phase {
             from,
             to,

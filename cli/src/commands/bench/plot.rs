@@ -63,6 +63,11 @@ struct Curve {
     points: Vec<(f64, Value)>,
 }
 
+/// `1 thread`, `4 threads`.
+pub(super) fn threads(count: u64) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// Draws what a run came to.
 pub(super) fn draw(report: &Report, format: Format) -> Result<Vec<u8>> {
     let mut panels = figure(&report.rows);
@@ -110,7 +115,8 @@ impl Axis {
 
 /// The plots of `rows`.
 fn figure(rows: &[Row]) -> Vec<Panel> {
-    let models: Vec<&str> = rows.iter().map(|row| row.model_type.as_str()).collect();
+    // Others count the same model in another way.
+    let models: Vec<&str> = rows.iter().filter(|row| !row.peer).map(|row| row.model_type.as_str()).collect();
     let one_model = models.windows(2).all(|pair| pair[0] == pair[1]);
     let of = models.first().filter(|_| one_model).map_or_else(String::new, |model| format!(" of {model}"));
     let axis = Axis::of(rows);
@@ -119,7 +125,7 @@ fn figure(rows: &[Row]) -> Vec<Panel> {
     let name = |row: &Row| {
         let test = row.test.split(" @ d").next().unwrap_or_default().to_owned();
         let test = if axis == Some(Axis::Depth) { test } else { row.test.clone() };
-        let threads = (several_threads && axis != Some(Axis::Threads)).then(|| format!("{} threads", row.n_threads));
+        let threads = (several_threads && axis != Some(Axis::Threads)).then(|| threads(row.n_threads));
         let engine = row.peer.then(|| row.engine.clone());
         let model = (!one_model).then(|| row.model_type.clone());
         [model, Some(test), threads, engine].into_iter().flatten().collect::<Vec<_>>().join(", ")

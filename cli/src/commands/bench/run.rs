@@ -103,6 +103,7 @@ pub(super) struct Report {
 }
 
 /// A part of a recording.
+#[derive(PartialEq)]
 #[cfg_attr(not(feature = "plot"), expect(dead_code, reason = "only plots show it"))]
 pub(super) struct Window {
     pub(super) label: String,
@@ -157,7 +158,8 @@ impl<'a> Run<'a> {
         };
         let timeline = Timeline::start(meter, args.energy.hz)?;
         if let Some(info) = timeline.meter() {
-            let what = if info.class == babil_runtime::energy::Class::E { "modelled, not measured" } else { "measured" };
+            let what =
+                if info.class == babil_runtime::energy::Class::E { "modelled, not measured" } else { "measured" };
             context.output.note(format_args!("energy: {} (class {}), {what}", info.name, info.class));
         }
         Ok(Self {
@@ -235,7 +237,8 @@ impl<'a> Run<'a> {
         let facts = Rc::new(subject.facts()?);
         let tests = &self.args.tests;
         let kinds = if tests.kv.is_empty() { vec![KvArg::F16] } else { tests.kv.clone() };
-        let quants: Vec<_> = if tests.quant.is_empty() { vec![None] } else { tests.quant.iter().copied().map(Some).collect() };
+        let quants: Vec<_> =
+            if tests.quant.is_empty() { vec![None] } else { tests.quant.iter().copied().map(Some).collect() };
         for threads in self.threads() {
             for &kv in &kinds {
                 for &quant in &quants {
@@ -375,7 +378,12 @@ impl<'a> Run<'a> {
         };
         if let Some(said) = said {
             finish(setup.clone(), series, temperatures, None);
-            finish(Setup { peer: true, engine: said.engine(), isa: None, ..setup }, peer_series, Vec::new(), Some(said));
+            finish(
+                Setup { peer: true, engine: said.engine(), isa: None, ..setup },
+                peer_series,
+                Vec::new(),
+                Some(said),
+            );
         } else {
             finish(setup, series, temperatures, None);
         }
@@ -452,7 +460,12 @@ impl<'a> Run<'a> {
             if let Some(said) = &test.peer {
                 row = said.row(row)?;
             }
-            windows.extend(shown(&test.measured, &row));
+            for window in shown(&test.measured, &row) {
+                // The idle window between two tests is that of both.
+                if !windows.contains(&window) {
+                    windows.push(window);
+                }
+            }
             rows.push(row);
         }
         if rows.is_empty() {
@@ -460,7 +473,9 @@ impl<'a> Run<'a> {
         }
         if interrupted() {
             let tests = rows.iter().filter(|row| !row.flags.contains(&babil_models::bench::report::Flag::Interrupted));
-            context.output.note(format_args!("interrupted: {} tests are complete, and shown with what is not", tests.count()));
+            context
+                .output
+                .note(format_args!("interrupted: {} tests are complete, and shown with what is not", tests.count()));
         }
         if let (Some(recording), Some(path)) = (&recording, &args.energy.samples) {
             recording.write(path)?;

@@ -3,6 +3,7 @@
 //! What is found is kept as a [`PowerProfile`] of the model on this kind of processor, which `--power` of the other
 //! commands uses. Only what was measured is kept: watts that somebody named say nothing about which setting is better.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -52,7 +53,9 @@ pub(super) fn run(args: &BenchArgs, subjects: &[Subject], mut files: Files, cont
     let machine = Topology::detect();
     let threads = match tests.sweep.contains(&Dimension::Threads) {
         true => numbers(&tests.threads, &(1..=machine.most_threads()).collect::<Vec<_>>()),
-        false => vec![machine.threads(tests.threads.first().map(|list| numbers(std::slice::from_ref(list), &[])[0]), None).decode],
+        false => vec![
+            machine.threads(tests.threads.first().map(|list| numbers(std::slice::from_ref(list), &[])[0]), None).decode,
+        ],
     };
     let mut cpus = match tests.sweep.contains(&Dimension::Freq) {
         true => Some(Frequencies::open(run.root())?),
@@ -123,17 +126,25 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
         let mhz = frequency.map_or_else(String::new, |khz| format!("{:.0}", khz as f64 / 1e3));
         let watts = row.energy.as_ref().map_or_else(String::new, |energy| short(energy.avg_w));
         let flags: Vec<String> = row.flags.iter().map(|flag| flag.name()).collect();
-        vec![threads.to_string(), mhz, short(row.median_ts), worth(row, by_cpu).map_or_else(String::new, short), watts, flags.join(", ")]
+        vec![
+            threads.to_string(),
+            mhz,
+            short(row.median_ts),
+            worth(row, by_cpu).map_or_else(String::new, short),
+            watts,
+            flags.join(", "),
+        ]
     };
-    let headings = [("threads", true), ("MHz", true), ("tokens/s", true), (heading, true), ("W", true), ("flags", false)];
+    let headings =
+        [("threads", true), ("MHz", true), ("tokens/s", true), (heading, true), ("W", true), ("flags", false)];
     let mut text = Table::new(&headings, order.iter().map(line).collect()).text();
     if let Some((best, (threads, frequency))) = order.first() {
         let at = frequency.map_or_else(String::new, |khz| format!(" at {:.0} MHz", khz as f64 / 1e3));
         text += &match energy {
             Some(energy) if energy.measured => format!("most tokens per joule: {threads} threads{at}\n"),
-            Some(_) => format!(
-                "{threads} threads{at} come first under watts that were assumed: that ranks nothing but time\n"
-            ),
+            Some(_) => {
+                format!("{threads} threads{at} come first under watts that were assumed: that ranks nothing but time\n")
+            }
             None => format!("most tokens per CPU second: {threads} threads{at}; energy was not measured\n"),
         };
         if best.samples_ts.len() < 5 {
@@ -153,6 +164,8 @@ fn keep(
 ) -> Result<()> {
     let measured = rows.iter().find_map(|row| row.energy.as_ref()).filter(|energy| energy.measured);
     let (Some(energy), Some(row)) = (measured, rows.first()) else {
+        let reasons: BTreeSet<&str> = rows.iter().filter_map(|row| row.no_energy.as_deref()?.lines().next()).collect();
+        reasons.iter().for_each(|why| context.output.note(why));
         context.output.note("no profile for --power is kept: it takes energy that was measured");
         return Ok(());
     };
@@ -195,20 +208,29 @@ impl Frequencies {
         cpus.retain(|cpu| cpu.join("scaling_max_freq").is_file());
         cpus.sort();
         let Some(first) = cpus.first().cloned() else {
-            let problem = format!("{} has no CPU with cpufreq: the system does not let its frequency be chosen", folder.display());
+            let problem = format!(
+                "{} has no CPU with cpufreq: the system does not let its frequency be chosen",
+                folder.display()
+            );
             return Err(cannot(problem).into());
         };
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|error| cannot(format!("{}: {error}", path.display())));
+        let read =
+            |path: PathBuf| fs::read_to_string(&path).map_err(|error| cannot(format!("{}: {error}", path.display())));
         let number = |name: &str| -> Result<u64> {
             let path = first.join(name);
             let text = read(path.clone())?;
-            Ok(text.trim().parse().map_err(|_| cannot(format!("{}: `{}` is no frequency", path.display(), text.trim())))?)
+            Ok(text
+                .trim()
+                .parse()
+                .map_err(|_| cannot(format!("{}: `{}` is no frequency", path.display(), text.trim())))?)
         };
         let steps = match fs::read_to_string(first.join("scaling_available_frequencies")) {
             Ok(list) => list.split_whitespace().filter_map(|text| text.parse().ok()).collect(),
             Err(_) => {
                 let (least, most) = (number("cpuinfo_min_freq")?, number("cpuinfo_max_freq")?);
-                (0..FREQUENCIES as u64).map(|step| least + (most - least.min(most)) * step / (FREQUENCIES as u64 - 1)).collect()
+                (0..FREQUENCIES as u64)
+                    .map(|step| least + (most - least.min(most)) * step / (FREQUENCIES as u64 - 1))
+                    .collect()
             }
         };
         let files = cpus.into_iter().map(|cpu| {

@@ -1,5 +1,7 @@
 //! Rows as people read them, as Markdown, CSV or JSON.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use babil_models::bench::compare::class_name;
 use babil_models::bench::report::{EnergyRow, Flag, Row, SCHEMA};
@@ -23,8 +25,15 @@ pub(super) fn print(rows: &[Row], forms: &FormArgs, context: &Context) -> Result
     if forms.csv {
         return output.text(csv(rows)?);
     }
-    let table = Table::of(rows);
-    output.text(if forms.md { table.markdown() } else { table.text() })?;
+    if forms.md {
+        output.text(Table::of(rows, false).markdown())?;
+    } else {
+        let one = rows.iter().filter(|row| !row.peer).map(|row| &row.model_type).collect::<BTreeSet<_>>().len() == 1;
+        if let Some(row) = rows.first().filter(|_| one) {
+            output.line(format_args!("{}, {}", row.model_type, human_bytes(row.model_size)))?;
+        }
+        output.text(Table::of(rows, one).text())?;
+    }
     let notes = notes(rows);
     match forms.md {
         true => notes.iter().try_for_each(|note| output.line(format_args!("\n{note}"))),
@@ -71,18 +80,16 @@ fn spread(spread: &Spread, scale: f64) -> String {
 }
 
 impl Table {
-    /// The columns that at least one of `rows` has something for.
-    pub(super) fn of(rows: &[Row]) -> Self {
-        let energy = |of: fn(&EnergyRow) -> Option<f64>| {
-            move |row: &Row| row.energy.as_ref().and_then(of).map(short)
-        };
+    /// The columns that at least one of `rows` has something for; without the model's where all are of `one`.
+    fn of(rows: &[Row], one: bool) -> Self {
+        let energy = |of: fn(&EnergyRow) -> Option<f64>| move |row: &Row| row.energy.as_ref().and_then(of).map(short);
         let several = |of: fn(&Row) -> &str| rows.windows(2).any(|pair| of(&pair[0]) != of(&pair[1]));
         let (engines, kinds) = (several(|row| &row.engine), several(|row| &row.type_k));
         let modelled = rows.iter().filter_map(|row| row.energy.as_ref()).any(|energy| !energy.measured);
         let per_token = if modelled { "J/token (modelled)" } else { "J/token" };
         let columns = [
-            column("model", false, |row| Some(row.model_type.clone())),
-            column("size", true, |row| Some(human_bytes(row.model_size).to_string())),
+            column("model", false, move |row| (!one).then(|| row.model_type.clone())),
+            column("size", true, move |row| (!one).then(|| human_bytes(row.model_size).to_string())),
             column("engine", false, move |row| {
                 engines.then(|| if row.peer { format!("{} (peer)", row.engine) } else { row.engine.clone() })
             }),
@@ -179,7 +186,8 @@ fn notes(rows: &[Row]) -> Vec<String> {
             (Some(energy), _) => add(about(energy)),
             // The long story was told when the run began.
             (None, Some(why)) if !why.starts_with("--energy") => {
-                add(format!("energy: not measured: {}", why.lines().next().unwrap_or_default()));
+                let why = why.lines().next().unwrap_or_default().trim_end_matches(": looked at");
+                add(format!("energy: not measured: {why}"));
             }
             _ => {}
         }
@@ -212,14 +220,16 @@ fn notes(rows: &[Row]) -> Vec<String> {
 
 /// A meter in a line.
 fn about(energy: &EnergyRow) -> String {
-    let what = if energy.measured { "measured" } else { "modelled, not measured" };
+    if !energy.measured {
+        return format!("energy: modelled, not measured: {} ({})", energy.source, class_name(energy));
+    }
     let idle = match (energy.idle_w_pre, energy.idle_w_post) {
         (Some(before), Some(after)) => format!("; idle {} W before, {} W after", short(before), short(after)),
         (Some(idle), None) | (None, Some(idle)) => format!("; idle {} W", short(idle)),
         (None, None) => String::new(),
     };
     let remark = if energy.remark.is_empty() { String::new() } else { format!("; {}", energy.remark) };
-    format!("energy: {} by {} ({}){idle}{remark}", what, energy.source, class_name(energy))
+    format!("energy: measured by {} ({}){idle}{remark}", energy.source, class_name(energy))
 }
 
 fn meaning(flag: Flag) -> &'static str {

@@ -167,10 +167,10 @@ fn draw_curves<B: DrawingBackend>(
             PathElement::new([(x, y), (x + scale.px(18) as i32, y)], colour.stroke_width(scale.px(2)))
         };
         chart.draw_series(line)?.label(curve.name.clone()).legend(key);
-        let bar = |(x, value): &(f64, Value)| {
-            ErrorBar::new_vertical(*x, value.low, value.value, value.high, style, scale.px(10))
-        };
-        chart.draw_series(curve.points.iter().map(bar))?;
+        let cap = 0.007 * (most - least + 2.0 * margin);
+        let known = curve.points.iter().filter(|(_, value)| value.high > value.low);
+        let whiskers = known.flat_map(|(x, value)| whisker(*x, value, cap));
+        chart.draw_series(whiskers.map(|line| PathElement::new(line, colour.stroke_width(scale.px(1)))))?;
         let dot = |(x, value): &(f64, Value)| Circle::new((*x, value.value), scale.px(3), colour.filled());
         chart.draw_series(curve.points.iter().map(dot))?;
     }
@@ -183,6 +183,12 @@ fn draw_curves<B: DrawingBackend>(
         .margin(scale.px(8))
         .legend_area_size(scale.px(24))
         .draw()
+}
+
+/// The lines of an interval: from end to end, and a cap at either, of `cap` to either side.
+fn whisker(x: f64, value: &Value, cap: f64) -> [Vec<(f64, f64)>; 3] {
+    let across = |y| vec![(x - cap, y), (x + cap, y)];
+    [vec![(x, value.low), (x, value.high)], across(value.low), across(value.high)]
 }
 
 /// Text that fits a bar's width of so many characters.
@@ -227,10 +233,9 @@ fn draw_bars<B: DrawingBackend>(
         let x = at as f64;
         let corners = [(x - half, 0.0), (x + half, value.value)];
         chart.draw_series([Rectangle::new(corners, colour.mix(0.75).filled())])?;
-        let style = INK.stroke_width(scale.px(1));
-        let ends = ErrorBar::new_vertical(x, value.low, value.value, value.high, style, scale.px(12));
         if value.high > value.low {
-            chart.draw_series([ends])?;
+            let lines = whisker(x, value, 0.012 * count as f64);
+            chart.draw_series(lines.map(|line| PathElement::new(line, INK.stroke_width(scale.px(1)))))?;
         }
         let above = scale.font(13).pos(Pos::new(HPos::Center, VPos::Bottom));
         let label = (x, value.high + 0.015 * height.end);
