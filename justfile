@@ -106,7 +106,7 @@ leaderboard-check SCREENSHOT="":
 # `just compare-llama-bench LLAMA_CPP -i a.json -i b.json -b COMMIT -c COMMIT`.
 compare-llama-bench LLAMA_CPP *ARGS: _venv
     .venv/bin/pip install --quiet GitPython==3.2.1 tabulate==0.10.0
-    .venv/bin/python "{{LLAMA_CPP}}/scripts/compare-llama-bench.py" {{ARGS}}
+    .venv/bin/python "{{LLAMA_CPP}}/scripts/compare-llama-bench.py" --tool llama-bench {{ARGS}}
 
 # Logits of quantised models beside llama.cpp's, held against float32.
 accuracy *ARGS: _venv

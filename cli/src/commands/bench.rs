@@ -68,7 +68,8 @@ pub(crate) struct BenchArgs {
         conflicts_with_all = ["models", "validate", "leaderboard"])]
     compare: Vec<PathBuf>,
     /// Check that reports are what their schema says
-    #[arg(long, num_args = 1.., value_name = "REPORT", help_heading = "Reports", conflicts_with_all = ["models", "leaderboard"])]
+    #[arg(long, num_args = 1.., value_name = "REPORT", help_heading = "Reports",
+        conflicts_with_all = ["models", "leaderboard"])]
     validate: Vec<PathBuf>,
     /// Make a page of all reports in a folder
     #[arg(long, num_args = 2, value_names = ["FOLDER", "PAGE"], help_heading = "Reports", conflicts_with = "models")]
@@ -88,7 +89,8 @@ struct TestArgs {
     /// Tokens to generate; 0 is none [default: 128]
     #[arg(short = 'n', long, value_name = "LIST")]
     n_gen: Vec<List>,
-    /// A prompt and what is generated after it, timed as one (also `-pg`); with a meter the first of -p and -n, unless given
+    /// A prompt and what is generated after it, timed as one (also `-pg`) [default: with a meter, the first of -p and
+    /// -n]
     #[arg(long, value_name = "P,N")]
     pg: Vec<Pair>,
     /// Tokens of the context before each test [default: 0]
@@ -108,7 +110,8 @@ struct TestArgs {
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse_type)]
     quant: Vec<BlockType>,
     /// Repetitions of each test
-    #[arg(short = 'r', long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short = 'r', long, value_name = "N", default_value = "5",
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repetitions: u32,
     /// No first run that is not counted
     #[arg(long)]
@@ -137,7 +140,7 @@ struct TestArgs {
     /// One long run of each test, for so many minutes: the first minute beside the last
     #[arg(long, value_name = "MINUTES", value_parser = minutes, conflicts_with_all = ["sweep", "peer"])]
     sustain: Option<f64>,
-    /// Which setting gives the most tokens per joule: `threads`, `freq` (the highest frequency, through cpufreq), or both
+    /// Which setting gives the most tokens per joule: `threads`, `freq` (the highest, through cpufreq), or both
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     sweep: Vec<sweep::Dimension>,
     /// Without a meter, let --sweep rank by processor time instead, which is no energy
@@ -152,7 +155,8 @@ struct TestArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Energy")]
 struct EnergyArgs {
-    /// Meter: auto, off, rapl, pmic, hwmon, battery, nvml, model:WATTS (of the device), model:WATTS/cpu (of a busy CPU), csv:FILE
+    /// Meter: auto, off, rapl, pmic, hwmon, battery, nvml, model:WATTS (of the device), model:WATTS/cpu (of a busy
+    /// CPU), csv:FILE
     #[arg(long, value_name = "METER", default_value = "auto")]
     energy: Choice,
     /// Readings per second [default: as the meter advises]

@@ -7,9 +7,9 @@ use babil_runtime::threads::ThreadPool;
 /// Words that a thread takes at once: 1 MiB.
 const PART: usize = 1 << 17;
 
-/// Bytes per second that the threads of `pool` read of an array of `mebibytes` MiB (at least one; several times as much as
-/// the caches hold), as STREAM sums up one, the threads taking parts of it in turn. The best of `passes` counts, at least
-/// one: other work can only slow them down.
+/// Bytes per second that the threads of `pool` read of an array of `mebibytes` MiB (at least one; several times as much
+/// as the caches hold), as STREAM sums up one, the threads taking parts of it in turn. The best of `passes` counts, at
+/// least one: other work can only slow them down.
 pub fn read_bandwidth(pool: &ThreadPool, mebibytes: usize, passes: usize) -> f64 {
     // Written, so that every page is there: `vec![0; n]` would map all of them to one page of zeros.
     let words: Vec<u64> = (0..(mebibytes.max(1) * PART) as u64).collect();

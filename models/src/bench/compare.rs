@@ -1,8 +1,8 @@
 //! Two reports beside each other: ratios, and whether they are more than noise.
 //!
 //! Ratios are of geometric means, with Welch's 95 % interval of the difference of the logarithms of the repetitions
-//! ([`Ratio`]). Energies are compared only between meters of the same class, and their interval has what both meters may
-//! get wrong each time as well: it does not cancel between two meters.
+//! ([`Ratio`]). Energies are compared only between meters of the same class, and their interval has what both meters
+//! may get wrong each time as well: it does not cancel between two meters.
 
 use serde::Serialize;
 

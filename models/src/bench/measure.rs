@@ -6,8 +6,8 @@
 //! meter ----Timeline::finish--> Recording --------------------+
 //! ```
 //!
-//! A [`Timeline`] is one run of a benchmark: a single recording of the meter, or of no meter, on which phases are marked.
-//! Only when it ends are the marks turned into joules, because the log of an external meter comes then.
+//! A [`Timeline`] is one run of a benchmark: a single recording of the meter, or of no meter, on which phases are
+//! marked. Only when it ends are the marks turned into joules, because the log of an external meter comes then.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ impl Timeline {
     /// [`Error::Cancelled`] where it was stopped.
     pub fn idle(&self, duration: Duration, stop: &dyn Fn() -> bool) -> Result<Idle> {
         // Few wake-ups: they are what is measured.
-        const NAP: Duration = Duration::from_millis(250);
+        const NAP: Duration = Duration::from_secs(1);
         let (from, start, ticks) = (self.mark(), Instant::now(), cpu_ticks());
         while let Some(left) = duration.checked_sub(start.elapsed()) {
             if stop() {

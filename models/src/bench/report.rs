@@ -1,7 +1,8 @@
-//! What a test came to, as it is written down: a [`Row`]. A report is a list of rows, as JSON or as a line of JSON each.
+//! What a test came to, as it is written down: a [`Row`]. A report is a list of rows, as JSON or as a line of JSON
+//! each.
 //!
-//! A row has all fields of llama-bench under the same names and in the same order, so that what reads its JSON reads ours;
-//! then those that it does not have. `report.schema.json` describes them for others, and says what each means.
+//! A row has all fields of llama-bench under the same names and in the same order, so that what reads its JSON reads
+//! ours; then those that it does not have. `report.schema.json` describes them for others, and says what each means.
 
 use std::path::Path;
 

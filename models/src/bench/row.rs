@@ -229,8 +229,9 @@ fn of_meter(flag: MeterFlag) -> Flag {
 
 /// The energy of all repetitions.
 ///
-/// Half of the interval of joules per token is, in squares, Student's of the repetitions (which has what differs from one
-/// to the next: noise, resolution, edges) and what one meter gets wrong in the same way each time (gain, offset, shift).
+/// Half of the interval of joules per token is, in squares, Student's of the repetitions (which has what differs from
+/// one to the next: noise, resolution, edges) and what one meter gets wrong in the same way each time (gain, offset,
+/// shift).
 fn energy(
     recording: &Recording,
     measured: &Measured,

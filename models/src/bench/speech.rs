@@ -1,5 +1,5 @@
-//! Work of a speech model: a recording that is written down as `babil transcribe` does it, or else a window of noise with
-//! a fixed number of tokens, which is the same amount of work for every model of a size.
+//! Work of a speech model: a recording that is written down as `babil transcribe` does it, or else a window of noise
+//! with a fixed number of tokens, which is the same amount of work for every model of a size.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

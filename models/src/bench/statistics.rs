@@ -64,9 +64,9 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// `above / below`, both lists of positive values: Welch's interval of the difference of their logarithms. `systematic`
-    /// is a relative uncertainty (half a 95 % interval) that repetitions do not show, such as a meter's gain; it is added
-    /// in squares. `None` if a list is empty or has a value that is not positive.
+    /// `above / below`, both lists of positive values: Welch's interval of the difference of their logarithms.
+    /// `systematic` is a relative uncertainty (half a 95 % interval) that repetitions do not show, such as a meter's
+    /// gain; it is added in squares. `None` if a list is empty or has a value that is not positive.
     pub fn of(above: &[f64], below: &[f64], systematic: f64) -> Option<Self> {
         if above.is_empty() || below.is_empty() || !above.iter().chain(below).all(|value| *value > 0.0) {
             return None;

@@ -143,8 +143,8 @@ pub struct Facts {
     pub bytes: u64,
     /// Values of all tensors.
     pub parameters: u64,
-    /// Bytes of weights that a decoder reads for each token: all tensors, but for embeddings that are not the output matrix
-    /// as well. `None` of models with an encoder.
+    /// Bytes of weights that a decoder reads for each token: all tensors, but for embeddings that are not the output
+    /// matrix as well. `None` of models with an encoder.
     pub bytes_per_token: Option<u64>,
     /// Hexadecimal, of the file with the weights; `None` where there are several.
     pub sha256: Option<String>,

@@ -8,8 +8,8 @@ use super::report::{Stretch, Sustain};
 /// Seconds of either end of a run that are compared.
 const END: f64 = 60.0;
 
-/// The first minute of `phases` beside the last; halves of a run of less than two. `temperatures` are those at the end of
-/// each phase, in °C. `None` where there are fewer than two phases, or no tokens.
+/// The first minute of `phases` beside the last; halves of a run of less than two. `temperatures` are those at the end
+/// of each phase, in °C. `None` where there are fewer than two phases, or no tokens.
 pub fn sustain(phases: &[Phase], temperatures: &[Option<f64>], recording: Option<&Recording>) -> Option<Sustain> {
     let (first, last) = (phases.first()?, phases.last()?);
     let seconds = last.to - first.from;

@@ -28,8 +28,8 @@ impl fmt::Display for Task {
     }
 }
 
-/// A test of a language model, as llama-bench has them: so many tokens are read, then so many are generated, one by one,
-/// behind a text of `depth` tokens that is not part of what is measured.
+/// A test of a language model, as llama-bench has them: so many tokens are read, then so many are generated, one by
+/// one, behind a text of `depth` tokens that is not part of what is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Test {
     /// Tokens of the prompt.

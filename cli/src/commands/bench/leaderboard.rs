@@ -1,7 +1,7 @@
 //! `babil bench --leaderboard FOLDER PAGE`: all reports of a folder as one HTML page that needs nothing else.
 //!
-//! Only tests of the same model that were measured by the same kind of meter over the same part of a device stand beside
-//! each other. Reports that are not valid are named, and left out.
+//! Only tests of the same model that were measured by the same kind of meter over the same part of a device stand
+//! beside each other. Reports that are not valid are named, and left out.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -134,8 +134,9 @@ fn html(entries: &[Entry], left_out: &[(String, String)]) -> Result<String> {
          <title>babil: tokens per joule by board</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          <h1>Tokens per joule by board</h1>\n\
          <p>Made by <code>babil bench --leaderboard</code> from reports of <code>babil bench</code>. Energy is that of \
-         everything in a meter's scope while the model runs, idle power included. Meters of different classes and scopes \
-         measure different things, so they have tables of their own, and are not ranked against each other.</p>\n"
+         everything in a meter's scope while the model runs, idle power included. Meters of different classes and \
+         scopes measure different things, so they have tables of their own, and are not ranked against each other.\
+         </p>\n"
     );
     for ((class, scope), tests) in &groups {
         let of = if scope.is_empty() { String::new() } else { format!(": {}", escape(scope)) };

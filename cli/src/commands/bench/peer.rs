@@ -1,8 +1,8 @@
 //! llama-bench beside babil: the same model, threads and test, in turns, under the same meter.
 //!
 //! A repetition is a process of its own, which loads the model and warms up by itself. It says on stderr when its first
-//! timed run begins and when the last one ended, and between these two moments lies what the meter is asked for: of tests
-//! at a depth, that includes bringing the context back to it. Speeds are llama-bench's own.
+//! timed run begins and when the last one ended, and between these two moments lies what the meter is asked for: of
+//! tests at a depth, that includes bringing the context back to it. Speeds are llama-bench's own.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Models x threads x types x tests -> rows.
 //!
-//! A run has one [`Timeline`]; only when it ends are its phases turned into rows, because the meter's recording ends then.
-//! Ctrl-C ends it early: what is complete is reported all the same.
+//! A run has one [`Timeline`]; only when it ends are its phases turned into rows, because the meter's recording ends
+//! then. Ctrl-C ends it early: what is complete is reported all the same.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

@@ -120,7 +120,8 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
     let heading = match energy {
         Some(energy) if energy.measured => "tokens/J",
         Some(_) => "tokens/J (modelled)",
-        None => "tokens/CPU s",
+        None if by_cpu => "tokens/CPU s",
+        None => "tokens/J",
     };
     let line = |(row, (threads, frequency)): &(&Row, (usize, Option<u64>))| {
         let mhz = frequency.map_or_else(String::new, |khz| format!("{:.0}", khz as f64 / 1e3));
@@ -145,7 +146,8 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
             Some(_) => {
                 format!("{threads} threads{at} come first under watts that were assumed: that ranks nothing but time\n")
             }
-            None => format!("most tokens per CPU second: {threads} threads{at}; energy was not measured\n"),
+            None if by_cpu => format!("most tokens per CPU second: {threads} threads{at}; energy was not measured\n"),
+            None => "nothing to rank by: the meter could not say what any setting took\n".to_owned(),
         };
         if best.samples_ts.len() < 5 {
             text += "fewer than five repetitions: differences may be noise\n";

@@ -250,8 +250,8 @@ fn meaning(flag: Flag) -> &'static str {
     }
 }
 
-/// Rows as CSV, llama-bench's columns first and in its way: every value in quotes, yes and no as 1 and 0. Lists are left
-/// out, but for flags.
+/// Rows as CSV, llama-bench's columns first and in its way: every value in quotes, yes and no as 1 and 0. Lists are
+/// left out, but for flags.
 fn csv(rows: &[Row]) -> Result<String> {
     let schema: Value = serde_json::from_str(SCHEMA)?;
     let mut columns = Vec::new();
