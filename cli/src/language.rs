@@ -10,6 +10,7 @@ use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, 
 use babil_models::tasks::chat::Chat;
 use babil_models::{Backend, families};
 use babil_runtime::Error;
+use babil_runtime::energy::Pace;
 use babil_runtime::generate::{Lookup, Overflow};
 use babil_runtime::quant::BlockType;
 use babil_runtime::sampling::{GrammarText, Mirostat, SamplingOptions};
@@ -21,6 +22,7 @@ use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::new_cancel;
 use crate::output::human_bytes;
+use crate::power::{Pacing, PowerArgs, Powered};
 
 /// Which model, and how it is run.
 #[derive(Clone, Debug, Args)]
@@ -145,11 +147,19 @@ impl ModelArgs {
 
     /// Opens the model called `name`, and says on stderr what the user did not ask for but gets.
     pub(crate) fn open(&self, name: &str, context: &Context) -> Result<Opened> {
-        let options = self.options()?;
+        self.open_with(name, &PowerArgs::default(), context)
+    }
+
+    /// The same within what `power` allows. Threads that the user names are what they are.
+    pub(crate) fn open_with(&self, name: &str, power: &PowerArgs, context: &Context) -> Result<Opened> {
+        let mut options = self.options()?;
         let start = Instant::now();
         let path = self.path(name, context)?;
+        let Powered { threads, prompt_threads, pacing } = power.resolve(Some(&path), context)?;
+        options.threads = options.threads.or(threads);
+        options.prompt_threads = options.prompt_threads.or(prompt_threads);
         let model = LanguageModel::open(&path, &options)?;
-        let opened = Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path) };
+        let opened = Opened { model, load: start.elapsed(), file_bytes: file_bytes(&path), pacing };
         self.note_unasked(&opened.model, context);
         Ok(opened)
     }
@@ -248,6 +258,8 @@ pub(crate) struct Opened {
     pub(crate) model: LanguageModel,
     load: Duration,
     file_bytes: u64,
+    /// Rests between tokens.
+    pub(crate) pacing: Pacing,
 }
 
 impl Opened {
@@ -272,6 +284,7 @@ impl Opened {
             gigabytes_per_second: generation.map(|rate| rate * self.file_bytes as f64 / 1e9),
             anonymous_memory: anonymous_memory(),
             context: self.model.context(),
+            pace: self.pacing.pace(),
         }
     }
 }
@@ -305,6 +318,9 @@ pub(crate) struct Statistics {
     gigabytes_per_second: Option<f64>,
     anonymous_memory: Option<u64>,
     context: usize,
+    /// Rests, where `--power` or `--max-temp` may ask for some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pace: Option<Pace>,
 }
 
 impl std::fmt::Display for Statistics {
@@ -326,6 +342,9 @@ impl std::fmt::Display for Statistics {
         }
         if let Some(memory) = self.anonymous_memory {
             write!(f, " | {} of memory", human_bytes(memory))?;
+        }
+        if let Some(pace) = &self.pace {
+            write!(f, " | {:.1} s of rests", pace.rested_s)?;
         }
         Ok(())
     }

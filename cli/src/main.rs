@@ -10,6 +10,7 @@ mod interrupt;
 mod language;
 mod output;
 mod output_file;
+mod power;
 #[cfg(feature = "audio")]
 mod speech;
 mod subtitles;

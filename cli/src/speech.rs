@@ -32,6 +32,7 @@ use crate::exit::UsageError;
 use crate::interrupt::{interrupted, new_cancel};
 use crate::language::model_path;
 use crate::output_file::{OutputFile, is_same_file, part_of};
+use crate::power::{Pacing, PowerArgs, Powered};
 
 /// Which speech model, and how it is run.
 #[derive(Clone, Debug, Args)]
@@ -61,6 +62,8 @@ pub(crate) struct SpeechArgs {
     /// Threads to compute with, as far as there are cores for them [default: one per fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    power: PowerArgs,
 }
 
 impl SpeechArgs {
@@ -101,13 +104,15 @@ impl SpeechArgs {
     }
 
     /// Opens the model.
-    pub(crate) fn open(&self) -> Result<OpenSpeech> {
+    pub(crate) fn open(&self, context: &Context) -> Result<OpenSpeech> {
         let path = match &self.model {
             Some(name) => model_path(name)?,
             None => model_path(&catalogue::speech_model()?.name)?,
         };
-        let model = SpeechModel::open(&path, &SpeechOptions { threads: self.threads(), ..SpeechOptions::default() })?;
-        Ok(OpenSpeech { model, path })
+        let Powered { threads, pacing, .. } = self.power.resolve(Some(&path), context)?;
+        let threads = self.threads().or(threads);
+        let model = SpeechModel::open(&path, &SpeechOptions { threads, ..SpeechOptions::default() })?;
+        Ok(OpenSpeech { model, path, pacing })
     }
 
     /// How to transcribe speech in `language`, if that is known, with or without the times of `words`.
@@ -169,6 +174,8 @@ impl PcmArgs {
 pub(crate) struct OpenSpeech {
     pub(crate) model: SpeechModel,
     pub(crate) path: PathBuf,
+    /// Rests between segments.
+    pub(crate) pacing: Pacing,
 }
 
 impl OpenSpeech {
@@ -370,6 +377,7 @@ pub(crate) fn write_down(
             let result = transcription.stretch(&stretch, &mut |segment| {
                 failed = bar.suspend(|| page.segment(&segment)).err();
                 segments.push(segment);
+                speech.pacing.between();
                 if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             if let Some(error) = failed {
@@ -387,6 +395,7 @@ pub(crate) fn write_down(
     // Sentences that are still waiting for their end are worth having, too.
     let finished = page.finish();
     bar.finish_and_clear();
+    speech.pacing.note(context);
     sound.warnings().iter().for_each(|warning| context.output.note(format_args!("{name}: {warning}")));
     written.and(finished)?;
     (heard.cues, heard.translated) = (page.cues(), page.translated());

@@ -1,6 +1,7 @@
-//! What commands that translate share: opening a translator, its terms, and its direction.
+//! What commands that translate share: opening a translator, its terms, its direction, and the way from speech.
 
 pub(crate) mod direction;
+pub(crate) mod route;
 
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use babil_models::tasks::document::{Job, Pace};
 use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::code_of;
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{OpenError, OpenOptions, catalogue};
+use babil_models::{OpenError, OpenOptions};
 use babil_runtime::Error;
 use clap::Args;
 
@@ -55,38 +56,42 @@ pub(crate) fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> 
 
 /// A translator that is open, and how it is used.
 pub(crate) struct Translation {
-    pub(crate) translator: Box<dyn SentenceTranslator>,
+    translator: WithGlossary,
     pair: LanguagePair,
     options: TranslateOptions,
 }
 
 impl Translation {
-    /// Opens `name` to translate what is spoken. Speech models have their own code for some languages, such as Norwegian.
-    pub(crate) fn open(name: &str, threads: Option<usize>, spoken: &str, target: &str) -> Result<Self> {
+    /// Opens `name` to translate what is spoken.
+    pub(crate) fn open(
+        name: &str,
+        threads: Option<usize>,
+        spoken: &str,
+        target: &str,
+        glossary: &Glossary,
+    ) -> Result<Self> {
         // Translating never needs the network.
         let options = OpenOptions { model: Some(name.to_owned()), threads, offline: true, ..OpenOptions::default() };
         let translator = open(options)?;
         let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
+        let translator = WithGlossary::new(translator, glossary.clone());
         Ok(Self { translator, pair, options: TranslateOptions::default() })
     }
 
     /// What a cascade needs to know.
     pub(crate) fn job<'j>(&'j self, cancelled: &'j dyn Fn() -> bool) -> Job<'j> {
         let Self { translator, pair, options } = self;
-        Job { translator: &**translator, pair, options, pace: Pace::default(), cancelled }
+        Job { translator, pair, options, pace: Pace::default(), cancelled }
     }
-}
 
-/// The name of what translates what is spoken: `named`, or the first translator that is here.
-pub(crate) fn for_speech(named: Option<&str>, spoken: &str, target: &str) -> Result<String, catalogue::Error> {
-    match named {
-        Some(name) => Ok(name.to_owned()),
-        None => catalogue::translator(&code_of(spoken), target).map(|entry| entry.name.clone()),
+    /// Says which terms did not get into translations since this was last asked.
+    pub(crate) fn note_missed(&self, context: &Context) {
+        note_missed(&self.translator, context);
     }
 }
 
 /// Says which terms did not get into translations since this was last asked.
-pub(crate) fn note_missed(translator: &WithGlossary<'_>, context: &Context) {
+pub(crate) fn note_missed(translator: &WithGlossary, context: &Context) {
     for missed in translator.missed() {
         context.output.note(format_args!("no `{}` in the translation of: {}", missed.term, missed.sentence));
     }

@@ -93,10 +93,49 @@ fn sentences_are_translated_when_they_are_complete() {
     let plain = hear("listen", "en", &["--translate", "fr"], &sound);
     assert_exit(&plain, 0);
     assert_eq!(bare(stdout(&plain)), bare(&of("translation", "text")));
+    // Words that nothing can be done about are named at the end.
+    let word = said.concat().split(|c: char| !c.is_alphanumeric()).find(|word| word.len() > 3).unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let glossary = folder.path().join("terms.txt");
+    std::fs::write(&glossary, format!("{word} = zwölfundzwanzig\n")).unwrap();
+    let terms = hear("listen", "en", &["--translate", "fr", "--glossary", glossary.to_str().unwrap()], &sound);
+    assert_exit(&terms, 0);
+    let (text, notes) = (stdout(&terms), stderr(&terms));
+    assert!(text.contains("zwölfundzwanzig") || notes.contains("no `zwölfundzwanzig` in"), "{text}{notes}");
     // What is not here is said at once.
     let missing = hear("listen", "en", &["--translate", "de"], &[]);
     assert_exit(&missing, 3);
     assert!(stderr(&missing).contains("babil pull"), "{}", stderr(&missing));
+}
+
+#[test]
+fn the_speech_model_writes_english_where_no_translator_is_named() {
+    let sound = speech(2);
+    for way in [&["--via", "whisper"][..], &[]] {
+        // In a language that nothing here translates, or one that nobody knows yet.
+        for from in [&["--from", "fi"][..], &[]] {
+            let live = hear("listen", "tiny", &[&["--translate", "en"], way, from].concat(), &sound);
+            assert_exit(&live, 0);
+            let says_so = stderr(&live).contains("the speech model writes English itself");
+            assert_eq!(says_so, way.is_empty() && !from.is_empty(), "{}", stderr(&live));
+            assert!(!stdout(&live).is_empty());
+        }
+    }
+}
+
+#[test]
+fn ways_to_another_language_that_contradict_each_other_are_refused() {
+    let ways: [&[&str]; 4] = [
+        &["--via", "text"],
+        &["--keep", "Anna"],
+        &["--translate", "fr", "--via", "whisper"],
+        &["--translate", "en", "--via", "whisper", "--keep", "Anna"],
+    ];
+    for way in ways {
+        let output = hear("listen", "en", way, &[]);
+        assert_exit(&output, 2);
+        assert!(stderr(&output).contains("--translate") || stderr(&output).contains("--via text"), "{way:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use babil_models::language::{LanguageModel, LanguageOptions};
+use babil_models::power::{Point, PowerProfile, Setting, Subject};
+use babil_runtime::energy::{Class, Platform, Thermal};
 use babil_runtime::model::{Logits, Model, Row, Want};
 use babil_runtime::text::Marks;
 use babil_runtime::weights::gguf::Value;
@@ -410,6 +412,76 @@ fn float_weights_are_quantised_while_loading() {
         json(&tiny::run(&[&["plan", &model, "--json"], more].concat()))["memory"]["weights"].as_u64().unwrap()
     };
     assert!(weights(&["--quant", "q8_0"]) < weights(&[]));
+}
+
+/// A profile whose settings are told apart by what they rest.
+fn profile(model: &str) -> PowerProfile {
+    let point = |rest, tokens_per_s, tokens_per_j| Point {
+        setting: Setting { threads: 1, rest, ..Setting::default() },
+        freq_khz: None,
+        tokens_per_s,
+        tokens_per_j: Some(tokens_per_j),
+    };
+    let subject = Subject {
+        model: model.into(),
+        model_sha256: None,
+        model_type: "llama".into(),
+        cpu: Platform::read("/".as_ref()).cpu,
+        source: "rapl:package".into(),
+        class: Class::C,
+    };
+    PowerProfile::of(subject, vec![point(0.0, 10.0, 1.0), point(2.0, 8.0, 1.5), point(3.0, 2.0, 2.0)]).unwrap()
+}
+
+#[test]
+fn power_is_what_was_measured_of_the_model() {
+    let (model, cache) = (model("llama"), Folder::new());
+    let run = |power: &[&str]| {
+        let arguments = greedy(&model, &[&["-n", "20", "--json", "once"], power].concat())
+            .iter()
+            .map(|argument| argument.to_string())
+            .collect::<Vec<_>>();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        babil(&arguments).env("BABIL_CACHE", cache.root()).output().unwrap()
+    };
+    let plain = run(&[]);
+    assert_exit(&plain, 0);
+    assert!(json(&plain)["statistics"].get("pace").is_none());
+    let unknown = run(&["--power", "fast"]);
+    assert_exit(&unknown, 0);
+    assert!(stderr(&unknown).contains("nothing was measured of this model"), "{}", stderr(&unknown));
+
+    let path = profile(&model).save(&cache.root().join("power")).unwrap();
+    for (power, rests) in [("fast", false), ("balanced", true), ("eco", true)] {
+        let output = run(&["--power", power]);
+        assert_exit(&output, 0);
+        assert_eq!(json(&output)["text"], json(&plain)["text"], "{power}");
+        assert!(!stderr(&output).contains("nothing was measured"), "{}", stderr(&output));
+        assert_eq!(json(&output)["statistics"].get("pace").is_some(), rests, "{power}");
+        if rests {
+            assert!(json(&output)["statistics"]["pace"]["rested_s"].as_f64().unwrap() > 0.0, "{power}");
+            assert!(stderr(&output).contains("rested for"), "{}", stderr(&output));
+        }
+    }
+    fs::write(path, "{}").unwrap();
+    let damaged = run(&["--power", "eco"]);
+    assert_exit(&damaged, 4);
+    assert!(stderr(&damaged).contains("delete it, and run `babil bench --sweep`"), "{}", stderr(&damaged));
+    // Without --power nobody looks at it.
+    assert_exit(&run(&[]), 0);
+}
+
+#[test]
+fn a_limit_of_temperature_makes_sense() {
+    let model = model("llama");
+    let output = run(&greedy(&model, &["-n", "3", "--max-temp", "1000", "once"]));
+    assert_exit(&output, 5);
+    assert!(stderr(&output).contains("20 to 120 make sense"), "{}", stderr(&output));
+    let output = run(&greedy(&model, &["-n", "3", "--max-temp", "119", "--json", "once"]));
+    match Thermal::read("/".as_ref()).cpu_c {
+        None => assert!(stderr(&output).contains("there is no sensor in /sys/class/thermal"), "{}", stderr(&output)),
+        Some(_) => assert!(json(&output)["statistics"]["pace"]["hottest_c"].is_number()),
+    }
 }
 
 #[test]

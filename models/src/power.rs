@@ -111,8 +111,8 @@ pub struct Subject {
 }
 
 impl PowerProfile {
-    /// What the points of a sweep come to. The frequency that the machine has when the model is run is not babil's: points
-    /// of chosen frequencies should be left out, or stand for themselves.
+    /// What the points of a sweep come to. The frequency that the machine has when the model is run is not babil's:
+    /// points of chosen frequencies should be left out, or stand for themselves.
     ///
     /// # Errors
     /// A model that cannot be read; no point whose tokens per joule were measured.
@@ -233,4 +233,85 @@ fn largest_file(folder: &Path) -> Result<PathBuf> {
 fn file_name(fingerprint: &str, cpu: &str) -> String {
     let cpu: String = Sha256::digest(cpu).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{cpu}.json", &fingerprint[..fingerprint.len().min(16)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(threads: usize, tokens_per_s: f64, tokens_per_j: Option<f64>) -> Point {
+        Point { setting: Setting { threads, ..Setting::default() }, freq_khz: None, tokens_per_s, tokens_per_j }
+    }
+
+    fn subject(model: &Path) -> Subject {
+        Subject {
+            model: model.to_owned(),
+            model_sha256: None,
+            model_type: "llama 1B Q4_0".into(),
+            cpu: "Cortex-A76".into(),
+            source: "pmic".into(),
+            class: Class::C,
+        }
+    }
+
+    /// A folder with a model in it.
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.gguf");
+        fs::write(&model, vec![7; 3 << 20]).unwrap();
+        (folder, model)
+    }
+
+    #[test]
+    fn settings_are_the_best_points_of_their_kind() {
+        let (_folder, model) = folder();
+        let points = vec![
+            point(1, 10.0, Some(3.0)),
+            point(2, 18.0, Some(2.9)),
+            point(3, 22.0, Some(2.0)),
+            point(4, 23.0, Some(1.2)),
+            point(8, 40.0, None),
+            point(9, f64::NAN, Some(f64::NAN)),
+        ];
+        let profile = PowerProfile::of(subject(&model), points).unwrap();
+        let threads = |power| profile.setting(power).threads;
+        assert_eq!([threads(Power::Eco), threads(Power::Balanced), threads(Power::Fast)], [1, 2, 8]);
+        let error = PowerProfile::of(subject(&model), vec![point(1, 10.0, None)]).unwrap_err();
+        assert!(error.to_string().contains("tokens per joule"), "{error}");
+    }
+
+    #[test]
+    fn a_profile_is_found_by_its_model_and_its_cpu() {
+        let (folder, model) = folder();
+        let profiles = folder.path().join("power");
+        let load = |model: &Path, cpu: &str| PowerProfile::load(&profiles, model, cpu);
+        assert_eq!(load(&model, "Cortex-A76").unwrap(), None);
+        let profile = PowerProfile::of(subject(&model), vec![point(2, 10.0, Some(3.0))]).unwrap();
+        let path = profile.save(&profiles).unwrap();
+        assert_eq!(load(&model, "Cortex-A76").unwrap(), Some(profile.clone()));
+        assert_eq!(load(&model, "Cortex-A55").unwrap(), None);
+        // The same model elsewhere, its folder, and another model of the same length.
+        let moved = folder.path().join("moved.gguf");
+        fs::copy(&model, &moved).unwrap();
+        assert!(load(&moved, "Cortex-A76").unwrap().is_some());
+        assert!(load(folder.path(), "Cortex-A76").unwrap().is_some());
+        fs::write(&moved, vec![8; 3 << 20]).unwrap();
+        assert_eq!(load(&moved, "Cortex-A76").unwrap(), None);
+        fs::write(&moved, vec![7; (3 << 20) + 1]).unwrap();
+        assert_eq!(load(&moved, "Cortex-A76").unwrap(), None);
+
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to, part) in [
+            ("\"schema_version\": 1", "\"schema_version\": 2", "version 2, not 1"),
+            ("\"eco\"", "\"echo\"", "eco"),
+            ("\"threads\": 2", "\"threads\": 0", "without threads"),
+            ("\"rest\": 0.0", "\"rest\": -1.0", "rest"),
+            ("{", "", "delete it"),
+        ] {
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            let error = load(&model, "Cortex-A76").unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("delete it"), "{to}: {error}");
+        }
+        assert!(load(&folder.path().join("none.gguf"), "Cortex-A76").is_err());
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use babil_models::Quant;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::tasks::live::{Event, Live, Partials};
-use babil_models::tasks::transcribe::{Segment, TranscribeOptions, Transcription, transcribe};
+use babil_models::tasks::transcribe::{Limits, Segment, TranscribeOptions, Transcription, transcribe};
 use babil_runtime::audio::{Audio, AudioOptions, Block, HOP, LogMel};
 use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::{Error, Result};
@@ -59,7 +59,16 @@ fn options() -> TranscribeOptions {
 }
 
 fn heard(sound: impl Iterator<Item = Result<Vec<f32>>>) -> Vec<Segment> {
-    let mut transcription = Transcription::new(&MODEL, options()).unwrap();
+    heard_with(options(), sound)
+}
+
+/// What is heard in the short recording.
+fn short(options: TranscribeOptions) -> Vec<Segment> {
+    heard_with(options, Audio::open(folder().join("fixture/short.flac"), &AudioOptions::default()).unwrap())
+}
+
+fn heard_with(options: TranscribeOptions, sound: impl Iterator<Item = Result<Vec<f32>>>) -> Vec<Segment> {
+    let mut transcription = Transcription::new(&MODEL, options).unwrap();
     let mut segments = Vec::new();
     let sink = &mut |segment| {
         segments.push(segment);
@@ -199,6 +208,47 @@ fn a_cancelled_transcription_keeps_what_was_heard() {
         if texts.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(result, Err(Error::Cancelled)) && texts.len() == 3, "{result:?} {texts:?}");
+}
+
+/// What is improbable is drawn again, at higher and higher temperatures, until it is probable enough; the rest stays.
+#[test]
+fn improbable_text_is_drawn_again() {
+    let limits = |log_prob| TranscribeOptions {
+        limits: Limits { compression: f32::INFINITY, log_prob, no_speech: 1.0 },
+        ..TranscribeOptions::default()
+    };
+    let best = short(limits(f32::NEG_INFINITY));
+    assert!(best.len() > 8 && best.iter().all(|segment| segment.temperature == 0.0));
+    let mut probabilities: Vec<f32> = best.iter().map(|segment| segment.log_prob).collect();
+    probabilities.sort_by(f32::total_cmp);
+    let limit = probabilities[probabilities.len() / 2];
+    let (kept, drawn): (Vec<_>, Vec<_>) =
+        short(limits(limit)).into_iter().partition(|segment| segment.temperature == 0.0);
+    let probable: Vec<_> = best.iter().filter(|segment| segment.log_prob >= limit).cloned().collect();
+    assert_eq!(kept, probable);
+    assert!(!drawn.is_empty());
+    for segment in &drawn {
+        let step = segment.temperature * 5.0;
+        assert!(step.round() == step && (1.0..=5.0).contains(&step), "{segment:?}");
+        assert!(segment.log_prob >= limit || segment.temperature == 1.0, "{segment:?}");
+    }
+    // Nothing is certain: all is drawn until the end, by the seed alone.
+    let hopeless = |seed| short(TranscribeOptions { seed, ..limits(0.0) });
+    let last = hopeless(1);
+    assert!(!last.is_empty() && last.iter().all(|segment| segment.temperature == 1.0));
+    assert!(hopeless(1) == last && hopeless(2) != last);
+}
+
+/// The encoder hears silence after the sound, and not a whole window of it, without loss.
+#[test]
+fn whole_windows_hear_no_more() {
+    let exact = short(TranscribeOptions { exact: true, ..options() });
+    let usual = short(options());
+    let said = |segments: &[Segment]| segments.iter().flat_map(|segment| words(&segment.text)).collect::<Vec<_>>();
+    let (exact, usual) = (said(&exact), said(&usual));
+    let different = edits(&exact, &usual);
+    println!("{different} of {} words differ when whole windows are heard", exact.len());
+    assert!(exact.len() > 50 && different * 50 <= exact.len());
 }
 
 /// Squared error of the logits of quantised weights, relative to the variance of those of float32 weights: the mean of all

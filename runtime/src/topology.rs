@@ -187,6 +187,12 @@ mod affinity {
     }
 }
 
+/// Keeps the calling thread, and those that it starts from now on, to those of `cpus` that it may use, for good. Whether the
+/// system lets it.
+pub fn stay_on(cpus: &[usize]) -> bool {
+    keep_to(cpus).map(std::mem::forget).is_some()
+}
+
 /// Which CPUs a thread may run on: not known on this system.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod affinity {

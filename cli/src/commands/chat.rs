@@ -15,6 +15,7 @@ use rustyline::history::DefaultHistory;
 use crate::args::Context;
 use crate::interrupt::{clear, interrupted};
 use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, restore_chat};
+use crate::power::PowerArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,11 +63,13 @@ pub(crate) struct ChatArgs {
     model_args: ModelArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    #[command(flatten)]
+    power: PowerArgs,
 }
 
 pub(crate) fn run(args: ChatArgs, context: &Context) -> Result<()> {
     args.generation.request()?;
-    let opened = args.model_args.open(&args.model, context)?;
+    let opened = args.model_args.open_with(&args.model, &args.power, context)?;
     let mut lines = Lines::new()?;
     let terminal = lines.is_terminal();
     let mut talk = Talk {
@@ -136,6 +139,7 @@ impl Talk<'_> {
                 ChatNews::Thought(text) if self.args.think && !output.is_json() => output.aside(text),
                 _ => {}
             }
+            self.opened.pacing.between();
             if shown.is_err() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         shown?;

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use babil_models::speech::{SpeechModel, Task};
-use babil_models::tasks::document::Job;
-use babil_models::tasks::language::code_of;
 use babil_models::tasks::live::{Event, Latencies, Live, Partials, Statistics};
 use babil_models::tasks::subtitles::Layout;
 use babil_models::tasks::subtitles::cascade::{Cascade, Heard};
@@ -28,8 +26,10 @@ use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::speech::{PcmArgs, SpeechArgs, as_json, engine};
-use crate::translator::{self, Translation};
+use crate::power::Pacing;
+use crate::speech::{OpenSpeech, PcmArgs, SpeechArgs, as_json, engine};
+use crate::translator::Translation;
+use crate::translator::route::{Route, RouteArgs, Wish};
 
 /// Seconds of sound that wait for a machine that is too slow, at most.
 const QUEUE: f32 = 30.0;
@@ -63,9 +63,8 @@ pub(crate) struct ListenArgs {
     /// Write it in another language: a code or a name, such as `fr` or `french`
     #[arg(long, value_name = "LANGUAGE")]
     translate: Option<String>,
-    /// Translator: a name of `babil list` or a path [default: the first for these languages that is here]
-    #[arg(long, value_name = "NAME|PATH", requires = "translate")]
-    translator: Option<String>,
+    #[command(flatten)]
+    route: RouteArgs,
     /// Say at the end how much was heard, and how fast
     #[arg(long)]
     stats: bool,
@@ -86,16 +85,22 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
         return Err(UsageError::new("--rate, --channels and --format are for raw PCM on stdin: say `-`").into());
     }
     args.speech.no_track("what is listened to")?;
+    let wish = args.route.wish(args.translate.as_deref(), "--translate")?;
     let sound = if stdin { Sound::of_stdin(&args)? } else { Sound::of_microphone(args.device.as_deref())? };
-    let model = args.speech.open()?.model;
+    let OpenSpeech { model, pacing, .. } = args.speech.open(context)?;
     let ready = OnceCell::new();
-    let (task, interpreter) = match args.translate.as_deref().map(code_of) {
-        None => (Task::Transcribe, None),
-        // The model does it itself.
-        Some(to) if to == "en" && args.translator.is_none() && model.special().multilingual.is_some() => {
-            (Task::Translate, None)
+    let route = wish.as_ref().map_or(Ok(None), |wish| route(wish, &args, &model, context))?;
+    let (task, interpreter) = match (wish, route) {
+        (None, _) => (Task::Transcribe, None),
+        (_, Some((_, Route::Whisper))) => (Task::Translate, None),
+        (Some(wish), route) => {
+            let mut interpreter = Interpreter { wish, args: &args, model: &model, translation: &ready, cascade: None };
+            // What cannot be done is said before anybody speaks.
+            if let Some((spoken, route)) = route {
+                interpreter.begin(&spoken, &route)?;
+            }
+            (Task::Transcribe, Some(interpreter))
         }
-        Some(to) => (Task::Transcribe, Some(Interpreter::new(to, &args, &model, &ready)?)),
     };
     let mut transcription = Transcription::new(&model, args.speech.options(args.speech.from(), task, false))?;
     let mut page = Page::new(&context.output, interpreter);
@@ -106,10 +111,13 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
 
     // What was heard before the sound failed is worth having, too.
-    let failure = hear(&sound.recording, &mut live, &mut page)?;
+    let failure = hear(&sound.recording, &mut live, &mut page, &pacing)?;
     let (events, statistics) = live.finish()?;
     events.iter().try_for_each(|event| page.event(event))?;
     page.finish()?;
+    if let Some(translation) = ready.get() {
+        translation.note_missed(context);
+    }
     sound.finish().iter().for_each(|warning| context.output.note(format_args!("stdin: {warning}")));
     if !statistics.lost.is_zero() {
         context.output.note(format_args!("{:.1} s of sound were lost", statistics.lost.as_secs_f64()));
@@ -117,6 +125,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     if args.stats {
         context.output.note(stats(&statistics));
     }
+    pacing.note(context);
     if context.output.is_json() {
         context.output.json(&stats_json(&statistics))?;
     }
@@ -128,7 +137,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
 }
 
 /// Writes down what comes, until nothing more does; says what failed in the recording, if that is why.
-fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>) -> Result<Option<Error>> {
+fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>, pacing: &Pacing) -> Result<Option<Error>> {
     let mut told = false;
     loop {
         let block = match recording.next(&interrupted) {
@@ -138,6 +147,7 @@ fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>) -> 
         };
         live.push(&block)?.iter().try_for_each(|event| page.event(event))?;
         page.settled(Duration::from_secs_f64(live.settled()))?;
+        pacing.between();
         if !told && (live.behind() > TOO_SLOW || block.lost > 0) {
             told = true;
             let late = live.behind().as_secs_f64();
@@ -321,50 +331,51 @@ impl<'c> Page<'c> {
     }
 }
 
+/// The language that is spoken and the way from there, as far as they are known before anybody speaks.
+fn route(wish: &Wish, args: &ListenArgs, model: &SpeechModel, context: &Context) -> Result<Option<(String, Route)>> {
+    let only = model.special().multilingual.is_none().then(|| "en".to_owned());
+    let Some(spoken) = args.speech.from().or(only) else {
+        return Ok(wish.route_from_anything(model).map(|route| (String::new(), route)));
+    };
+    let route = wish.route(&spoken, model)?;
+    if route == Route::Whisper {
+        wish.note_whisper(context);
+    }
+    Ok(Some((spoken, route)))
+}
+
 /// The way into another language, as soon as the one that is spoken is known.
 struct Interpreter<'t> {
-    target: String,
-    translator: Option<String>,
-    threads: Option<usize>,
+    wish: Wish,
+    args: &'t ListenArgs,
+    model: &'t SpeechModel,
     translation: &'t OnceCell<Translation>,
     cascade: Option<Cascade<'t>>,
 }
 
 impl<'t> Interpreter<'t> {
-    fn new(
-        target: String,
-        args: &ListenArgs,
-        model: &SpeechModel,
-        translation: &'t OnceCell<Translation>,
-    ) -> Result<Self> {
-        let (translator, threads) = (args.translator.clone(), args.speech.threads());
-        let mut interpreter = Self { target, translator, threads, translation, cascade: None };
-        let only = model.special().multilingual.is_none().then(|| "en".to_owned());
-        // What cannot be done is said before anybody speaks.
-        if let Some(spoken) = args.speech.from().or(only) {
-            interpreter.begin(&spoken)?;
-        }
-        Ok(interpreter)
-    }
-
-    fn begin(&mut self, spoken: &str) -> Result<&mut Cascade<'t>> {
-        if self.cascade.is_none() {
-            // Speech models have their own code for some languages, such as Norwegian.
-            let job = if code_of(spoken) == self.target { None } else { Some(self.open(spoken)?) };
-            self.cascade = Some(Cascade::new(Layout::default(), job));
-        }
-        Ok(self.cascade.as_mut().expect("just made"))
-    }
-
-    fn open(&self, spoken: &str) -> Result<Job<'t>> {
-        let name = translator::for_speech(self.translator.as_deref(), spoken, &self.target)?;
-        let translation = Translation::open(&name, self.threads, spoken, &self.target)?;
-        Ok(self.translation.get_or_init(|| translation).job(&|| false))
+    fn begin(&mut self, spoken: &str, route: &Route) -> Result<&mut Cascade<'t>> {
+        let job = match route {
+            Route::Text(name) => {
+                let Wish { target, glossary, .. } = &self.wish;
+                let translation = Translation::open(name, self.args.speech.threads(), spoken, target, glossary)?;
+                Some(self.translation.get_or_init(|| translation).job(&|| false))
+            }
+            Route::Spoken | Route::Whisper => None,
+        };
+        Ok(self.cascade.insert(Cascade::new(Layout::default(), job)))
     }
 
     /// The sentences that end with `segment`.
     fn segment(&mut self, segment: &Segment) -> Result<Vec<Heard>> {
-        let cascade = self.begin(segment.language.as_deref().unwrap_or("en"))?;
+        let cascade = match &mut self.cascade {
+            Some(cascade) => cascade,
+            None => {
+                let spoken = segment.language.as_deref().unwrap_or("en");
+                let route = self.wish.route(spoken, self.model)?;
+                self.begin(spoken, &route)?
+            }
+        };
         cascade.push(&segment.into()).map_err(engine)?;
         Ok(cascade.heard())
     }

@@ -16,6 +16,7 @@ use crate::args::Context;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::language::{GenerationArgs, ModelArgs, Opened, answer_json, read_text, restore_chat};
+use crate::power::PowerArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,12 +63,14 @@ pub(crate) struct RunArgs {
     model_args: ModelArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    #[command(flatten)]
+    power: PowerArgs,
 }
 
 pub(crate) fn run(args: RunArgs, context: &Context) -> Result<()> {
     let prompt = prompt(&args)?;
     let request = args.generation.request()?;
-    let opened = args.model_args.open(&args.model, context)?;
+    let opened = args.model_args.open_with(&args.model, &args.power, context)?;
     let plain = args.raw || !opened.model.has_template();
     if plain && !args.raw {
         if args.system.is_some() || args.think || args.no_think {
@@ -90,6 +93,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<()> {
     if args.stats {
         context.output.note(opened.statistics(&answer));
     }
+    opened.pacing.note(context);
     match answer.finish {
         Finish::Cancelled => Err(Error::Cancelled.into()),
         Finish::Context => {
@@ -125,8 +129,9 @@ struct Outcome {
     answer: Answer,
 }
 
-/// Whether to go on after a piece was shown.
-fn flow(shown: &mut Result<()>, result: Result<()>) -> ControlFlow<()> {
+/// Whether to go on after a piece was shown, and after the rest that is due.
+fn flow(opened: &Opened, shown: &mut Result<()>, result: Result<()>) -> ControlFlow<()> {
+    opened.pacing.between();
     if result.is_err() {
         *shown = result;
         return ControlFlow::Break(());
@@ -151,8 +156,8 @@ fn continue_text(
     };
     let mut shown = Ok(());
     let answer = generator.generate(&tokens, request, &mut |news| match news {
-        News::Text(text) if !context.output.is_json() => flow(&mut shown, context.output.text(text)),
-        _ => flow(&mut shown, Ok(())),
+        News::Text(text) if !context.output.is_json() => flow(opened, &mut shown, context.output.text(text)),
+        _ => flow(opened, &mut shown, Ok(())),
     })?;
     shown?;
     if let Some(path) = &args.session {
@@ -172,12 +177,12 @@ fn answer(args: &RunArgs, opened: &Opened, prompt: &str, request: &Request, cont
     let mut shown = Ok(());
     let json = context.output.is_json();
     let answer = chat.say(prompt, request, &mut |news| match news {
-        ChatNews::Answer(text) if !json => flow(&mut shown, context.output.text(text)),
+        ChatNews::Answer(text) if !json => flow(opened, &mut shown, context.output.text(text)),
         ChatNews::Thought(text) if !json && args.think => {
             context.output.aside(text);
-            flow(&mut shown, Ok(()))
+            flow(opened, &mut shown, Ok(()))
         }
-        _ => flow(&mut shown, Ok(())),
+        _ => flow(opened, &mut shown, Ok(())),
     })?;
     shown?;
     if let Some(path) = &args.session {

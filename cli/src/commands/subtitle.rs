@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use babil_models::speech::Task;
-use babil_models::tasks::document::Job;
-use babil_models::tasks::glossary::{Glossary, WithGlossary};
-use babil_models::tasks::language::{code_of, english_name};
+use babil_models::tasks::glossary::Glossary;
+use babil_models::tasks::language::english_name;
 use babil_models::tasks::subtitles::Format;
 use babil_runtime::Error;
 use clap::{Args, ValueEnum};
@@ -18,7 +17,8 @@ use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::speech::{Destination, Form, Heard, OpenSpeech, Page, SaveArgs, SpeechArgs, close, origin, write_down};
 use crate::subtitles::LayoutArgs;
-use crate::translator::{self, TermsArgs, Translation};
+use crate::translator::Translation;
+use crate::translator::route::{Route, RouteArgs};
 
 /// Write subtitles for a film, in the language that is spoken or in another one
 #[derive(Debug, Args)]
@@ -47,32 +47,15 @@ pub(crate) struct SubtitleArgs {
     lang: Option<String>,
     #[command(flatten)]
     speech: SpeechArgs,
-    /// What translates: a name of `babil list` or a path [default: what is here for the two languages]
-    #[arg(long, value_name = "NAME|PATH")]
-    translator: Option<String>,
-    /// How another language is reached
-    #[arg(long, value_enum, default_value_t)]
-    via: Via,
+    #[command(flatten)]
+    route: RouteArgs,
     /// Format of the subtitles [default: what the name of the output says, else srt]
     #[arg(long, value_enum, value_name = "FORMAT")]
     to: Option<To>,
     #[command(flatten)]
     save: SaveArgs,
     #[command(flatten)]
-    terms: TermsArgs,
-    #[command(flatten)]
     layout: LayoutArgs,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Via {
-    /// Text, where a translator is here, else whisper
-    #[default]
-    Auto,
-    /// The speech model writes English itself
-    Whisper,
-    /// A translator translates what the speech model writes
-    Text,
 }
 
 /// A form of subtitles.
@@ -84,33 +67,7 @@ enum To {
     Vtt,
 }
 
-/// How the language of the subtitles is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
-    /// It is the one that is spoken.
-    Spoken,
-    /// The speech model writes it.
-    Whisper,
-    /// This translator translates into it.
-    Text(String),
-}
-
-impl Route {
-    fn name(&self) -> Option<&'static str> {
-        match self {
-            Self::Spoken => None,
-            Self::Whisper => Some("whisper"),
-            Self::Text(_) => Some("text"),
-        }
-    }
-}
-
 impl SubtitleArgs {
-    /// The language of the subtitles, if the user says which.
-    fn target(&self) -> Option<String> {
-        self.lang.as_deref().map(code_of)
-    }
-
     fn format(&self) -> Format {
         match self.to {
             Some(To::Srt) => Format::Srt,
@@ -128,77 +85,41 @@ impl SubtitleArgs {
         })
     }
 
-    /// Refuses options that contradict each other, before there is any work.
-    fn check(&self, glossary: &Glossary, json: bool) -> Result<()> {
+    /// Refuses what cannot go where it is wanted, before there is any work.
+    fn check(&self, json: bool) -> Result<()> {
         let usage = |problem: &str| Err(UsageError::new(problem).into());
-        let target = self.target();
-        let translates = self.translator.is_some() || !glossary.is_empty();
-        if target.is_none() && (translates || self.via != Via::Auto) {
-            return usage("--translator, --glossary, --keep and --via are for another language: say which with --lang");
-        }
-        if self.via == Via::Whisper && target.as_deref() != Some("en") {
-            return usage("--via whisper writes English: say --lang en, or --via text");
-        }
-        if self.via == Via::Whisper && translates {
-            return usage("--translator, --glossary and --keep need --via text");
-        }
         match self.save.named() {
             Some(Destination::Stdout) if json => usage("--json prints a summary on stdout: name a file with --output"),
             Some(Destination::Stdout) if self.save.resume => usage("--resume goes on with a file, not with stdout"),
             _ => Ok(()),
         }
     }
-
-    /// How to get from the language `spoken` to the one of the subtitles, with what is here.
-    fn route(&self, spoken: &str, target: &str, speech: &OpenSpeech, glossary: &Glossary) -> Result<Route> {
-        // Speech models have their own code for some languages, such as Norwegian.
-        if code_of(spoken) == target {
-            return Ok(Route::Spoken);
-        }
-        let translator = || translator::for_speech(self.translator.as_deref(), spoken, target);
-        match self.via {
-            Via::Whisper => Ok(Route::Whisper),
-            Via::Text => Ok(Route::Text(translator()?)),
-            Via::Auto => match translator() {
-                Ok(name) => Ok(Route::Text(name)),
-                Err(_) if target == "en" && speech.model.special().multilingual.is_some() && glossary.is_empty() => {
-                    Ok(Route::Whisper)
-                }
-                Err(error) => Err(error.into()),
-            },
-        }
-    }
 }
 
 pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
-    let glossary = args.terms.glossary()?;
-    args.check(&glossary, context.output.is_json())?;
-    let known = args.target().or_else(|| args.speech.from()).map(|language| args.destination(&language));
+    let wish = args.route.wish(args.lang.as_deref(), "--lang")?;
+    args.check(context.output.is_json())?;
+    let target = wish.as_ref().map(|wish| wish.target.clone());
+    let known = target.clone().or_else(|| args.speech.from()).map(|language| args.destination(&language));
     if let Some(Destination::File(path)) = known.or_else(|| args.save.named()) {
         args.save.check(&path, &args.film)?;
     }
     let mut sound = args.speech.sound(&args.film)?;
-    let speech = args.speech.open()?;
+    let speech = args.speech.open(context)?;
 
     let Some(spoken) = spoken(&args, &speech, context)? else {
         return nothing(&args, &speech, Heard::default(), context);
     };
-    let target = args.target().unwrap_or_else(|| spoken.clone());
-    let route = args.route(&spoken, &target, &speech, &glossary)?;
+    let target = target.unwrap_or_else(|| spoken.clone());
+    let glossary = wish.as_ref().map_or_else(Glossary::default, |wish| wish.glossary.clone());
+    let route = wish.as_ref().map_or(Ok(Route::Spoken), |wish| wish.route(&spoken, &speech.model))?;
     let translation = match &route {
-        Route::Text(name) => Some(Translation::open(name, args.speech.threads(), &spoken, &target)?),
+        Route::Text(name) => Some(Translation::open(name, args.speech.threads(), &spoken, &target, &glossary)?),
         Route::Spoken | Route::Whisper => None,
     };
-    let with_terms = translation.as_ref().map(|translation| WithGlossary::new(&*translation.translator, &glossary));
-    let job = translation.as_ref().zip(with_terms.as_ref()).map(|(translation, with_terms)| {
-        let job = translation.job(&interrupted);
-        if glossary.is_empty() { job } else { Job { translator: with_terms, ..job } }
-    });
-    if route == Route::Whisper && args.via == Via::Auto {
-        context.output.note(
-            "no translator is here for these languages: the speech model writes English itself, which turbo and distil \
-             models have not learnt",
-        );
+    let job = translation.as_ref().map(|translation| translation.job(&interrupted));
+    if let (Route::Whisper, Some(wish)) = (&route, &wish) {
+        wish.note_whisper(context);
     }
     let task = if route == Route::Whisper { Task::Translate } else { Task::Transcribe };
     let options = args.speech.options(Some(spoken.clone()), task, true);
@@ -230,8 +151,8 @@ pub(crate) fn run(args: SubtitleArgs, context: &Context) -> Result<()> {
             heard
         }
     };
-    if let Some(with_terms) = &with_terms {
-        translator::note_missed(with_terms, context);
+    if let Some(translation) = &translation {
+        translation.note_missed(context);
     }
     summary(&args, &speech, Some((&*spoken, &*target)), Some(&route), written, Some(&destination), context)
 }

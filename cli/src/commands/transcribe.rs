@@ -100,7 +100,7 @@ pub(crate) fn run(args: TranscribeArgs, context: &Context) -> Result<()> {
         true => (args.speech.stdin(args.pcm.pcm())?, "stdin".to_owned()),
         false => (args.speech.sound(&args.file)?, args.file.display().to_string()),
     };
-    let speech = args.speech.open()?;
+    let speech = args.speech.open(context)?;
     let task = if args.english { Task::Translate } else { Task::Transcribe };
     // Cues begin and end with words.
     let words = args.words || matches!(form, Form::Subtitles(_));

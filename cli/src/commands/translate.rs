@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -34,6 +35,7 @@ use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::ClosedPipe;
 use crate::output_file::OutputFile;
+use crate::power::{Paced, PowerArgs, Powered};
 use crate::subtitles::LayoutArgs;
 use crate::translator::{self, TermsArgs, direction};
 
@@ -97,6 +99,8 @@ pub(crate) struct TranslateArgs {
     terms: TermsArgs,
     #[command(flatten)]
     layout: LayoutArgs,
+    #[command(flatten)]
+    power: PowerArgs,
     /// Say at the end how much was translated, and how fast
     #[arg(long)]
     stats: bool,
@@ -286,20 +290,24 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     }
 
     let started = Instant::now();
-    let translator = open(args.open_options())?;
+    let options_to_open = args.open_options();
+    let Powered { threads, pacing, .. } = args.power.resolve_named(options_to_open.model.as_deref(), context)?;
+    let translator = open(OpenOptions { threads: options_to_open.threads.or(threads), ..options_to_open })?;
     let opened = started.elapsed();
-    let with_terms = WithGlossary::new(&*translator, &glossary);
-    let translator: &dyn SentenceTranslator = if glossary.is_empty() { &*translator } else { &with_terms };
+    let pacing = Arc::new(pacing);
+    let paced = Paced { translator, pacing: Arc::clone(&pacing) };
+    let translator = WithGlossary::new(Box::new(paced), glossary);
     let mut total = Summary::default();
     for source in &sources {
-        let mut run = Run { args, context, streams: &mut streams, translator, options: &options, opened };
+        let mut run = Run { args, context, streams: &mut streams, translator: &translator, options: &options, opened };
         let done = run.one(source, &destinations);
-        translator::note_missed(&with_terms, context);
+        translator::note_missed(&translator, context);
         total += done?;
     }
     if args.stats {
         context.output.note(stats(&total, opened));
     }
+    pacing.note(context);
     Ok(())
 }
 

@@ -120,10 +120,10 @@ pub struct Missed {
     pub term: String,
 }
 
-/// A translator that keeps to a glossary as far as it can.
-pub struct WithGlossary<'t> {
-    translator: &'t dyn SentenceTranslator,
-    glossary: &'t Glossary,
+/// A translator that keeps to a glossary as far as it can; with an empty one, it is that translator.
+pub struct WithGlossary {
+    translator: Box<dyn SentenceTranslator>,
+    glossary: Glossary,
     missed: Mutex<Vec<Missed>>,
 }
 
@@ -134,9 +134,9 @@ const TRIES: [usize; 2] = [0, 2];
 /// Translations that are looked at for each try.
 const ALTERNATIVES: usize = 4;
 
-impl<'t> WithGlossary<'t> {
+impl WithGlossary {
     /// `translator` with `glossary`.
-    pub fn new(translator: &'t dyn SentenceTranslator, glossary: &'t Glossary) -> Self {
+    pub fn new(translator: Box<dyn SentenceTranslator>, glossary: Glossary) -> Self {
         Self { translator, glossary, missed: Mutex::default() }
     }
 
@@ -211,7 +211,7 @@ fn capitalised(text: String, like: &str) -> String {
     }
 }
 
-impl SentenceTranslator for WithGlossary<'_> {
+impl SentenceTranslator for WithGlossary {
     fn pairs(&self) -> &[LanguagePair] {
         self.translator.pairs()
     }
@@ -386,7 +386,7 @@ mod tests {
     fn what_is_copied_arrives_and_the_rest_is_reported() {
         let translator = Copier(Shouter::default(), &["Zug", "Boston", "John", "aha."]);
         let glossary = glossary("train = Zug\nEmo\nProog = Progue\ncar = Auto");
-        let with = WithGlossary::new(&translator, &glossary);
+        let with = WithGlossary::new(Box::new(translator), glossary);
         let pair = LanguagePair::new("en", "fr");
         let batch =
             ["no terms", "a train", "see Emo and Proog", "John, Mary, Bob, Tom, Alice, Boston: Emo car", "level aha."];

@@ -3,37 +3,41 @@
 //! What is known of a window `[a, b]` are samples `(t, v)`, each made within `w` seconds around `t`. Let `T = b - a`.
 //!
 //! **Energy.** Only samples inside the window are used: those outside belong to another phase.
-//! - Counters: `E = (v_last - v_first) / (t_last - t_first) T`. A recorder reads a counter at the edges of its windows, so
-//!   that the factor is nearly `b - a` over itself.
-//! - Power: the trapezoid rule from the first sample to the last, which stand for the time up to the edges. That is a sum
-//!   `E = sum(c v)` with weights `c` in seconds. A meter that is read more often than it measures says the same thing
-//!   several times: a repetition is no new sample, and a new one was made since the reading before it.
+//! - Counters: `E = (v_last - v_first) / (t_last - t_first) T`. A recorder reads a counter at the edges of its
+//!   windows, so that the factor is nearly `b - a` over itself.
+//! - Power: the trapezoid rule from the first sample to the last, which stand for the time up to the edges. That is a
+//!   sum `E = sum(c v)` with weights `c` in seconds. A meter that is read more often than it measures says the same
+//!   thing several times: a repetition is no new sample, and a new one was made since the reading before it.
 //!
 //! **Uncertainty**, as the Guide to the expression of uncertainty in measurement (GUM) has it: standard deviations of
-//! independent errors, in joules, added as squares. A quantity known to be within `+-h`, and no more, has `h / sqrt(3)`.
+//! independent errors, in joules, added as squares. A quantity known to be within `+-h`, and no more, has `h /
+//! sqrt(3)`.
 //! - *Gain* `E sqrt(gain^2 + drift^2)` and *offset* `offset T`: what the source states ([`SourceInfo`]).
-//! - *Noise*, of power only: `s sqrt(sum(c^2))`. `s` comes from the samples: what remains of each when the line through its
-//!   neighbours is subtracted, divided by what independent noise of size 1 would leave. Samples are taken at random moments
-//!   ([`super::Recorder`]), so that power that changes faster than it is sampled is such noise, and power that changes
-//!   slowly leaves nothing. The estimate has few degrees of freedom, and the interval takes Student's t for it.
-//! - *Resolution*: power that does not change is rounded the same way every time, by `q / 2` at most: `q T / sqrt(12)`. A
-//!   counter is rounded twice, independently: `q / sqrt(6)`.
-//! - *Edges*. Between an edge and the first sample inside, power is on its way from the phase before to this one: it is
-//!   wrong by the step between them at most, for the time from the edge to the sample, but not for longer than power takes to
-//!   follow the load ([`SETTLE_S`]); and by the step for the time `w` in which the sample was made. Of a counter, `w` is
-//!   wrong by the power itself, because it moves the reading. Where there is no sample before, the step is all of the power.
-//! - *Shift*: an error that all times share moves both edges alike, and costs the difference between the power before the
-//!   window and after it.
+//! - *Noise*, of power only: `s sqrt(sum(c^2))`. `s` comes from the samples: what remains of each when the line
+//!   through its neighbours is subtracted, divided by what independent noise of size 1 would leave. Samples are taken
+//!   at random moments ([`super::Recorder`]), so that power that changes faster than it is sampled is such noise, and
+//!   power that changes slowly leaves nothing. The estimate has few degrees of freedom, and the interval takes
+//!   Student's t for it.
+//! - *Resolution*: power that does not change is rounded the same way every time, by `q / 2` at most: `q T /
+//!   sqrt(12)`. A counter is rounded twice, independently: `q / sqrt(6)`.
+//! - *Edges*. Between an edge and the first sample inside, power is on its way from the phase before to this one: it
+//!   is wrong by the step between them at most, for the time from the edge to the sample, but not for longer than
+//!   power takes to follow the load ([`SETTLE_S`]); and by the step for the time `w` in which the sample was made. Of
+//!   a counter, `w` is wrong by the power itself, because it moves the reading. Where there is no sample before, the
+//!   step is all of the power.
+//! - *Shift*: an error that all times share moves both edges alike, and costs the difference between the power before
+//!   the window and after it.
 //!
-//! The interval is `+- t sigma`, with `t` of 95 % and the effective degrees of freedom (Welch and Satterthwaite). Each part
-//! is stated by the source or estimated from the samples; there is no factor to adjust. `tests/coverage.rs` simulates boards
-//! whose errors have these sizes, and counts how often the interval holds the truth.
+//! The interval is `+- t sigma`, with `t` of 95 % and the effective degrees of freedom (Welch and Satterthwaite). Each
+//! part is stated by the source or estimated from the samples; there is no factor to adjust. `tests/coverage.rs`
+//! simulates boards whose errors have these sizes, and counts how often the interval holds the truth.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Class, Integration, Recording, Sample, Scope, SourceInfo};
 
-/// How long power takes to follow a load, in seconds: capacitors, and a governor that raises the frequency. An assumption.
+/// How long power takes to follow a load, in seconds: capacitors, and a governor that raises the frequency. An
+/// assumption.
 pub(super) const SETTLE_S: f64 = 0.2;
 
 /// Readings of a counter that are nearer to each other are too near to tell a power from.
@@ -80,8 +84,8 @@ pub struct Energy {
 /// The parts of an uncertainty: standard deviations in joules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
-    /// The factor between readings and truth, and its drift: in proportion to the energy, and the same for everything that
-    /// one meter measures in one run.
+    /// The factor between readings and truth, and its drift: in proportion to the energy, and the same for everything
+    /// that one meter measures in one run.
     pub gain_j: f64,
     /// A constant error of the power: in proportion to the time, and the same for one meter in one run.
     pub offset_j: f64,
@@ -132,8 +136,8 @@ impl Budget {
     }
 }
 
-/// The two-sided 95 % quantile of Student's t: Fisher and Cornish's series around the normal one, exact to 1 % from three
-/// degrees of freedom on.
+/// The two-sided 95 % quantile of Student's t: Fisher and Cornish's series around the normal one, exact to 1 % from
+/// three degrees of freedom on.
 fn students_t_95(freedom: f64) -> f64 {
     let z = 1.959_964_f64;
     let n = freedom.max(2.0);
@@ -147,8 +151,8 @@ fn students_t_95(freedom: f64) -> f64 {
 }
 
 impl Energy {
-    /// What the window took beyond idling as `idle` does, by the same meter in the same run. Its gain is the same in both,
-    /// so that it counts for the difference alone, and an offset cancels.
+    /// What the window took beyond idling as `idle` does, by the same meter in the same run. Its gain is the same in
+    /// both, so that it counts for the difference alone, and an offset cancels.
     #[must_use]
     pub fn above(&self, idle: &Self) -> Self {
         let ratio = self.window_s / idle.window_s;
@@ -266,8 +270,8 @@ fn readings(recording: &Recording) -> Vec<Sample> {
         let aged = |sample: &Sample| Sample { time: sample.time - age, within: sample.within + age, ..*sample };
         return samples.iter().map(aged).collect();
     }
-    // It is sampled more often than it measures: a new value was made since the reading before. One that stays the same for
-    // longer than an update is a new one, too, of unknown age. How old the very first one is cannot be known.
+    // It is sampled more often than it measures: a new value was made since the reading before. One that stays the
+    // same for longer than an update is a new one, too, of unknown age. How old the very first one is cannot be known.
     let mut new: Vec<Sample> = Vec::new();
     let mut last = samples.first().copied();
     for pair in samples.windows(2) {
@@ -360,8 +364,8 @@ impl<'s> Window<'s> {
         self.power(self.inside, if side == Side::From { Side::To } else { Side::From })
     }
 
-    /// The power of the few samples at the end of `samples` that lies at [`Side::From`]'s edge, or at its beginning, which
-    /// lies at [`Side::To`]'s: the mean of three, or of a counter the slope of what is long enough for one.
+    /// The power of the few samples at the end of `samples` that lies at [`Side::From`]'s edge, or at its beginning,
+    /// which lies at [`Side::To`]'s: the mean of three, or of a counter the slope of what is long enough for one.
     fn power(&self, samples: &[Sample], edge: Side) -> f64 {
         let near = |count: usize| match edge {
             Side::From => &samples[samples.len() - count..],
@@ -388,8 +392,8 @@ struct Estimate {
     budget: Budget,
 }
 
-/// How far power between an edge and the samples inside may be off, squared; `moves` is the power that moves a reading in
-/// the time in which it was made.
+/// How far power between an edge and the samples inside may be off, squared; `moves` is the power that moves a reading
+/// in the time in which it was made.
 fn edge_variance(window: &Window<'_>, side: Side, moves: impl Fn(f64, f64) -> f64) -> f64 {
     let (outside, inside) = (window.outside(side), window.within(side));
     let made = match (side, window.inside) {

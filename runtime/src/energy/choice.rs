@@ -14,12 +14,13 @@ pub enum Choice {
     Auto,
     /// None.
     Off,
-    /// Intel's and AMD's counters, through powercap: packages and their memory ([`Scope::PackageDram`]), or one kind alone.
+    /// Intel's and AMD's counters, through powercap: packages and their memory ([`Scope::PackageDram`]), or one kind
+    /// alone.
     Rapl(Scope),
     /// The power management of a Raspberry Pi 5, through `vcgencmd pmic_read_adc`.
     Pmic,
-    /// Sensors of power, or of current and voltage, in `/sys/class/hwmon`: of a known meter, or of the chip or the rail of this
-    /// name.
+    /// Sensors of power, or of current and voltage, in `/sys/class/hwmon`: of a known meter, or of the chip or the
+    /// rail of this name.
     Hwmon(Option<String>),
     /// A battery that is being discharged.
     Battery,

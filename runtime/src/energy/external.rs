@@ -167,12 +167,12 @@ fn column(name: &str) -> Option<(Column, f64)> {
     Some((column, factor))
 }
 
-const UNDERSTOOD: &str = "a column of time (such as `time_s`, `timestamp`, `ms`) and one of power (`power_w`, `mW`), or of \
-    voltage and current (`voltage_v`, `current_a`), are needed";
+const UNDERSTOOD: &str = "a column of time (such as `time_s`, `timestamp`, `ms`) and one of power (`power_w`, `mW`), \
+    or of voltage and current (`voltage_v`, `current_a`), are needed";
 
 impl Log {
-    /// Reads the text of a CSV file: commas, semicolons (then numbers may have decimal commas) or tabs; a line of names first,
-    /// before which there may be comments (`#`).
+    /// Reads the text of a CSV file: commas, semicolons (then numbers may have decimal commas) or tabs; a line of
+    /// names first, before which there may be comments (`#`).
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));

@@ -68,8 +68,10 @@ fn open(root: &Path, choice: &Choice) -> (&'static str, Result<EnergyMeter, Read
         Choice::Nvml => ("nvml", meter(Nvidia::find(root))),
         Choice::Model(model) => ("model", meter(Ok(Assumed::new(*model)))),
         Choice::Csv { path, alignment, wall } => {
-            let meter = meter(Ok(CpuSeconds::new(root)))
-                .map(|meter| EnergyMeter { external: Some(External::new(path.clone(), *alignment, *wall)), ..meter });
+            let meter = meter(Ok(CpuSeconds::new(root))).map(|meter| EnergyMeter {
+                external: Some(Box::new(External::new(path.clone(), *alignment, *wall))),
+                ..meter
+            });
             ("csv", meter)
         }
         // Neither is one kind.

@@ -8,7 +8,8 @@
 //! A [`Source`] reads one kind of meter and knows what its figures are worth ([`SourceInfo`]). [`find`] looks for one
 //! below a root folder, which is `/` but in tests. A [`Recorder`] samples it from a thread of its own and becomes a
 //! [`Recording`], which says what was used between two of its times, with an interval that holds the truth 19 times out
-//! of 20 ([`Budget`] has the derivation). Beside it, [`Thermal`] and [`Platform`] tell the state that the machine was in.
+//! of 20: `docs/ENERGY.md` has the method, and `budget.rs` the derivation. Beside it, [`Thermal`] and [`Platform`] tell
+//! the state that the machine was in, and a [`Pacer`] rests.
 //!
 //! What is modelled from watts that somebody named is class [`Class::E`], has no interval, and must never be called
 //! measured.
@@ -23,7 +24,8 @@ mod pushed;
 mod recorder;
 mod recording;
 mod sources;
-#[cfg(test)]
+// On Unix, where files can be written in place.
+#[cfg(all(test, unix))]
 mod tests;
 mod thermal;
 
@@ -180,7 +182,7 @@ pub trait Source: Send + fmt::Debug {
 pub struct EnergyMeter {
     source: Box<dyn Source>,
     /// Whose log replaces what the source says.
-    external: Option<external::External>,
+    external: Option<Box<external::External>>,
 }
 
 impl EnergyMeter {

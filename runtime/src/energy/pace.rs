@@ -80,7 +80,8 @@ impl Time for SystemTime {
     }
 }
 
-/// Rests between pieces of work, see the [module](self).
+/// Rests between pieces of work: in proportion to them, and while the processor is too hot. Who computes calls
+/// [`Pacer::between`] between two tokens or sentences.
 #[derive(Debug)]
 pub struct Pacer<T = SystemTime> {
     root: PathBuf,
@@ -98,8 +99,8 @@ impl<T: Time> Pacer<T> {
     /// Work begins now. Temperatures are read below `root`, which is `/` but in tests.
     ///
     /// # Errors
-    /// A rest that is not 0 to 100 seconds; a limit of temperature where no temperature can be read, or that is not 20 to
-    /// 120 °C.
+    /// A rest that is not 0 to 100 seconds; a limit of temperature where no temperature can be read, or that is not 20
+    /// to 120 °C.
     pub fn new(root: impl Into<PathBuf>, limits: Limits, time: T) -> Result<Self> {
         let root = root.into();
         if !(0.0..=100.0).contains(&limits.rest) {
@@ -182,11 +183,137 @@ impl<T: Time> Pacer<T> {
     fn rest(&mut self, seconds: f64, stop: &dyn Fn() -> bool) -> f64 {
         let begin = self.time.now();
         let mut rested = 0.0;
-        while rested < seconds && !stop() {
+        // What remains may be too little to move a clock.
+        while seconds - rested > 1e-6 && !stop() {
             self.time.sleep((seconds - rested).min(LOOK_S));
             rested = self.time.now() - begin;
         }
         self.pace.rested_s += rested;
         rested
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A machine that is heated by work and cooled by rest, in a folder with one sensor.
+    #[derive(Clone)]
+    struct Machine {
+        root: Arc<tempfile::TempDir>,
+        /// Seconds, and degrees.
+        state: Arc<Mutex<(f64, f64)>>,
+        coolest: f64,
+    }
+
+    impl Machine {
+        fn new(coolest: f64) -> Self {
+            let root = Arc::new(tempfile::tempdir().unwrap());
+            let zone = root.path().join("sys/class/thermal/thermal_zone0");
+            fs::create_dir_all(&zone).unwrap();
+            fs::write(zone.join("type"), "cpu-thermal").unwrap();
+            let machine = Self { root, state: Arc::new(Mutex::new((0.0, 70.0))), coolest };
+            machine.pass(0.0, 0.0);
+            machine
+        }
+
+        fn pass(&self, seconds: f64, degrees_per_second: f64) {
+            let mut state = self.state.lock().unwrap();
+            state.0 += seconds;
+            state.1 = (state.1 + seconds * degrees_per_second).max(self.coolest);
+            fs::write(self.sensor(), ((state.1 * 1000.0) as i64).to_string()).unwrap();
+        }
+
+        fn sensor(&self) -> PathBuf {
+            self.root.path().join("sys/class/thermal/thermal_zone0/temp")
+        }
+
+        fn pacer(&self, limits: Limits) -> Result<Pacer<Self>> {
+            Pacer::new(self.root.path(), limits, self.clone())
+        }
+
+        /// Tokens of 50 ms each, and the highest temperature after one.
+        fn work(&self, pacer: &mut Pacer<Self>, tokens: usize) -> f64 {
+            let work = (0..tokens).map(|_| {
+                self.pass(0.05, 2.0);
+                let hottest = self.state.lock().unwrap().1;
+                pacer.between(&|| false);
+                hottest
+            });
+            work.fold(0.0, f64::max)
+        }
+    }
+
+    impl Time for Machine {
+        fn now(&self) -> f64 {
+            self.state.lock().unwrap().0
+        }
+
+        fn sleep(&mut self, seconds: f64) {
+            self.pass(seconds, -4.0);
+        }
+    }
+
+    #[test]
+    fn it_stays_below_the_limit_and_says_for_how_long_it_rested() {
+        let machine = Machine::new(40.0);
+        let mut pacer = machine.pacer(Limits { rest: 0.0, max_temp_c: Some(75.0) }).unwrap();
+        let hottest = machine.work(&mut pacer, 1000);
+        assert!(hottest < 75.0, "{hottest}");
+        let pace = pacer.pace();
+        // 50 s of work by 2 degrees each are taken away by rests at 4 degrees each, but for what remains.
+        assert!((22.0..25.5).contains(&pace.cooled_s) && pace.rested_s == pace.cooled_s, "{pace:?}");
+        assert!(pace.times_too_hot > 10 && pace.hottest_c.unwrap() < 75.0 && !pace.limit_exceeded, "{pace:?}");
+        // Without a limit it would have been hot.
+        let machine = Machine::new(40.0);
+        let mut pacer = machine.pacer(Limits::default()).unwrap();
+        assert!(pacer.is_idle() && machine.work(&mut pacer, 1000) > 160.0);
+        assert_eq!(pacer.pace(), Pace::default());
+    }
+
+    #[test]
+    fn where_it_does_not_get_cooler_work_goes_on_slowly() {
+        let machine = Machine::new(90.0);
+        let mut pacer = machine.pacer(Limits { rest: 0.0, max_temp_c: Some(75.0) }).unwrap();
+        machine.work(&mut pacer, 20);
+        let pace = pacer.pace();
+        // In this second of work the temperature was looked at four times.
+        assert!(pace.limit_exceeded && (pace.cooled_s - 4.0 * LONGEST_S).abs() < 1e-6, "{pace:?}");
+        // A sensor that vanishes ends the rest.
+        fs::remove_file(machine.sensor()).unwrap();
+        pacer.between(&|| false);
+        assert_eq!(pacer.pace().rested_s, pace.rested_s);
+    }
+
+    #[test]
+    fn rests_are_in_proportion_to_work() {
+        let machine = Machine::new(40.0);
+        let mut pacer = machine.pacer(Limits { rest: 0.5, max_temp_c: None }).unwrap();
+        machine.work(&mut pacer, 100);
+        let pace = pacer.pace();
+        assert!((pace.rested_s - 2.5).abs() < 1e-9 && pace.cooled_s == 0.0, "{pace:?}");
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_a_rest() {
+        let machine = Machine::new(90.0);
+        let mut pacer = machine.pacer(Limits { rest: 10.0, max_temp_c: Some(75.0) }).unwrap();
+        machine.pass(5.0, 2.0);
+        pacer.between(&|| true);
+        assert_eq!(pacer.pace().rested_s, 0.0);
+    }
+
+    #[test]
+    fn limits_that_cannot_be_kept_are_errors() {
+        let machine = Machine::new(40.0);
+        let why = |rest, max_temp_c| machine.pacer(Limits { rest, max_temp_c }).err().unwrap().to_string();
+        assert!(why(-1.0, None).contains("0 to 100") && why(f64::NAN, None).contains("0 to 100"));
+        assert!(why(0.0, Some(5.0)).contains("20 to 120") && why(0.0, Some(f64::NAN)).contains("20 to 120"));
+        fs::remove_file(machine.sensor()).unwrap();
+        let none = why(0.0, Some(75.0));
+        assert!(none.contains("there is no sensor in") && none.contains("sys/class/hwmon"), "{none}");
     }
 }

@@ -80,7 +80,8 @@ impl Sampler {
         })
     }
 
-    /// When to sample next: a random moment of the next piece of time, at or after `now`. Pieces that are over are left out.
+    /// When to sample next: a random moment of the next piece of time, at or after `now`. Pieces that are over are
+    /// left out.
     pub fn due(&mut self, now: f64) -> f64 {
         let piece = self.piece.max((now * self.hz).floor());
         self.piece = piece + 1.0;
@@ -138,7 +139,7 @@ pub struct Recorder {
     clock: MonotonicClock,
     start_unix: f64,
     info: SourceInfo,
-    external: Option<External>,
+    external: Option<Box<External>>,
     /// Ends the thread when it is dropped.
     stop: Sender<()>,
     /// Returns its processor time.
@@ -181,7 +182,8 @@ impl Recorder {
         &self.info
     }
 
-    /// The time of the recording, in seconds, as the edge of a window. A counter is read now, so that the edge is sharp.
+    /// The time of the recording, in seconds, as the edge of a window. A counter is read now, so that the edge is
+    /// sharp.
     pub fn mark(&self) -> f64 {
         let sampled = match self.info.integration {
             Integration::CounterDifference => lock(&self.sampler).sample(&self.clock),

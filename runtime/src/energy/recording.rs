@@ -84,8 +84,8 @@ impl Recording {
     /// What was used from one time of the recording to another, in its seconds.
     ///
     /// # Errors
-    /// [`Error::NotMeasured`]: a window outside the recording or without samples, a counter that stood still, began anew
-    /// or may have wrapped unseen, power with a hole in it.
+    /// [`Error::NotMeasured`]: a window outside the recording or without samples, a counter that stood still, began
+    /// anew or may have wrapped unseen, power with a hole in it.
     pub fn energy(&self, from: f64, to: f64) -> Result<Energy> {
         budget::of_window(self, from, to).map_err(Error::NotMeasured)
     }

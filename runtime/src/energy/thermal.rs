@@ -38,7 +38,8 @@ pub struct Throttling {
     pub undervoltage: bool,
     /// Now: too hot, or a limit of power or current.
     pub throttled: bool,
-    /// Since the system started, in events or (on a Raspberry Pi) as bits: differs from before if it happened meanwhile.
+    /// Since the system started, in events or (on a Raspberry Pi) as bits: differs from before if it happened
+    /// meanwhile.
     pub events: u64,
 }
 

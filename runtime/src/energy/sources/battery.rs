@@ -89,8 +89,7 @@ impl Battery {
             gain: 0.015,
             drift: 0.003,
             offset_w: 0.01,
-            why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, the steps and the update of 1 s are assumptions"
-                .into(),
+            why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, step and update are assumptions".into(),
             // Oversampled, to see when it changes.
             default_hz: 10.0,
             wraps_at_j: None,

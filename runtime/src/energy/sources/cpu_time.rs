@@ -26,8 +26,8 @@ fn seconds(clock: rustix::time::ClockId) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// A "meter" that counts busy processor time in place of joules: what a log of another meter is aligned with. That of the
-/// whole machine where the system tells it, else this process's.
+/// A "meter" that counts busy processor time in place of joules: what a log of another meter is aligned with. That of
+/// the whole machine where the system tells it, else this process's.
 #[derive(Debug)]
 pub(in crate::energy) struct CpuSeconds {
     info: SourceInfo,
@@ -55,8 +55,8 @@ impl CpuSeconds {
         Self { info, stat: root.join("proc/stat") }
     }
 
-    /// From the first line of `/proc/stat`: `cpu  user nice system idle iowait irq softirq steal ...`, in hundredths of a
-    /// second.
+    /// From the first line of `/proc/stat`: `cpu  user nice system idle iowait irq softirq steal ...`, in hundredths
+    /// of a second.
     fn busy(&self) -> Option<f64> {
         let text = std::fs::read_to_string(&self.stat).ok()?;
         let mut fields = text.lines().next()?.split_whitespace();

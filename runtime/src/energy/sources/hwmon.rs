@@ -63,7 +63,8 @@ impl Chip {
         if self.error.is_some() { Class::B } else { Class::C }
     }
 
-    /// The relative standard deviation of the gain. That of a rectangular distribution is its half-width over the root of 3.
+    /// The relative standard deviation of the gain. That of a rectangular distribution is its half-width over the root
+    /// of 3.
     fn gain(&self) -> f64 {
         self.error.map_or(0.02, |error| error.hypot(SHUNT_ERROR) / f64::sqrt(3.0))
     }
@@ -71,12 +72,12 @@ impl Chip {
     fn why(&self) -> &'static str {
         match self.error {
             Some(_) => {
-                "as rectangular distributions: the data sheet's greatest gain error, and 1 % of the shunt resistor; step \
+                "as rectangular distributions: the data sheet's greatest gain error, and 1 % of the shunt; step \
                 and update are the driver's defaults; a drift of 0.1 % is an assumption"
             }
             None => {
-                "nothing is stated: 2 %, a drift of 0.1 %, and the step are assumptions, and so is the update where the \
-                driver does not tell"
+                "nothing is stated: 2 %, a drift of 0.1 %, and the step are assumptions, and so is the update where \
+                the driver does not tell"
             }
         }
     }

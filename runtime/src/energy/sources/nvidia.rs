@@ -33,8 +33,7 @@ impl Nvidia {
             gain: 0.025,
             drift: 0.0,
             offset_w: 0.0,
-            why: "Nvidia states +-5 % for its sensors, taken as two standard deviations; the update of 0.1 s is an assumption"
-                .into(),
+            why: "+-5 % as two standard deviations, and the update of 0.1 s, are assumptions".into(),
             default_hz: 5.0,
             wraps_at_j: None,
         };

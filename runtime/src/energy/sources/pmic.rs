@@ -114,15 +114,14 @@ impl Pmic {
             scope: Scope::Board,
             integration: Integration::Trapezoid,
             reads: vec![format!("{path} pmic_read_adc")],
-            remark: format!("{rails} rails; not USB devices, HATs and fans, nor losses between the input and the rails"),
+            remark: format!("{rails} rails; not USB devices, HATs and fans, nor losses before the rails"),
             // A step of a current is about 1 mA, of a voltage some mV; rails are rounded independently.
             resolution: 0.01,
             update_s: 0.0,
             gain: 0.02,
             drift: 0.003,
             offset_w: 0.02,
-            why: "no maker states an accuracy: 2 %, a drift of 0.3 % and 0.02 W are assumptions; the step is that of the values"
-                .into(),
+            why: "no maker states an accuracy: 2 %, a drift of 0.3 %, 0.02 W and the step are assumptions".into(),
             // Each reading is a process; ten seconds at this rate are 80 samples.
             default_hz: 8.0,
             wraps_at_j: None,

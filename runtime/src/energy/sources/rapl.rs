@@ -16,7 +16,7 @@ use crate::energy::{Class, Integration, ReadError, Reading, Scope, Source, Sourc
 
 /// How to be allowed to read `energy_uj`.
 const GRANT: &str = "only root may read it, because it could reveal what others compute: run as root, or \
-    `sudo chmod a+r /sys/class/powercap/*/energy_uj` (until the next start of the system; docs/ENERGY.md has a rule that \
+    `sudo chmod a+r /sys/class/powercap/*/energy_uj` (until the next start; docs/ENERGY.md has a rule that \
     lasts)";
 
 /// One counter, unwrapped.
@@ -126,7 +126,7 @@ impl Rapl {
             gain: 0.0125,
             drift: 0.003,
             offset_w: 0.0,
-            why: "no maker states an accuracy: 1.25 % and a drift of 0.3 % are assumptions; the unit (61 uJ) and the update \
+            why: "no maker states an accuracy: 1.25 % and a drift of 0.3 % are assumptions; the unit and the update \
                 of 1 ms are Intel's"
                 .into(),
             default_hz: 20.0,

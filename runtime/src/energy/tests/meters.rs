@@ -286,12 +286,3 @@ pub(super) fn run(meter: Meter, hz: Option<f64>, seed: u64, life: impl Fn(&mut D
     let energy = recording.energy(from, to).unwrap_or_else(|error| panic!("{meter:?}, seed {seed}: {error}"));
     (energy, board.joules(to) - board.joules(from))
 }
-
-/// A folder for tests of readers.
-pub(super) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    for (path, content) in files {
-        write(Path::new(root.path()).join(path), content);
-    }
-    root
-}

@@ -133,7 +133,8 @@ fn power_is_integrated_over_what_lies_inside() {
 
 #[test]
 fn noise_is_what_neighbours_do_not_explain() {
-    // On a line, whatever the intervals: none. Alternating by +-1 around it: a rest of 2 from neighbours, over root 1.5.
+    // On a line, whatever the intervals: none. Alternating by +-1 around it: a rest of 2 from neighbours, over root
+    // 1.5.
     let times: Vec<f64> = (0..200).map(|i| f64::from(i) * 0.1 + f64::from(i % 7) * 0.01).collect();
     let line = recording(Integration::Trapezoid, times.iter().map(|&time| (time, 5.0 + time)));
     assert!(line.energy(1.0, 19.0).unwrap().budget.noise_j < 1e-12);
