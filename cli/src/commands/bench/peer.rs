@@ -60,7 +60,8 @@ impl Said {
     /// `row` with the fields that llama-bench alone can fill.
     pub(super) fn row(&self, row: Row) -> Result<Row> {
         /// What was measured here, or is known better.
-        const OURS: [&str; 10] = [
+        const OURS: [&str; 11] = [
+            "model_type",
             "n_prompt",
             "n_gen",
             "n_depth",
