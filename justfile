@@ -115,6 +115,22 @@ bench-peers *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt
     .venv/bin/python benches/peers/bench.py {{ARGS}}
 
+# The page of the reports in benches/record/boards.
+leaderboard *ARGS:
+    cargo run --release -- bench --leaderboard benches/record/boards benches/record/boards/index.html --force {{ARGS}}
+
+# That page in a headless browser (needs node, and chromium or CHROMIUM): nothing is fetched, all plots are there. SCREENSHOT
+# is a file for a picture of it.
+leaderboard-check SCREENSHOT="":
+    cd benches/leaderboard && npm install --silent --no-audit --no-fund
+    node benches/leaderboard/check.mjs benches/record/boards/index.html {{SCREENSHOT}}
+
+# llama.cpp's comparison of benchmarks (LLAMA_CPP is its source tree) on reports of `babil bench` or of llama-bench:
+# `just compare-llama-bench LLAMA_CPP -i a.json -i b.json -b COMMIT -c COMMIT`.
+compare-llama-bench LLAMA_CPP *ARGS: _venv
+    .venv/bin/pip install --quiet GitPython==3.2.1 tabulate==0.10.0
+    .venv/bin/python "{{LLAMA_CPP}}/scripts/compare-llama-bench.py" --tool llama-bench {{ARGS}}
+
 # Logits of quantised models beside llama.cpp's, held against float32.
 accuracy *ARGS: _venv
     .venv/bin/pip install --quiet -r benches/peers/requirements.txt

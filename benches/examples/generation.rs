@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use babil_benches::{cpu_seconds, median, memory};
+use babil_models::bench::Random;
+use babil_models::bench::process::{cpu_seconds, memory};
+use babil_models::bench::statistics::median;
 use babil_models::language::{LanguageModel, LanguageOptions};
 use babil_runtime::Token;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
@@ -102,14 +104,8 @@ fn measure<M: Model>(
 ) -> Result<()> {
     let load_seconds = start.elapsed().as_secs_f64();
     let vocab = model.vocab();
-    let mut seed = 1u64;
-    let mut tokens = |count: usize| -> Vec<Token> {
-        let token = |_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((seed >> 33) as usize % vocab) as Token
-        };
-        (0..count).map(token).collect()
-    };
+    let mut random = Random::default();
+    let mut tokens = |count: usize| -> Vec<Token> { (0..count).map(|_| random.below(vocab) as Token).collect() };
     let mut logits = Logits::default();
     let mut step = |state: &mut M::State, tokens: &[Token]| {
         model.step(&mut [Row { state, tokens, want: Want::Last }], &mut logits)
@@ -175,10 +171,12 @@ impl Clock {
 
 /// What `rounds` of seconds and processor seconds for `count` tokens come to.
 fn speed(tokens: usize, count: usize, rounds: &[(f64, f64)], state_bytes: Option<usize>) -> Speed {
+    let middle =
+        |of: &dyn Fn(&(f64, f64)) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
     Speed {
         tokens,
-        tokens_per_second: median(rounds.iter().map(|round| count as f64 / round.0).collect()),
-        cpu_seconds_per_token: median(rounds.iter().map(|round| round.1 / count as f64).collect()),
+        tokens_per_second: middle(&|round| count as f64 / round.0),
+        cpu_seconds_per_token: middle(&|round| round.1 / count as f64),
         state_bytes,
     }
 }

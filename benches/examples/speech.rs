@@ -14,13 +14,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use babil_benches::{Memory, Turns, cpu_seconds, memory};
+use babil_benches::Turns;
+use babil_models::bench::Random;
+use babil_models::bench::process::{Memory, cpu_seconds, memory};
+use babil_models::bench::speech::Greedy;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_runtime::Token;
 use babil_runtime::audio::{HOP, LogMel};
 use babil_runtime::kernels::Kernels;
-use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
-use babil_runtime::session::{EncoderDecoderSession, Sequence};
+use babil_runtime::model::{FrameEncoder, Logits};
 use clap::Parser;
 use serde::Serialize;
 
@@ -129,32 +131,6 @@ fn main() -> Result<()> {
     turns.run(&mut repeat)
 }
 
-/// Greedy search for so many tokens.
-struct Greedy<'s> {
-    session: &'s mut EncoderDecoderSession,
-    end: Token,
-    logits: Logits,
-}
-
-impl Greedy<'_> {
-    /// The most probable token after `tokens`, the end excepted.
-    fn step(&mut self, state: &mut Sequence, tokens: &[Token]) -> Result<Token> {
-        self.session.step(&mut [Row { state, tokens, want: Want::Last }], &mut self.logits)?;
-        let row = self.logits.row_mut(0);
-        row[self.end as usize] = f32::NEG_INFINITY;
-        let max = (self.session.plan().kernels().max)(row);
-        Ok(row.iter().position(|&logit| logit == max).unwrap_or(0) as Token)
-    }
-
-    /// Decodes until there are `count`.
-    fn extend(&mut self, state: &mut Sequence, tokens: &mut Vec<Token>, count: usize) -> Result<()> {
-        while let (Some(&last), true) = (tokens.last(), tokens.len() < count) {
-            tokens.push(self.step(state, &[last])?);
-        }
-        Ok(())
-    }
-}
-
 /// The frames of a whole window.
 fn frames(model: &SpeechModel, path: Option<&std::path::Path>) -> Result<Vec<f32>> {
     let count = model.features() * model.window();
@@ -167,11 +143,8 @@ fn frames(model: &SpeechModel, path: Option<&std::path::Path>) -> Result<Vec<f32
 
 /// Numbers from -1 to 1.
 fn random() -> impl Iterator<Item = f32> {
-    let mut x = 1u64;
-    std::iter::from_fn(move || {
-        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Some((x >> 40) as f32 / (1 << 23) as f32 - 1.0)
-    })
+    let mut random = Random::default();
+    std::iter::from_fn(move || Some(random.sample()))
 }
 
 /// How long the spectrogram of a window takes, at best.

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use babil_benches::{Memory, Turns, cpu_seconds, memory};
+use babil_benches::Turns;
+use babil_models::bench::process::{Memory, cpu_seconds, memory};
 use babil_models::families::marian;
 use babil_models::files::ModelFiles;
 use babil_models::tasks::translate::LanguagePair;

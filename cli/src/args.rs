@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "pull")]
 use crate::commands::pull;
 use crate::commands::{
-    chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate, verify,
+    bench, chat, completions, doctor, embed, list, man, perplexity, plan, quantize, rm, run, show, tokenize, translate,
+    verify,
 };
 #[cfg(feature = "audio")]
 use crate::commands::{listen, subtitle, transcribe};
@@ -71,6 +72,7 @@ pub(crate) enum Command {
     Chat(chat::ChatArgs),
     Embed(embed::EmbedArgs),
     Perplexity(perplexity::PerplexityArgs),
+    Bench(bench::BenchArgs),
     #[cfg(feature = "audio")]
     Transcribe(transcribe::TranscribeArgs),
     #[cfg(feature = "audio")]
@@ -99,6 +101,7 @@ impl Command {
             Self::Chat(args) => chat::run(args, context),
             Self::Embed(args) => embed::run(args, context),
             Self::Perplexity(args) => perplexity::run(args, context),
+            Self::Bench(args) => bench::run(args, context),
             #[cfg(feature = "audio")]
             Self::Transcribe(args) => transcribe::run(args, context),
             #[cfg(feature = "audio")]

@@ -65,8 +65,8 @@ enum BackendArg {
     Candle,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KvArg {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KvArg {
     /// float32
     F32,
     /// float16
@@ -74,6 +74,21 @@ enum KvArg {
     /// 8 bits
     #[value(name = "q8_0")]
     Q8_0,
+}
+
+impl KvArg {
+    /// As reports have it.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    pub(crate) fn kv(self) -> KvType {
+        match self {
+            Self::F32 => KvType::F32,
+            Self::F16 => KvType::F16,
+            Self::Q8_0 => KvType::Q8_0,
+        }
+    }
 }
 
 /// A number of bytes with an optional unit, decimal or (`Ki`, `Mi`, `Gi`) binary.
@@ -92,7 +107,7 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
 }
 
 /// A type that matrices can be quantised to row by row.
-fn parse_type(name: &str) -> std::result::Result<BlockType, String> {
+pub(crate) fn parse_type(name: &str) -> std::result::Result<BlockType, String> {
     let types = || BlockType::ALL.into_iter().filter(|&block| block != BlockType::I2S);
     types().find(|block| block.name() == name).ok_or_else(|| {
         let names: Vec<_> = types().map(BlockType::name).collect();
@@ -123,11 +138,7 @@ impl ModelArgs {
             threads: self.threads.map(usize::from),
             prompt_threads: self.prompt_threads.map(usize::from),
             context: self.ctx.map(|ctx| ctx as usize),
-            kv: self.kv.map(|kv| match kv {
-                KvArg::F32 => KvType::F32,
-                KvArg::F16 => KvType::F16,
-                KvArg::Q8_0 => KvType::Q8_0,
-            }),
+            kv: self.kv.map(KvArg::kv),
             memory_limit: self.memory_limit,
             quant: self.quant,
             ..LanguageOptions::default()

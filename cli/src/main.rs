@@ -24,7 +24,7 @@ use crate::args::Cli;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(commands::bench::llama_bench_spelling(std::env::args_os()));
     output::start_log();
     interrupt::install();
     let context = cli.global.resolve();

@@ -102,12 +102,12 @@ pub fn open_translator(options: &OpenOptions) -> std::result::Result<Box<dyn Sen
 }
 
 #[cfg(feature = "bundled")]
-fn bundled() -> Result<ModelFiles> {
+pub(crate) fn bundled() -> Result<ModelFiles> {
     Ok(crate::bundled::EN_FR.clone())
 }
 
 #[cfg(not(feature = "bundled"))]
-fn bundled() -> Result<ModelFiles> {
+pub(crate) fn bundled() -> Result<ModelFiles> {
     Err(Error::Unsupported("the bundled model: this build is without it (feature `bundled`)".to_owned()))
 }
 
