@@ -69,3 +69,13 @@ tests() {
 compile "$out/main" "$out/java" -Xexplicit-api=strict -module-name babil-kotlin src/main/kotlin
 compile "$out/test" "$out/main:$out/java:$out/java-test:$junit" -module-name babil-kotlin-test src/test/kotlin
 tests "$out/test" "$out/main" "$@"
+
+# The sample: what of it knows nothing of Android.
+compile "$out/sample" "$out/main:$out/java" -module-name sample ../sample/src/main/kotlin/dev/babil/sample/logic
+compile "$out/sample-test" "$out/sample:$out/main:$out/java:$junit" -module-name sample-test ../sample/src/test/kotlin
+tests "$out/sample-test" "$out/sample:$out/main" "$@"
+
+# The rest is read as far as that goes without Gradle and the Android SDK.
+mapfile -t kotlin < <(find . ../gradle ../sample -name '*.kt' -o -name '*.kts')
+java -cp "$jars" Parse.java "${kotlin[@]}"
+python3 ../check_project.py
