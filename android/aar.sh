@@ -16,7 +16,7 @@ work=$out/aar
 rm -rf "$work"
 mkdir -p "$work"/{classes,babil/META-INF/com/android/build/gradle}
 
-# zip NAME FOLDER [OPTIONS...]: the same bytes from the same files.
+# archive NAME FOLDER OPTIONS...: the same bytes from the same files.
 archive() {
   local name=$1 folder=$2
   shift 2
