@@ -24,11 +24,14 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Whether a part of a file begins like an archive.
+    /// Whether a part of a file begins like an archive. One that the file does not have does not.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn is_one(file: &FilePart) -> Result<bool> {
+        if !is_within(file)? {
+            return Ok(false);
+        }
         let mut magic = Vec::new();
         let read = PartReader { part: file, position: 0 }.take(MAGIC.len() as u64).read_to_end(&mut magic);
         read.map_err(|error| Error::io("read", &file.name, error))?;
@@ -53,9 +56,8 @@ impl Archive {
     pub fn of_part(file: FilePart) -> Result<Self> {
         let bad = |problem: String| Error::bad_file(&file.name, problem);
         let explain = |error: ZipError| bad(format!("is not a zip archive that can be read: {error}"));
-        let end = file.file.metadata().map_err(|error| Error::io("read", &file.name, error))?.len();
-        if file.offset.checked_add(file.length).is_none_or(|last| last > end) {
-            return Err(bad(format!("{} bytes from {} on, of a file of {end} bytes", file.length, file.offset)));
+        if !is_within(&file)? {
+            return Err(bad(format!("is not in its file: {} bytes from {} on", file.length, file.offset)));
         }
         let mut zip = ZipArchive::new(BufReader::new(PartReader { part: &file, position: 0 })).map_err(explain)?;
         let mut places = BTreeMap::new();
@@ -105,6 +107,12 @@ impl Archive {
         read.map_err(|error| Error::io("read", &part.name, error))?;
         Ok(Some(content))
     }
+}
+
+/// Whether the file is long enough to have the part.
+fn is_within(part: &FilePart) -> Result<bool> {
+    let length = part.file.metadata().map_err(|error| Error::io("read", &part.name, error))?.len();
+    Ok(part.offset.checked_add(part.length).is_some_and(|end| end <= length))
 }
 
 /// Reads a part of a file by offsets: whoever else has the same open file may be reading it, too.
@@ -202,6 +210,9 @@ mod tests {
         let whole = zip_of(&[("x", &[7; 100])], CompressionMethod::Stored);
         assert!(Archive::of_part(part_of(&whole[..60])).is_err());
         assert!(message(FilePart { length: 1 << 40, ..part_of(&whole) }).contains("bytes from 6 on"));
+        assert!(Archive::is_one(&part_of(&whole)).unwrap());
+        let nowhere = FilePart { offset: u64::MAX / 2, length: u64::MAX / 2, ..part_of(&whole) };
+        assert!(!Archive::is_one(&nowhere).unwrap() && !Archive::is_one(&part_of(b"GGUF")).unwrap());
     }
 
     #[test]
