@@ -72,10 +72,13 @@ without_ndk() {
   stand_ins
   unwinder
   # What panics write, and where that was, goes to a stream that no phone shows.
-  local flags="-C linker-flavor=ld.lld -L /workspace/target/android/bionic -Z location-detail=none" argument
-  for argument in $link --as-needed --no-undefined; do flags="$flags -C link-arg=$argument"; done
-  root CARGO_TARGET_AARCH64_LINUX_ANDROID_LINKER=ld.lld CARGO_TARGET_AARCH64_LINUX_ANDROID_RUSTFLAGS="$flags" \
-    CC_aarch64_linux_android=aarch64-linux-gnu-gcc AR_aarch64_linux_android=aarch64-linux-gnu-ar CFLAGS_aarch64_linux_android=-Os \
+  local flags="-C link-arg=-nostdlib -C link-arg=-fuse-ld=lld -L /workspace/target/android/bionic" argument
+  flags="$flags -Z location-detail=none"
+  for argument in $link --as-needed --no-undefined; do flags="$flags -C link-arg=-Wl,$argument"; done
+  root CARGO_TARGET_AARCH64_LINUX_ANDROID_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_LINUX_ANDROID_RUSTFLAGS="$flags" \
+    CC_aarch64_linux_android=aarch64-linux-gnu-gcc AR_aarch64_linux_android=aarch64-linux-gnu-ar \
+    CFLAGS_aarch64_linux_android=-Os \
     cargo "${build[@]}" --target aarch64-linux-android \
     -Z build-std=std,panic_unwind -Z build-std-features=panic-unwind,optimize_for_size
   mkdir -p "$out/arm64-v8a"
