@@ -18,7 +18,7 @@ features=audio,pull
 link="-zmax-page-size=16384 -zrelro -znow --pack-dyn-relocs=android --icf=all --gc-sections --hash-style=gnu"
 out=${1:-target/android/jni}
 
-# The library alone: as cargo also builds one for Rust's tests, it would not optimise across crates.
+# The library alone, without the one that Rust's tests link.
 build=(rustc --profile android --locked -p babil-jni --lib --crate-type cdylib --no-default-features --features "$features")
 
 with_ndk() {
