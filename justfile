@@ -41,6 +41,16 @@ jni *ARGS:
 c-check:
     android/c_check.sh
 
+# The Kotlin side and the logic of the sample app, with their tests, after `just jni`: over the library that it has built.
+# Fetches Kotlin's compiler with pip.
+kotlin *ARGS:
+    android/kotlin/test.sh {{ARGS}}
+
+# The Android archives, built without Gradle and checked: with an NDK, or on Debian without one (after `just arm-setup`).
+android *ARGS:
+    python3 android/check_aar_test.py
+    android/aar.sh {{ARGS}}
+
 # Everything without the bundled model, candle and the network.
 lean:
     cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features

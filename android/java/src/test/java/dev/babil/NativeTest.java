@@ -142,8 +142,9 @@ class NativeTest {
   @Test
   void textThatIsNoTextIsRefused() {
     Library.load();
+    byte[] text = {'a', (byte) 0xC0, (byte) 0x80};
     BabilException error =
-        assertThrows(BabilException.class, () -> Native.plan(1, new byte[] {'a', (byte) 0xC0, (byte) 0x80}, null, -1, 0, 0, 0));
+        assertThrows(BabilException.class, () -> Native.plan(1, text, null, -1, 0, 0, 0, null));
     assertEquals(Code.BAD_ARGUMENT, error.code(), "modified UTF-8");
   }
 }
