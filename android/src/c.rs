@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use babil_models::DeviceOptions;
 use babil_models::tasks::chat::Think;
 use babil_models::tasks::translate::LanguagePair;
 use babil_runtime::kernels::Kernels;
@@ -222,6 +223,7 @@ pub unsafe extern "C" fn babil_open(
             context: (context > 0).then_some(context as usize),
             memory_limit: (memory_limit > 0).then_some(memory_limit),
             packed_folder: None,
+            device: DeviceOptions::default(),
         };
         let source = model.map_or(Source::Bundled, |path| Source::Path(path.into()));
         let handle = HANDLES.add(Arc::new(Engine::open(source, &options)?), None)?;

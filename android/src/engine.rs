@@ -13,7 +13,7 @@ use babil_models::tasks::document::{Document, Job, Pace, Sink};
 #[cfg(feature = "audio")]
 use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcribe};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{OpenOptions, catalogue};
+use babil_models::{DeviceOptions, OpenOptions, catalogue};
 #[cfg(feature = "audio")]
 use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
 use babil_runtime::quant::{BlockType, packed_len};
@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) context: Option<usize>,
     /// Where packed weights of language models are kept.
     pub(crate) packed_folder: Option<PathBuf>,
+    /// What computes encoders and prompts.
+    pub(crate) device: DeviceOptions,
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
             memory_limit: self.memory_limit,
             context: self.context,
             packed_folder: self.packed_folder.clone().unwrap_or(defaults.packed_folder.clone()),
+            device: self.device.clone(),
             ..defaults
         }
     }
@@ -170,7 +173,8 @@ impl Engine {
         Ok(match source.find()? {
             Found::Translator(files) => {
                 check_limit(&Needs::of(&files.weights()?), options.memory_limit)?;
-                let options = OpenOptions { threads: options.threads, ..OpenOptions::default() };
+                let device = options.device.clone();
+                let options = OpenOptions { threads: options.threads, device, ..OpenOptions::default() };
                 Self::Translator(open_files(&files, &options)?.into())
             }
             Found::Language(place) => {
@@ -180,7 +184,8 @@ impl Engine {
             #[cfg(feature = "audio")]
             Found::Speech(place) => {
                 check_limit(&Needs::of(&place.weights()?), options.memory_limit)?;
-                let options = SpeechOptions { threads: options.threads, ..SpeechOptions::default() };
+                let device = options.device.clone();
+                let options = SpeechOptions { threads: options.threads, device, ..SpeechOptions::default() };
                 Self::Speech(Arc::new(match place {
                     Place::Path(path) => SpeechModel::open(&path, &options)?,
                     Place::Mapped(weights) => SpeechModel::of_weights(weights, &options)?,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
@@ -15,6 +16,7 @@ use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
 use crate::catalogue;
+use crate::device::{self, DeviceOptions};
 use crate::families::marian::{self, GenerationConfig};
 use crate::files::ModelFiles;
 use crate::tasks::language::LANGUAGES;
@@ -34,6 +36,8 @@ pub struct OpenOptions {
     pub threads: Option<usize>,
     /// Never open a network connection.
     pub offline: bool,
+    /// What computes the encoder.
+    pub device: DeviceOptions,
 }
 
 /// What computes a model.
@@ -121,8 +125,10 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     let pool = ThreadPool::for_machine(&Topology::detect(), options.threads, None);
     match options.backend {
         Backend::Cpu => {
-            let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
-            Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, pool)?))
+            let (plan, weights) =
+                plan_and_weights(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
+            let offload = device::offload(&options.device, &weights, options.threads, &packed_folder())?;
+            Ok(Box::new(Translator::new(Native(Arc::new(plan), offload), spec, pool)?))
         }
         #[cfg(feature = "candle")]
         Backend::Candle => {
@@ -166,6 +172,16 @@ pub(crate) fn config(files: &ModelFiles) -> Result<marian::Config> {
 /// # Errors
 /// As [`open_files`].
 pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: Kernels) -> Result<EncoderDecoderPlan> {
+    plan_and_weights(files, config, quant, kernels).map(|(plan, _)| plan)
+}
+
+/// The plan, and the weights that it is made of.
+fn plan_and_weights(
+    files: &ModelFiles,
+    config: &marian::Config,
+    quant: Quant,
+    kernels: Kernels,
+) -> Result<(EncoderDecoderPlan, Weights)> {
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let spec = config.spec()?;
     let mut weights = files.weights()?;
@@ -176,7 +192,7 @@ pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: 
             weights = quantised(&weights, &parameters, block)?;
         }
     }
-    EncoderDecoderPlan::new(spec, &weights, &names, kernels)
+    Ok((EncoderDecoderPlan::new(spec, &weights, &names, kernels)?, weights))
 }
 
 fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType) -> Result<Weights> {
@@ -197,13 +213,18 @@ pub fn packed_folder() -> PathBuf {
     cache_folder().join("packed")
 }
 
-struct Native(Arc<EncoderDecoderPlan>);
+struct Native(Arc<EncoderDecoderPlan>, Option<Arc<Offload>>);
 
 impl translator::Backend for Native {
     type Session = EncoderDecoderSession;
 
     fn session(&self, pool: &Arc<ThreadPool>) -> Result<EncoderDecoderSession> {
-        EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)
+        let session = EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)?;
+        Ok(session.with_offload(self.1.clone()))
+    }
+
+    fn accelerator(&self) -> Option<Report> {
+        device::report(self.1.as_ref())
     }
 }
 
