@@ -51,6 +51,18 @@ android *ARGS:
     python3 android/check_aar_test.py
     android/aar.sh {{ARGS}}
 
+# Encoders and prompts on devices of ONNX Runtime: its own provider for CPUs, and OpenVINO's plugin (needs a C compiler on
+# CPUs that are not Intel's).
+npu *ARGS: _venv
+    .venv/bin/pip install --quiet onnxruntime==1.31.1 onnxruntime-ep-openvino==1.8.1
+    @mkdir -p target/npu
+    cc -O2 -Wall -Wextra -Werror -shared -fPIC -o target/npu/libany_cpu.so runtime/tests/npu/any_cpu.c -ldl
+    packages="$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["platlib"])')" && \
+        plugin="$packages/onnxruntime_ep_openvino/libonnxruntime_providers_openvino_plugin.so" && \
+        BABIL_ONNXRUNTIME="$packages/onnxruntime/capi" BABIL_TEST_PLUGIN="$plugin" \
+        BABIL_ONNXRUNTIME_PLUGINS="$(grep -qm1 GenuineIntel /proc/cpuinfo && echo "$plugin" || realpath target/npu/libany_cpu.so)" \
+        cargo test -p babil-models -p babil --features babil/npu --test npu {{ARGS}}
+
 # Everything without the bundled model, candle and the network.
 lean:
     cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use babil_models::DeviceOptions;
 use babil_models::tasks::chat::Think;
 use babil_models::tasks::translate::LanguagePair;
 use babil_runtime::kernels::Kernels;
@@ -229,6 +230,7 @@ pub unsafe extern "C" fn babil_open(
                 memory_limit: (memory_limit > 0).then_some(memory_limit),
                 // SAFETY: the caller's promises.
                 packed_folder: unsafe { optional(packed_folder, "the folder of packed weights")? }.map(PathBuf::from),
+                device: DeviceOptions::default(),
             },
         };
         let source = model.map_or(Source::Bundled, |path| Source::Path(path.into()));

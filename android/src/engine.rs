@@ -15,7 +15,7 @@ use babil_models::tasks::language::code_of;
 #[cfg(feature = "audio")]
 use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcribe};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{OpenOptions, catalogue, open_files, packed_folder};
+use babil_models::{DeviceOptions, OpenOptions, catalogue, open_files, packed_folder};
 #[cfg(feature = "audio")]
 use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
 use babil_runtime::quant::{BlockType, packed_len};
@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) context: Option<usize>,
     /// Where packed weights are kept.
     pub(crate) packed_folder: Option<PathBuf>,
+    /// What computes encoders and prompts.
+    pub(crate) device: DeviceOptions,
 }
 
 impl Options {
@@ -62,6 +64,7 @@ impl Options {
             memory_limit: self.memory_limit,
             context: self.context,
             packed_folder: self.packed(),
+            device: self.device.clone(),
             ..defaults
         }
     }
@@ -197,8 +200,12 @@ impl Engine {
             Found::Translator(files) => {
                 let packed = options.packed();
                 check_limit(&Needs::of(&files.weights_in(&packed)?), options.memory_limit)?;
-                let options =
-                    OpenOptions { threads: options.threads, packed_folder: Some(packed), ..OpenOptions::default() };
+                let options = OpenOptions {
+                    threads: options.threads,
+                    packed_folder: Some(packed),
+                    device: options.device.clone(),
+                    ..OpenOptions::default()
+                };
                 Self::Translator(open_files(&files, &options)?.into())
             }
             Found::Language(place) => {
@@ -209,8 +216,12 @@ impl Engine {
             Found::Speech(place) => {
                 let packed = options.packed();
                 check_limit(&Needs::of(&place.weights(&packed)?), options.memory_limit)?;
-                let options =
-                    SpeechOptions { threads: options.threads, packed_folder: Some(packed), ..SpeechOptions::default() };
+                let options = SpeechOptions {
+                    threads: options.threads,
+                    packed_folder: Some(packed),
+                    device: options.device.clone(),
+                    ..SpeechOptions::default()
+                };
                 Self::Speech(Arc::new(match place {
                     Place::Path(path) => SpeechModel::open(&path, &options)?,
                     Place::Mapped(weights) => SpeechModel::of_weights(weights, &options)?,

@@ -73,7 +73,7 @@ impl From<Error> for Failure {
         let code = match &error {
             Error::Io { source, .. } => of_io(source),
             Error::BadFile { .. } | Error::BadTensor { .. } => Code::BadModel,
-            Error::Unsupported(_) | Error::UndecodableSound { .. } => Code::Unsupported,
+            Error::Unsupported(_) | Error::UndecodableSound { .. } | Error::Accelerator(_) => Code::Unsupported,
             Error::BadRequest(_) | Error::NoSound { .. } => Code::BadArgument,
             Error::TooLarge(_) => Code::TooLarge,
             Error::Cancelled => Code::Cancelled,

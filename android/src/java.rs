@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use babil_models::tasks::chat::Think;
 use babil_models::tasks::translate::LanguagePair;
+use babil_models::{Device, DeviceOptions};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::sampling::SamplingOptions;
 use babil_runtime::weights::FilePart;
@@ -169,12 +170,21 @@ fn options(
     memory_limit: jlong,
     context: jint,
     packed_folder: &JByteArray<'_>,
+    device: jint,
 ) -> Result<Options> {
+    // In the order of `Device` in Java.
+    let device = match device {
+        0 => Device::Cpu,
+        1 => Device::Npu,
+        2 => Device::Auto,
+        other => return Err(Failure::new(Code::BadArgument, format!("device number {other}"))),
+    };
     Ok(Options {
         threads: positive(threads),
         memory_limit: positive(memory_limit),
         context: positive(context),
         packed_folder: optional(env, packed_folder)?.map(PathBuf::from),
+        device: DeviceOptions::from_env(device, false)?,
     })
 }
 
@@ -235,10 +245,11 @@ natives! {
 
     fn Java_dev_babil_Native_open(
         env, kind: jint, name: JByteArray<'e>, folder: JByteArray<'e>, descriptor: jint, offset: jlong, length: jlong,
-        threads: jint, memory_limit: jlong, context: jint, packed_folder: JByteArray<'e>
+        threads: jint, memory_limit: jlong, context: jint, packed_folder: JByteArray<'e>,
+        device: jint
     ) -> jlong {
         let source = source(env, kind, &name, &folder, (descriptor, offset, length))?;
-        let options = options(env, threads, memory_limit, context, &packed_folder)?;
+        let options = options(env, threads, memory_limit, context, &packed_folder, device)?;
         Ok(HANDLES.add(Arc::new(Engine::open(source, &options)?), None)? as jlong)
     }
 
@@ -247,7 +258,8 @@ natives! {
         context: jint, packed_folder: JByteArray<'e>
     ) -> JByteArray<'e> {
         let source = source(env, kind, &name, &folder, (descriptor, offset, length))?;
-        let options = options(env, 0, 0, context, &packed_folder)?;
+        let packed_folder = optional(env, &packed_folder)?.map(PathBuf::from);
+        let options = Options { context: positive(context), packed_folder, ..Options::default() };
         bytes(env, &plan(source, &options)?)
     }
 

@@ -8,11 +8,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use babil_models::bench::Random;
 use babil_models::bench::process::{cpu_seconds, memory};
 use babil_models::bench::statistics::median;
 use babil_models::language::{LanguageModel, LanguageOptions};
+use babil_models::{Device, DeviceOptions};
 use babil_runtime::Token;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::weights::Weights;
@@ -31,6 +32,9 @@ struct Options {
     /// `RAYON_NUM_THREADS` instead.
     #[arg(long)]
     threads: Option<usize>,
+    /// Compute prompts on a device of ONNX Runtime: an NPU, or what `BABIL_NPU` names.
+    #[arg(long)]
+    npu: bool,
     /// Threads for prompts; as many as for the rest by default.
     #[arg(long)]
     prompt_threads: Option<usize>,
@@ -78,12 +82,16 @@ fn main() -> Result<()> {
                 threads: options.threads,
                 prompt_threads: options.prompt_threads,
                 context: Some(most),
+                device: DeviceOptions::from_env(if options.npu { Device::Npu } else { Device::Cpu }, false)?,
                 ..LanguageOptions::default()
             };
             let model = LanguageModel::open(&options.model, &model_options)?;
             let session = model.session()?;
             let state = session.sequence();
-            measure(session, state, |state| Some(state.bytes()), start, &options)
+            measure(session, state, |state| Some(state.bytes()), start, &options)?;
+            let failure = model.accelerator().and_then(|report| report.failure);
+            ensure!(failure.is_none(), "the device was given up: {}", failure.unwrap_or_default());
+            Ok(())
         }
         #[cfg(feature = "candle")]
         Backend::Candle => {

@@ -19,6 +19,7 @@ use babil_models::bench::Random;
 use babil_models::bench::process::{Memory, cpu_seconds, memory};
 use babil_models::bench::speech::Greedy;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
+use babil_models::{Device, DeviceOptions};
 use babil_runtime::Token;
 use babil_runtime::audio::{HOP, LogMel};
 use babil_runtime::kernels::Kernels;
@@ -34,6 +35,9 @@ struct Args {
     /// Threads, as far as there are cores for them
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Encode on a device of ONNX Runtime: an NPU, or what `BABIL_NPU` names
+    #[arg(long)]
+    npu: bool,
     /// A window's frames, `[features, frames]`, as little-endian float32
     #[arg(long, value_name = "FILE")]
     frames: Option<PathBuf>,
@@ -85,8 +89,9 @@ fn main() -> Result<()> {
     ensure!(args.tokens > 0 && args.threads > 0, "--tokens and --threads must be at least 1");
     let memory_at_start = memory();
     let start = Instant::now();
-    let model =
-        SpeechModel::open(&args.model, &SpeechOptions { threads: Some(args.threads), ..SpeechOptions::default() })?;
+    let device = DeviceOptions::from_env(if args.npu { Device::Npu } else { Device::Cpu }, false)?;
+    let options = SpeechOptions { threads: Some(args.threads), device, ..SpeechOptions::default() };
+    let model = SpeechModel::open(&args.model, &options)?;
     let mut session = model.session()?;
     let load_seconds = start.elapsed().as_secs_f64();
     let frames = frames(&model, args.frames.as_deref())?;
@@ -129,7 +134,10 @@ fn main() -> Result<()> {
         Ok(())
     };
     let turns = if args.on_request { Turns::OnRequest } else { Turns::Rounds(args.rounds) };
-    turns.run(&mut repeat)
+    turns.run(&mut repeat)?;
+    let failure = model.accelerator().and_then(|report| report.failure);
+    ensure!(failure.is_none(), "the device was given up: {}", failure.unwrap_or_default());
+    Ok(())
 }
 
 /// The frames of a whole window.

@@ -7,6 +7,7 @@ once.
 - babil and candle: our example `generation`, candle's models behind our trait. candle's sequences end at 4096 tokens.
 - llama.cpp: its `llama-bench`. Both ways to compute attention (`-fa`) run in the first round, for each number; the
   faster one runs in the others too.
+- ONNX Runtime and OpenVINO: the same example with `--npu`, prompts in chunks of fixed size; compiled in the first round.
 - mistral.rs: its `bench`, which generates after a prompt of 4 tokens, and nothing deeper.
 
 Keys and values are float16 for babil and llama.cpp, and what candle and mistral.rs choose. Processor time is that of
@@ -21,7 +22,7 @@ import shutil
 
 from common import WORK, note, watch
 from models import path
-from peers import CANDLE, MISTRALRS, OURS, llama_cpp_builds
+from peers import CANDLE, MISTRALRS, OURS, llama_cpp_builds, onnxruntime_devices
 
 # Tokens that are generated at each depth.
 GENERATED = 32
@@ -187,6 +188,17 @@ class MistralRs:
         return side
 
 
+class OnnxRuntime:
+    """Prompts on a device that stands in for an NPU; what is generated is ours, and not measured again."""
+
+    def __init__(self, case, environment):
+        self.case, self.environment = case, environment | {"BABIL_CACHE": str(CACHE)}
+
+    def measure(self, works):
+        prompts = split(works)[0]
+        return generation(OURS / "generation", self.case, prompts, ["--npu"], self.environment)[0] if prompts else Side()
+
+
 def sides_of(case, peers):
     """{name: side} of a case."""
     sides = {"babil": Babil(case)}
@@ -194,6 +206,8 @@ def sides_of(case, peers):
         sides |= {name: LlamaCpp(case, folder) for name, folder in llama_cpp_builds().items()}
     if "candle" in peers:
         sides["candle"] = Candle(case)
+    if "onnxruntime" in peers:
+        sides |= {name: OnnxRuntime(case, environment) for name, environment in onnxruntime_devices().items()}
     if "mistral.rs" in peers:
         sides["mistral.rs"] = MistralRs(case)
     return sides

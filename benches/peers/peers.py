@@ -9,6 +9,8 @@
   authors claim more speed, is not there and is not measured.
 - whisper.cpp: its source comes in the source package of `pywhispercpp`, whose compiled package is for plain AVX2. Its
   library, built for this CPU.
+- ONNX Runtime: Python packages, its own provider for CPUs and OpenVINO's plugin, reached by our own programs with `--npu`.
+  OpenVINO's plugin offers only CPUs of Intel; on others it needs BABIL_ONNXRUNTIME_PLUGINS (see `just npu`).
 - CTranslate2: a Python package, installed with the other requirements.
 
 What is there is not built again; remove its folder to do so. Our own programs are built each time.
@@ -19,6 +21,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from importlib import metadata
 from pathlib import Path
@@ -28,8 +31,9 @@ from common import ROOT, WORK, commit, cpu_has, note, run
 LLAMA_CPP_PYTHON = "0.3.36"
 PYWHISPERCPP = "1.5.1"
 MISTRAL_RS = "0.8.1"
+ONNXRUNTIME = {"onnxruntime": "1.31.1", "onnxruntime-ep-openvino": "1.8.1"}
 # mistral.rs takes by far the longest to build.
-NAMES = ["llama.cpp", "candle", "ctranslate2", "whisper.cpp", "mistral.rs"]
+NAMES = ["llama.cpp", "candle", "ctranslate2", "whisper.cpp", "onnxruntime", "mistral.rs"]
 
 # Our own programs, as users get them, and for candle.
 OURS = WORK / "babil"
@@ -160,9 +164,9 @@ def cargo_build(options, folder, environment=None):
 
 def build_ours():
     examples = [f"--example={name}" for name in ("bandwidth", "generation", "speech", "translation")]
-    cargo_build(["-p", "babil-benches", *examples], OURS)
+    cargo_build(["-p", "babil-benches", "--features", "npu", *examples], OURS)
     # By itself: programs that are built together share the features of them all.
-    cargo_build(["-p", "babil", "--no-default-features", "--features", "bundled"], OURS)
+    cargo_build(["-p", "babil", "--no-default-features", "--features", "bundled,npu"], OURS)
     isa = json.loads(run(OURS / "babil", "doctor", "--json"))["instruction_set"]
     version = run(OURS / "babil", "--version").split()[-1]
     return f"{version}, commit {commit()}, kernels {isa}"
@@ -172,10 +176,31 @@ def ctranslate2_version():
     return f"{metadata.version('ctranslate2')}, compute_type int8"
 
 
+def build_onnxruntime():
+    packages = [f"{name}=={version}" for name, version in ONNXRUNTIME.items()]
+    run(sys.executable, "-m", "pip", "install", "--quiet", *packages)
+    return ", ".join(f"{name} {version}" for name, version in ONNXRUNTIME.items())
+
+
+def onnxruntime_devices():
+    """{name: environment} of the devices that stand in for an NPU: those that this machine has."""
+    environment = {"BABIL_ONNXRUNTIME": str(Path(sysconfig.get_path("platlib")) / "onnxruntime" / "capi")}
+    found = run(OURS / "babil", "doctor", "--devices", "--json", env=os.environ | environment)
+    kinds = {(device["provider"], device["kind"]) for device in json.loads(found)["devices"] if not device["problem"]}
+    names = {"CPUExecutionProvider": "ONNX Runtime", "OpenVINOExecutionProvider": "OpenVINO"}
+    return {
+        f"{name}, {precision}": environment | {"BABIL_NPU": f"{provider}/cpu", "BABIL_NPU_PRECISION": precision}
+        for provider, name in names.items()
+        for precision in ("f32", "int8")
+        if (provider, "cpu") in kinds
+    }
+
+
 def prepare(peers):
     """Builds or installs babil and `peers`, and notes the version of each when it is there."""
     build = {"llama.cpp": build_llama_cpp, "candle": build_candle, "mistral.rs": build_mistral_rs}
     build |= {"ctranslate2": ctranslate2_version, "whisper.cpp": build_whisper_cpp, "babil": build_ours}
+    build |= {"onnxruntime": build_onnxruntime}
     WORK.mkdir(parents=True, exist_ok=True)
     for name in ["babil", *peers]:
         found = versions() | {name: build[name]()}

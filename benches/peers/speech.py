@@ -9,7 +9,8 @@ never being chosen. What is timed:
 - `decode`: the last 128 tokens.
 - `window`: everything.
 
-Sound and text are not in the time. whisper.cpp runs its float16 file and the same quantised to 8 bits, each with and
+ONNX Runtime runs the encoder and the decoder's keys and values, generated from the same file, with its own provider for
+CPUs and with OpenVINO, in float32 and with weights of 8 bits; the decoder is ours. Sound and text are not in the time. whisper.cpp runs its float16 file and the same quantised to 8 bits, each with and
 without flash attention; CTranslate2 in int8 with either matrix library and 1 thread or all. Settings that are clearly
 slower than the best of a peer in all three times are left out after a first look; for each number the best of the others
 counts. Every process loads its model once, runs once to warm up, and then the processes take turns, one at a time.
@@ -19,7 +20,7 @@ import dataclasses
 import sys
 
 from common import HERE, WORK, Side, note, run
-from peers import OURS, WHISPER_CPP
+from peers import OURS, WHISPER_CPP, onnxruntime_devices
 from speech_model import FILES, SHAPES
 from translation import LIBRARIES
 
@@ -65,6 +66,10 @@ def settings(model, threads, peers):
                 command = [*peer, folder / f"{kind}.bin", "--library", WHISPER_CPP, "--threads", threads, *common]
                 command += ["--flash-attention"] if flash else []
                 found.append(Setting("whisper.cpp", f"{kind}{', flash attention' if flash else ''}", command, {}))
+    if "onnxruntime" in peers:
+        for name, environment in onnxruntime_devices().items():
+            # The encoder alone; the rest is our own code again.
+            found.append(Setting("onnxruntime", name, [*ours, "--npu"], environment | found[0].environment))
     if "ctranslate2" in peers:
         for mkl, library in LIBRARIES.items():
             for count in sorted({1, threads}):

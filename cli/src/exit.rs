@@ -26,6 +26,7 @@ Environment:
   HF_ENDPOINT            another hub, such as a mirror
   HF_HUB_OFFLINE         1 forbids network connections, as --offline
   BABIL_CACHE            where quantised copies of models are kept
+  BABIL_ONNXRUNTIME      the ONNX Runtime library of --device npu: its file, or the folder it is in
   BABIL_ISA              forces an instruction set: scalar, avx2, avxvnni, avx512, amx, neon, dotprod, i8mm
   BABIL_LOG              log filter, such as `debug` or `babil_models=trace`";
 

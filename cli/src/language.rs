@@ -10,6 +10,7 @@ use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, 
 use babil_models::tasks::chat::Chat;
 use babil_models::{Backend, families};
 use babil_runtime::Error;
+use babil_runtime::accelerator::Report;
 use babil_runtime::energy::Pace;
 use babil_runtime::generate::{Lookup, Overflow};
 use babil_runtime::quant::BlockType;
@@ -19,6 +20,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::args::Context;
+use crate::device::{self, DeviceArgs};
 use crate::exit::UsageError;
 use crate::interrupt::new_cancel;
 use crate::output::human_bytes;
@@ -50,6 +52,8 @@ pub(crate) struct ModelArgs {
     /// Refuse a model that needs more memory, such as `800M` or `2G`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory_limit: Option<u64>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Download the model first if it is not here, as `babil pull`
     #[cfg(feature = "pull")]
     #[arg(long)]
@@ -141,6 +145,7 @@ impl ModelArgs {
             kv: self.kv.map(KvArg::kv),
             memory_limit: self.memory_limit,
             quant: self.quant,
+            device: self.device.options()?,
             ..LanguageOptions::default()
         })
     }
@@ -285,6 +290,7 @@ impl Opened {
             anonymous_memory: anonymous_memory(),
             context: self.model.context(),
             pace: self.pacing.pace(),
+            accelerator: self.model.accelerator(),
         }
     }
 }
@@ -321,6 +327,9 @@ pub(crate) struct Statistics {
     /// Rests, where `--power` or `--max-temp` may ask for some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pace: Option<Pace>,
+    /// What ran where, unless everything is for the CPU.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    accelerator: Option<Report>,
 }
 
 impl std::fmt::Display for Statistics {
@@ -346,7 +355,7 @@ impl std::fmt::Display for Statistics {
         if let Some(pace) = &self.pace {
             write!(f, " | {:.1} s of rests", pace.rested_s)?;
         }
-        Ok(())
+        self.accelerator.iter().flat_map(device::lines).try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use self::journal::{Journal, Origin};
 pub(crate) use self::page::{Form, Page, as_json, engine};
 use crate::args::Context;
+use crate::device::{self, DeviceArgs};
 use crate::exit::UsageError;
 use crate::interrupt::{interrupted, new_cancel};
 use crate::language::model_path;
@@ -62,6 +63,8 @@ pub(crate) struct SpeechArgs {
     /// Threads to compute with, as far as there are cores for them [default: one per fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     power: PowerArgs,
 }
@@ -111,7 +114,8 @@ impl SpeechArgs {
         };
         let Powered { threads, pacing, .. } = self.power.resolve(Some(&path), context)?;
         let threads = self.threads().or(threads);
-        let model = SpeechModel::open(&path, &SpeechOptions { threads, ..SpeechOptions::default() })?;
+        let device = self.device.options()?;
+        let model = SpeechModel::open(&path, &SpeechOptions { threads, device, ..SpeechOptions::default() })?;
         Ok(OpenSpeech { model, path, pacing })
     }
 
@@ -179,6 +183,11 @@ pub(crate) struct OpenSpeech {
 }
 
 impl OpenSpeech {
+    /// Says what ran where, unless everything was for the CPU.
+    pub(crate) fn note_devices(&self, context: &Context) {
+        self.model.accelerator().iter().flat_map(device::lines).for_each(|line| context.output.note(line));
+    }
+
     /// The language of the first thing that is said in `sound`, as this model hears it; `None` where nobody speaks.
     pub(crate) fn language_of(&self, sound: Audio, options: TranscribeOptions) -> Result<Option<String>> {
         let options = TranscribeOptions { cancel: new_cancel(), ..options };
@@ -398,6 +407,7 @@ pub(crate) fn write_down(
     speech.pacing.note(context);
     sound.warnings().iter().for_each(|warning| context.output.note(format_args!("{name}: {warning}")));
     written.and(finished)?;
+    speech.note_devices(context);
     (heard.cues, heard.translated) = (page.cues(), page.translated());
     heard.sound = Duration::from_secs_f64(samples as f64 / SAMPLE_RATE as f64);
     Ok(heard)

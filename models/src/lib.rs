@@ -9,6 +9,7 @@ pub mod bundled;
 pub mod candle;
 pub mod catalogue;
 pub mod convert;
+mod device;
 pub mod families;
 pub mod files;
 pub mod language;
@@ -19,6 +20,7 @@ pub mod quantize;
 pub mod speech;
 pub mod tasks;
 
+pub use device::{Device, DeviceOptions};
 pub use open::{
     Backend, OpenError, OpenOptions, Quant, cache_folder, open_files, open_translator, packed_folder, plan,
     translator_spec,

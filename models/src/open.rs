@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
@@ -10,11 +11,12 @@ use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
-use babil_runtime::weights::packed_copy;
+use babil_runtime::weights::{Weights, packed_copy};
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
 use crate::catalogue;
+use crate::device::{self, DeviceOptions};
 use crate::families::marian::{self, GenerationConfig};
 use crate::files::ModelFiles;
 use crate::tasks::language::LANGUAGES;
@@ -36,6 +38,8 @@ pub struct OpenOptions {
     pub offline: bool,
     /// Where copies of weights are kept that are made for this machine; `None` is [`packed_folder`].
     pub packed_folder: Option<PathBuf>,
+    /// What computes the encoder.
+    pub device: DeviceOptions,
 }
 
 /// What computes a model.
@@ -124,8 +128,10 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     match options.backend {
         Backend::Cpu => {
             let packed = options.packed_folder.clone().unwrap_or_else(packed_folder);
-            let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?, &packed)?;
-            Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, pool)?))
+            let (plan, weights) =
+                plan_and_weights(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?, &packed)?;
+            let offload = device::offload(&options.device, &weights, options.threads, &packed)?;
+            Ok(Box::new(Translator::new(Native(Arc::new(plan), offload), spec, pool)?))
         }
         #[cfg(feature = "candle")]
         Backend::Candle => {
@@ -175,6 +181,17 @@ pub fn plan(
     kernels: Kernels,
     packed: &Path,
 ) -> Result<EncoderDecoderPlan> {
+    plan_and_weights(files, config, quant, kernels, packed).map(|(plan, _)| plan)
+}
+
+/// The plan, and the weights that it is made of.
+fn plan_and_weights(
+    files: &ModelFiles,
+    config: &marian::Config,
+    quant: Quant,
+    kernels: Kernels,
+    packed: &Path,
+) -> Result<(EncoderDecoderPlan, Weights)> {
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let spec = config.spec()?;
     let mut weights = files.weights_in(packed)?;
@@ -185,7 +202,7 @@ pub fn plan(
             weights = packed_copy(&weights, &parameters, Some(block), packed)?;
         }
     }
-    EncoderDecoderPlan::new(spec, &weights, &names, kernels)
+    Ok((EncoderDecoderPlan::new(spec, &weights, &names, kernels)?, weights))
 }
 
 /// Where babil keeps what it made itself: `BABIL_CACHE`, else a folder in the user's cache folder.
@@ -202,13 +219,18 @@ pub fn packed_folder() -> PathBuf {
     cache_folder().join("packed")
 }
 
-struct Native(Arc<EncoderDecoderPlan>);
+struct Native(Arc<EncoderDecoderPlan>, Option<Arc<Offload>>);
 
 impl translator::Backend for Native {
     type Session = EncoderDecoderSession;
 
     fn session(&self, pool: &Arc<ThreadPool>) -> Result<EncoderDecoderSession> {
-        EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)
+        let session = EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)?;
+        Ok(session.with_offload(self.1.clone()))
+    }
+
+    fn accelerator(&self) -> Option<Report> {
+        device::report(self.1.as_ref())
     }
 }
 

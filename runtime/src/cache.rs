@@ -332,6 +332,15 @@ impl<'a> Numbers<'a> {
     }
 }
 
+/// Number `i` of `stored`, whose scale, where it has one, is number `scale`.
+fn number(stored: Stored<'_>, i: usize, scale: usize) -> f32 {
+    match stored {
+        Stored::F32(v) => v[i],
+        Stored::F16(v) => f16::from_bits(v[i]).to_f32(),
+        Stored::Q8_0(v, scales) => f32::from(v[i]) * scales[scale],
+    }
+}
+
 /// The pages of a group: those of positions from `first * page` on.
 #[derive(Clone, Debug, Default)]
 struct Group {
@@ -450,6 +459,30 @@ impl Cache {
                 values: Values { stored: values, stride: width, positions: end - from, next: None },
             }
         })
+    }
+
+    /// Writes the keys and values of the first `positions` positions of `layer` to `keys` and `values`, `[positions, heads *
+    /// head_dim]` each, as float32. Positions that a window has dropped are left as they are.
+    pub(crate) fn read(&self, layer: usize, positions: usize, keys: &mut [f32], values: &mut [f32]) {
+        let (group, _) = self.shape.slots[layer];
+        let GroupShape { heads, head_dim, .. } = self.shape.groups[group].0;
+        let kept = self.groups[group].first * self.shape.page;
+        for head in 0..heads {
+            let mut row = kept;
+            for Block { keys: tiles, skip, values: rows } in self.blocks(layer, head, kept.min(positions)..positions) {
+                for i in 0..rows.positions {
+                    let (tile, place) = ((skip + i) / TILE * TILE * tiles.dim, (skip + i) % TILE);
+                    let out = (row * heads + head) * head_dim;
+                    for feature in 0..head_dim {
+                        let scale = (tile + feature / BLOCK * BLOCK * TILE) / BLOCK + place;
+                        keys[out + feature] = number(tiles.stored, tile + feature * TILE + place, scale);
+                        let at = i * rows.stride + feature;
+                        values[out + feature] = number(rows.stored, at, at / BLOCK);
+                    }
+                    row += 1;
+                }
+            }
+        }
     }
 
     /// The row that a convolution in `layer` keeps of `position`.
@@ -699,14 +732,6 @@ mod tests {
         cache.write(&kernels, 2, position, [&[tag; 16]]);
     }
 
-    fn number(stored: Stored<'_>, i: usize, scale: usize) -> f32 {
-        match stored {
-            Stored::F32(v) => v[i],
-            Stored::F16(v) => f16::from_bits(v[i]).to_f32(),
-            Stored::Q8_0(v, scales) => f32::from(v[i]) * scales[scale],
-        }
-    }
-
     /// Keys and values of `blocks`, feature by feature of each position.
     fn numbers_of<'a>(blocks: impl Iterator<Item = Block<'a>>) -> Vec<[f32; 2]> {
         let positions = blocks.flat_map(|Block { keys, skip, values }| {
@@ -782,6 +807,26 @@ mod tests {
                 for head in 0..heads {
                     let found = numbers_of(std::iter::once(memory.block(0, place, head, 0..place.positions)));
                     assert_eq!(found, numbers_of(cache.blocks(0, head, first..positions)), "{kv:?}, head {head}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
+            let mut cache = Cache::new(shape(kv));
+            (0..100).for_each(|i| append(&mut cache, i as f32));
+            for layer in [0, 1, 3] {
+                let (mut keys, mut values) = (vec![-1000.0; 90 * 64], vec![-1000.0; 90 * 64]);
+                cache.read(layer, 90, &mut keys, &mut values);
+                // The window has dropped the first ones.
+                let kept = if layer == 1 { cache.groups[1].first * PAGE } else { 0 };
+                assert!(layer != 1 || (1..=90).contains(&kept));
+                for (i, (key, value)) in keys.iter().zip(&values).enumerate() {
+                    let expected = if i / 64 < kept { -1000.0 } else { (i / 64) as f32 };
+                    assert!((key - expected).abs() <= expected.abs() * 1e-6, "{kv:?} {layer} {i}: {key}");
+                    assert!(i / 64 < kept || *value == -*key, "{kv:?} {layer} {i}: {value}");
                 }
             }
         }

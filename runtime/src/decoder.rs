@@ -3,13 +3,14 @@
 
 use std::ops::Range;
 
+use crate::accelerator::{Cost, Filled, Prefill};
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
 use crate::ops::{Block, Heads, Machine, Partial, Pasts, ShortConv, attend, attend_part, attention_weights, parts};
 use crate::plan::DecoderParts;
 use crate::session::{Sequence, Source};
 use crate::spec::{DecoderSpec, Span};
-use crate::{Cancel, Result};
+use crate::{Cancel, Result, Token};
 
 /// The rows of one step: which sequence and position each belongs to.
 struct Rows<'a, 'r, 'w> {
@@ -39,6 +40,8 @@ pub(crate) struct StepScratch {
     /// Sequence and position of each row of the residual stream.
     at: Vec<(usize, usize)>,
     partials: Vec<f32>,
+    /// What takes prompts over from the layers.
+    pub(crate) prefill: Option<Prefill>,
 }
 
 impl Context for Rows<'_, '_, '_> {
@@ -172,6 +175,14 @@ impl Watched<'_> {
     }
 }
 
+/// Writes the embedded `tokens` to `x`, `[tokens, dim]`; `at` says at which positions they are.
+fn embed<'t>(parts: &DecoderParts, tokens: impl IntoIterator<Item = &'t Token>, at: &[(usize, usize)], x: &mut [f32]) {
+    let dim = x.len() / at.len();
+    for ((&token, &(_, position)), x) in tokens.into_iter().zip(at).zip(x.chunks_exact_mut(dim)) {
+        parts.embedding.embed(token, position, x);
+    }
+}
+
 /// Appends each row's tokens (checked by the caller) to its sequence, and leaves what comes before the output projection
 /// in `scratch.x`, `[wanted, dim]`: the rows of the tokens whose logits are wanted. Returns how many that are. Asks `cancel`
 /// before each layer; the sequences have forgotten the tokens then.
@@ -187,29 +198,46 @@ pub(crate) fn hidden(
     watched: Option<&mut Watched<'_>>,
 ) -> Result<usize> {
     let stack = &parts.stack;
-    let StepScratch { at, partials } = step;
+    let StepScratch { at, partials, prefill } = step;
     at.clear();
     for (sequence, row) in rows.iter_mut().enumerate() {
         let first = row.state.cache.positions();
         row.state.cache.extend(row.tokens.len());
         at.extend((first..first + row.tokens.len()).map(|position| (sequence, position)));
     }
-    let x = sized(&mut scratch.x, at.len() * dim);
-    let tokens = rows.iter().flat_map(|row| row.tokens);
-    for ((&token, &(_, position)), x) in tokens.zip(at.iter()).zip(x.chunks_exact_mut(dim)) {
-        parts.embedding.embed(token, position, x);
-    }
-    set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
-    let mut context = Rows { rows, at, layer: 0, partials, watched };
-    for (index, layer) in stack.layers.iter().enumerate() {
-        if let Err(cancelled) = cancel.check() {
-            for Row { state, tokens, .. } in rows {
-                state.cache.truncate(state.cache.positions() - tokens.len());
-            }
-            return Err(cancelled);
+    let filled = match (&mut *rows, prefill, &watched) {
+        ([Row { state, tokens, .. }], Some(prefill), None) if prefill.takes(tokens.len(), at[0].1) => {
+            embed(parts, tokens.iter(), at, sized(&mut scratch.x, at.len() * dim));
+            prefill.run(machine.kernels, state, &mut scratch.x[..at.len() * dim], cancel)
         }
-        context.layer = index;
-        layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
+        _ => Filled::Cpu,
+    };
+    let run = || {
+        let tokens = rows.iter().flat_map(|row| row.tokens);
+        embed(parts, tokens, at, sized(&mut scratch.x, at.len() * dim));
+        set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
+        let mut context = Rows { rows: &mut *rows, at, layer: 0, partials, watched };
+        for (index, layer) in stack.layers.iter().enumerate() {
+            cancel.check()?;
+            context.layer = index;
+            layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
+        }
+        Ok(())
+    };
+    let done = match filled {
+        Filled::Device => Ok(()),
+        Filled::Cancelled(error) => Err(error),
+        Filled::Cpu => run(),
+        Filled::Trial(trial, chunks) => {
+            let (done, cost) = Cost::measure(run);
+            done.map(|()| trial.decide(cost.of_one(chunks)))
+        }
+    };
+    if let Err(error) = done {
+        for Row { state, tokens, .. } in rows {
+            state.cache.truncate(state.cache.positions() - tokens.len());
+        }
+        return Err(error);
     }
     // Only the tokens whose logits are wanted go on.
     let (mut end, mut wanted) = (0, 0);

@@ -156,7 +156,7 @@ pub(crate) fn encode_frames(
 }
 
 /// Runs the layers over `scratch.x`, which has the rows of each source one after the other.
-fn run_layers(
+pub(crate) fn run_layers(
     machine: Machine<'_>,
     stack: &StackPlan,
     dim: usize,

@@ -62,6 +62,9 @@ pub enum Error {
     /// An energy meter did not measure what was asked for, and why.
     #[error("not measured: {0}")]
     NotMeasured(String),
+    /// An accelerator cannot be had, or failed; where it was in use, the CPU has taken over.
+    #[error("{0}")]
+    Accelerator(String),
     /// The caller cancelled; what was produced before is valid.
     #[error("cancelled")]
     Cancelled,

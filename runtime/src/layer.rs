@@ -22,14 +22,14 @@ pub(crate) struct Attention {
     pub(crate) query: Linear,
     pub(crate) key: Linear,
     pub(crate) value: Linear,
-    output: Linear,
+    pub(crate) output: Linear,
     pub(crate) heads: Heads,
     pub(crate) span: Span,
     /// Index into the rotations of a step.
-    rope: Option<usize>,
-    head_norm: Option<(HeadNorm, [Norm; 2])>,
-    growth: Option<QueryGrowth>,
-    sub_norm: Option<Norm>,
+    pub(crate) rope: Option<usize>,
+    pub(crate) head_norm: Option<(HeadNorm, [Norm; 2])>,
+    pub(crate) growth: Option<QueryGrowth>,
+    pub(crate) sub_norm: Option<Norm>,
 }
 
 /// What mixes positions, resolved.
@@ -41,12 +41,12 @@ pub(crate) enum Mixer {
 
 /// A feed-forward block's parameters.
 #[derive(Debug)]
-struct Ffn {
-    gate: Option<Linear>,
-    up: Linear,
-    activation: Activation,
-    sub_norm: Option<Norm>,
-    down: Linear,
+pub(crate) struct Ffn {
+    pub(crate) gate: Option<Linear>,
+    pub(crate) up: Linear,
+    pub(crate) activation: Activation,
+    pub(crate) sub_norm: Option<Norm>,
+    pub(crate) down: Linear,
 }
 
 /// The norms of a sublayer.
@@ -60,12 +60,12 @@ pub(crate) enum Norms {
 /// A layer's parameters, resolved.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    mixer: Mixer,
-    mixer_norms: Norms,
+    pub(crate) mixer: Mixer,
+    pub(crate) mixer_norms: Norms,
     pub(crate) cross: Option<(Attention, Norms)>,
-    ffn: Ffn,
-    ffn_norms: Norms,
-    residual_scale: f32,
+    pub(crate) ffn: Ffn,
+    pub(crate) ffn_norms: Norms,
+    pub(crate) residual_scale: f32,
 }
 
 impl Layer {

@@ -6,6 +6,7 @@
 //! `ARCHITECTURE.md` at the top of the repository is the map.
 #![deny(unsafe_code)]
 
+pub mod accelerator;
 #[cfg(feature = "audio")]
 pub mod audio;
 mod cache;
@@ -19,6 +20,8 @@ pub mod kernels;
 mod layer;
 pub mod memory;
 pub mod model;
+#[cfg(feature = "npu")]
+pub mod npu;
 mod ops;
 pub mod plan;
 pub mod quant;

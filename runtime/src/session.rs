@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::accelerator::{Cost, Encoding, Offload, Prefill, Ran};
 use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
 use crate::decoder::{StepScratch, Watched};
 use crate::layer::{Scratch, sized};
@@ -105,6 +106,13 @@ impl DecoderSession {
         Ok(Self { plan, pool, shape, scratch, step, cancel: Cancel::default() })
     }
 
+    /// Lets `offload` compute prompts, as far as it can.
+    #[must_use]
+    pub fn with_offload(mut self, offload: Option<Arc<Offload>>) -> Self {
+        self.step.prefill = offload.map(|offload| Prefill::new(offload, self.plan.clone()));
+        self
+    }
+
     /// A new sequence, at position 0.
     pub fn sequence(&self) -> Sequence {
         Sequence { source: Source::none(), cache: Cache::new(self.shape.clone()) }
@@ -179,6 +187,8 @@ pub struct EncoderDecoderSession {
     scratch: Scratch,
     step: StepScratch,
     cancel: Cancel,
+    /// What takes over the encoder.
+    encoding: Option<Encoding>,
 }
 
 impl std::fmt::Debug for EncoderDecoderSession {
@@ -200,7 +210,13 @@ impl EncoderDecoderSession {
         };
         let shape = Arc::new(CacheShape::new(&plan.spec().decoder.stack, kv, page)?);
         let (scratch, step) = (Scratch::default(), StepScratch::default());
-        Ok(Self { plan, pool, kv, shape, scratch, step, cancel: Cancel::default() })
+        Ok(Self { plan, pool, kv, shape, scratch, step, cancel: Cancel::default(), encoding: None })
+    }
+
+    /// Lets `offload` encode sources, as far as it can.
+    #[must_use]
+    pub fn with_offload(self, offload: Option<Arc<Offload>>) -> Self {
+        Self { encoding: offload.map(|offload| Encoding::new(offload, self.plan.clone())), ..self }
     }
 
     /// The same session on the threads of another pool.
@@ -297,24 +313,33 @@ impl EncoderDecoderSession {
         Ok(())
     }
 
-    /// The same for `frames` (`[features, count]`), one source.
-    fn run_encoder_on_frames(
-        &mut self,
-        frames: &[f32],
-        mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
-    ) -> Result<()> {
-        let Self { plan, pool, kv, scratch, cancel, .. } = self;
-        let spec = &plan.spec().encoder;
-        let EncoderInput::Frames(stem) = &plan.encoder.input else {
+    /// How many rows `frames` (`[features, count]`) make; refuses those that the model does not take.
+    fn rows_of(&self, frames: &[f32]) -> Result<usize> {
+        let EncoderInput::Frames(stem) = &self.plan.encoder.input else {
             return Err(Error::BadRequest("sound for a model of tokens".to_owned()));
         };
-        let (features, most) = (stem.features(), spec.max_positions);
+        let (features, most) = (stem.features(), self.plan.spec().encoder.max_positions);
         let rows = Stem::rows(frames.len() / features);
         if !frames.len().is_multiple_of(features) || rows == 0 || rows > most {
             let count = frames.len() as f64 / features as f64;
             let problem = format!("{count} frames of {features} features: the model takes 1 to {} frames", 2 * most);
             return Err(Error::BadRequest(problem));
         }
+        Ok(rows)
+    }
+
+    /// The same for `frames` (`[features, count]`), one source.
+    fn run_encoder_on_frames(
+        &mut self,
+        frames: &[f32],
+        mut take: impl FnMut(Machine<'_>, &mut Activations, &[f32], &[Range<usize>]),
+    ) -> Result<()> {
+        let rows = self.rows_of(frames)?;
+        let Self { plan, pool, kv, scratch, cancel, .. } = self;
+        let spec = &plan.spec().encoder;
+        let EncoderInput::Frames(stem) = &plan.encoder.input else {
+            return Err(Error::BadRequest("sound for a model of tokens".to_owned()));
+        };
         let machine = Machine { kernels: plan.kernels(), team: &pool.team(rows) };
         let rows = encoder::encode_frames(machine, stem, &plan.encoder.stack, spec.dim, frames, *kv, scratch, cancel)?;
         let Scratch { x, activations, .. } = &mut *scratch;
@@ -374,6 +399,17 @@ impl Sources {
         }
         *written += rows.len();
     }
+
+    /// Adds a source by its keys and values in each layer, of which only the first positions may be its own.
+    fn add_layers<'l>(&mut self, machine: Machine<'_>, layers: impl Iterator<Item = [&'l [f32]; 2]>) {
+        let dim = self.plan.spec().decoder.stack.dim;
+        let place = self.places[self.written];
+        for (layer, [keys, values]) in layers.enumerate() {
+            let own = place.positions * dim;
+            self.memory.write(machine, layer, place, &keys[..own], &values[..own]);
+        }
+        self.written += 1;
+    }
 }
 
 /// Rows that the encoder computes together: enough for matrix products at full speed, few enough for a layer's
@@ -418,22 +454,103 @@ impl Model for EncoderDecoderSession {
 
 impl EncoderDecoder for EncoderDecoderSession {
     fn encode(&mut self, sources: &[&[Token]]) -> Result<Vec<Sequence>> {
+        for source in sources {
+            check_tokens(&self.plan.spec().encoder, source, 0)?;
+        }
         let mut memory = self.memory(sources.iter().map(|source| source.len()));
-        self.run_encoder(sources, |machine, activations, output, rows| memory.add(machine, activations, output, rows))?;
+        // Taken out while it is in use, because the CPU's way needs the whole session.
+        let mut encoding = self.encoding.take();
+        let result = self.encode_with(encoding.as_mut(), sources, &mut memory);
+        self.encoding = encoding;
+        result?;
         Ok(self.sequences(memory))
     }
 }
 
 impl FrameEncoder for EncoderDecoderSession {
     fn encode_frames(&mut self, frames: &[f32]) -> Result<Sequence> {
-        let features = match self.plan.spec().encoder.input {
-            Input::Frames { features } => features,
-            Input::Tokens { .. } => 1,
-        };
-        let mut memory = self.memory(std::iter::once(Stem::rows(frames.len() / features)));
-        self.run_encoder_on_frames(frames, |machine, activations, output, rows| {
-            memory.add(machine, activations, output, rows);
-        })?;
+        let rows = self.rows_of(frames)?;
+        let mut memory = self.memory(std::iter::once(rows));
+        let mut encoding = self.encoding.take();
+        let result = self.encode_frames_with(encoding.as_mut(), frames, rows, &mut memory);
+        self.encoding = encoding;
+        result?;
         Ok(self.sequences(memory).remove(0))
+    }
+}
+
+impl EncoderDecoderSession {
+    /// Encodes `sources` into `memory`, which has room for them: on the accelerator, and where that does not do all of them,
+    /// on the CPU.
+    fn encode_with(
+        &mut self,
+        encoding: Option<&mut Encoding>,
+        sources: &[&[Token]],
+        memory: &mut Sources,
+    ) -> Result<()> {
+        let mut trial = None;
+        if let Some(encoding) = encoding {
+            let mut all = !sources.is_empty();
+            for source in sources {
+                self.cancel.check()?;
+                match encoding.tokens(source) {
+                    Ran::Device => {}
+                    Ran::Cpu => all = false,
+                    Ran::Trial(found) => (all, trial) = (false, Some(found)),
+                }
+                if !all {
+                    break;
+                }
+                let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(source.len()) };
+                memory.add_layers(machine, encoding.layers());
+            }
+            if all {
+                return Ok(());
+            }
+            memory.written = 0;
+        }
+        let (done, cost) = Cost::measure(|| {
+            self.run_encoder(sources, |machine, activations, output, rows| {
+                memory.add(machine, activations, output, rows);
+            })
+        });
+        done?;
+        if let Some(trial) = trial {
+            trial.decide(cost.of_one(sources.len()));
+        }
+        Ok(())
+    }
+
+    /// The same of `frames`, which make `rows` rows.
+    fn encode_frames_with(
+        &mut self,
+        encoding: Option<&mut Encoding>,
+        frames: &[f32],
+        rows: usize,
+        memory: &mut Sources,
+    ) -> Result<()> {
+        let mut trial = None;
+        if let Some(encoding) = encoding {
+            self.cancel.check()?;
+            match encoding.frames(frames) {
+                Ran::Device => {
+                    let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(rows) };
+                    memory.add_layers(machine, encoding.layers());
+                    return Ok(());
+                }
+                Ran::Cpu => {}
+                Ran::Trial(found) => trial = Some(found),
+            }
+        }
+        let (done, cost) = Cost::measure(|| {
+            self.run_encoder_on_frames(frames, |machine, activations, output, rows| {
+                memory.add(machine, activations, output, rows);
+            })
+        });
+        done?;
+        if let Some(trial) = trial {
+            trial.decide(cost);
+        }
+        Ok(())
     }
 }

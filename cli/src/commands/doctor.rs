@@ -1,5 +1,8 @@
 //! `babil doctor`: what babil finds on this machine.
 
+#[cfg_attr(not(feature = "npu"), path = "doctor/no_devices.rs")]
+mod devices;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,8 +23,13 @@ use crate::output::human_bytes;
 #[command(after_help = "\
 Examples:
   babil doctor
+  babil doctor --devices
   babil doctor --json | jq .instruction_set")]
-pub(crate) struct DoctorArgs {}
+pub(crate) struct DoctorArgs {
+    /// Show the devices that ONNX Runtime's providers offer, such as NPUs, and why one cannot be used
+    #[arg(long)]
+    devices: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -64,7 +72,10 @@ struct Cache {
     writable: bool,
 }
 
-pub(crate) fn run(_: DoctorArgs, context: &Context) -> Result<()> {
+pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<()> {
+    if args.devices {
+        return devices::run(context);
+    }
     let report = Report::new(context);
     if context.output.is_json() { context.output.json(&report) } else { context.output.text(report.table()) }
 }

@@ -57,7 +57,7 @@ pub(crate) struct ListenArgs {
     input: Option<PathBuf>,
     /// The microphone, as the system calls it [default: the one that is chosen there]
     #[arg(long, value_name = "NAME", conflicts_with = "input")]
-    device: Option<String>,
+    microphone: Option<String>,
     #[command(flatten)]
     speech: SpeechArgs,
     /// Write it in another language: a code or a name, such as `fr` or `french`
@@ -86,15 +86,16 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
     args.speech.no_track("what is listened to")?;
     let wish = args.route.wish(args.translate.as_deref(), "--translate")?;
-    let sound = if stdin { Sound::of_stdin(&args)? } else { Sound::of_microphone(args.device.as_deref())? };
-    let OpenSpeech { model, pacing, .. } = args.speech.open(context)?;
+    let sound = if stdin { Sound::of_stdin(&args)? } else { Sound::of_microphone(args.microphone.as_deref())? };
+    let speech = args.speech.open(context)?;
+    let OpenSpeech { model, pacing, .. } = &speech;
     let ready = OnceCell::new();
-    let route = wish.as_ref().map_or(Ok(None), |wish| route(wish, &args, &model, context))?;
+    let route = wish.as_ref().map_or(Ok(None), |wish| route(wish, &args, model, context))?;
     let (task, interpreter) = match (wish, route) {
         (None, _) => (Task::Transcribe, None),
         (_, Some((_, Route::Whisper))) => (Task::Translate, None),
         (Some(wish), route) => {
-            let mut interpreter = Interpreter { wish, args: &args, model: &model, translation: &ready, cascade: None };
+            let mut interpreter = Interpreter { wish, args: &args, model, translation: &ready, cascade: None };
             // What cannot be done is said before anybody speaks.
             if let Some((spoken, route)) = route {
                 interpreter.begin(&spoken, &route)?;
@@ -102,7 +103,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
             (Task::Transcribe, Some(interpreter))
         }
     };
-    let mut transcription = Transcription::new(&model, args.speech.options(args.speech.from(), task, false))?;
+    let mut transcription = Transcription::new(model, args.speech.options(args.speech.from(), task, false))?;
     let mut page = Page::new(&context.output, interpreter);
     let partials = if page.shows_partials() { Partials::InTime } else { Partials::Never };
     let mut live = Live::new(&mut transcription, partials)?;
@@ -111,7 +112,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
 
     // What was heard before the sound failed is worth having, too.
-    let failure = hear(&sound.recording, &mut live, &mut page, &pacing)?;
+    let failure = hear(&sound.recording, &mut live, &mut page, pacing)?;
     let (events, statistics) = live.finish()?;
     events.iter().try_for_each(|event| page.event(event))?;
     page.finish()?;
@@ -124,6 +125,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
     if args.stats {
         context.output.note(stats(&statistics));
+        speech.note_devices(context);
     }
     pacing.note(context);
     if context.output.is_json() {

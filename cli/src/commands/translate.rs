@@ -31,6 +31,7 @@ use self::feed::Feed;
 use self::sink::{JsonSink, TextSink};
 use self::subtitles::SubtitleFile;
 use crate::args::Context;
+use crate::device::{self, DeviceArgs};
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::ClosedPipe;
@@ -89,6 +90,8 @@ pub(crate) struct TranslateArgs {
     /// Threads to compute with, as far as there are cores for them [default: one per fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Beam width; 1 is greedy [default: the model's own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=128))]
     beam: Option<u16>,
@@ -128,8 +131,10 @@ enum QuantArg {
 }
 
 impl TranslateArgs {
-    fn open_options(&self) -> OpenOptions {
-        OpenOptions {
+    /// # Errors
+    /// A variable of the environment that means nothing.
+    fn open_options(&self) -> Result<OpenOptions> {
+        Ok(OpenOptions {
             model: self.model.clone(),
             backend: match self.backend {
                 BackendArg::Cpu => Backend::Cpu,
@@ -143,7 +148,8 @@ impl TranslateArgs {
             threads: self.threads.map(usize::from),
             offline: true, // translating never needs the network
             packed_folder: None,
-        }
+            device: self.device.options()?,
+        })
     }
 
     fn translate_options(&self, json: bool) -> Result<TranslateOptions> {
@@ -291,7 +297,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     }
 
     let started = Instant::now();
-    let options_to_open = args.open_options();
+    let options_to_open = args.open_options()?;
     let Powered { threads, pacing, .. } = args.power.resolve_named(options_to_open.model.as_deref(), context)?;
     let translator = open(OpenOptions { threads: options_to_open.threads.or(threads), ..options_to_open })?;
     let opened = started.elapsed();
@@ -307,6 +313,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     }
     if args.stats {
         context.output.note(stats(&total, opened));
+        translator.accelerator().iter().flat_map(device::lines).for_each(|line| context.output.note(line));
     }
     pacing.note(context);
     Ok(())

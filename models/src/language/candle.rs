@@ -12,6 +12,7 @@ use babil_runtime::{Error, Result};
 use super::generator::{Generator, StoredState, TextGenerator};
 use super::{Engine, LanguageModel, LanguageOptions};
 use crate::candle::{ARCHITECTURES, CandleLanguageModel, CandleSequence};
+use crate::device::Device;
 use crate::families;
 use crate::open::Backend;
 
@@ -40,6 +41,7 @@ impl LanguageModel {
             ("another type of keys and values", options.kv.is_some()),
             ("a limit of memory", options.memory_limit.is_some()),
             ("quantising while loading", options.quant.is_some()),
+            ("an NPU", options.device.device == Device::Npu),
         ];
         if let Some((option, _)) = unknown.iter().find(|(_, given)| *given) {
             let why = match options.backend {
@@ -73,6 +75,7 @@ impl LanguageModel {
             memory: None,
             path: path.to_owned(),
             architecture,
+            offload: None,
         })
     }
 }

@@ -19,6 +19,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::memory::MemoryNeeds;
 use babil_runtime::plan::{DecoderPlan, decoder_parameters};
@@ -33,6 +34,7 @@ use babil_runtime::{Error, Result};
 pub use generator::{Answer, Generator, News, Request, TextGenerator, Times};
 pub use score::{Perplexity, embed, perplexity};
 
+use crate::device::{self, DeviceOptions};
 use crate::families;
 use crate::open::Backend;
 
@@ -55,6 +57,8 @@ pub struct LanguageOptions {
     pub quant: Option<BlockType>,
     /// Where packed weights are kept.
     pub packed_folder: PathBuf,
+    /// What computes prompts.
+    pub device: DeviceOptions,
 }
 
 impl Default for LanguageOptions {
@@ -68,6 +72,7 @@ impl Default for LanguageOptions {
             memory_limit: None,
             quant: None,
             packed_folder: crate::packed_folder(),
+            device: DeviceOptions::default(),
         }
     }
 }
@@ -231,6 +236,7 @@ pub struct LanguageModel {
     memory: Option<MemoryNeeds>,
     path: PathBuf,
     architecture: String,
+    offload: Option<Arc<Offload>>,
 }
 
 impl std::fmt::Debug for LanguageModel {
@@ -266,6 +272,7 @@ impl LanguageModel {
         DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
         let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
         let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
+        let offload = device::offload(&options.device, &packed, options.threads, &options.packed_folder)?;
         let plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
         Ok(Self {
             engine: Engine::Native(Arc::new(plan), Arc::new(weights)),
@@ -278,6 +285,7 @@ impl LanguageModel {
             memory: Some(memory),
             path,
             architecture,
+            offload,
         })
     }
 
@@ -309,7 +317,10 @@ impl LanguageModel {
     /// [`Error::BadRequest`] of another backend.
     pub fn session(&self) -> Result<DecoderSession> {
         match &self.engine {
-            Engine::Native(plan, _) => DecoderSession::new(plan.clone(), self.pool.clone(), self.kv),
+            Engine::Native(plan, _) => {
+                let session = DecoderSession::new(plan.clone(), self.pool.clone(), self.kv)?;
+                Ok(session.with_offload(self.offload.clone()))
+            }
             #[cfg(feature = "candle")]
             Engine::Candle(_) => Err(Error::BadRequest("only the native backend computes this, not candle".to_owned())),
         }
@@ -322,6 +333,11 @@ impl LanguageModel {
             #[cfg(feature = "candle")]
             Engine::Candle(_) => Backend::Candle,
         }
+    }
+
+    /// What ran where so far, unless everything is for the CPU.
+    pub fn accelerator(&self) -> Option<Report> {
+        device::report(self.offload.as_ref())
     }
 
     /// Text to tokens and back.

@@ -18,6 +18,7 @@ pub mod words;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BLOCK;
@@ -30,6 +31,7 @@ use babil_runtime::{Error, Result, Token};
 
 pub use special::{SpecialTokens, Task};
 
+use crate::device::{self, DeviceOptions};
 use crate::families::whisper::{Config, Names};
 use crate::files::ModelFiles;
 use crate::open::Quant;
@@ -49,6 +51,8 @@ pub struct SpeechOptions {
     /// Where copies of weights are kept that are made for this machine; `None` is
     /// [`packed_folder`](crate::packed_folder).
     pub packed_folder: Option<PathBuf>,
+    /// What computes the encoder.
+    pub device: DeviceOptions,
 }
 
 impl SpeechOptions {
@@ -65,6 +69,7 @@ pub struct SpeechModel {
     special: SpecialTokens,
     config: Config,
     kv: KvType,
+    offload: Option<Arc<Offload>>,
 }
 
 impl std::fmt::Debug for SpeechModel {
@@ -150,6 +155,7 @@ impl SpeechModel {
         if quant != Quant::F32 || blocks {
             weights = packed_copy(&weights, &parameters, quant.block(), &options.packed())?;
         }
+        let offload = device::offload(&options.device, &weights, options.threads, &options.packed())?;
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
         let whole_blocks = (config.d_model / config.decoder_attention_heads).is_multiple_of(BLOCK);
@@ -159,7 +165,7 @@ impl SpeechModel {
             _ if whole_blocks => KvType::Q8_0,
             _ => KvType::F16,
         };
-        Ok(Self { plan: Arc::new(plan), pool, tokenizer, special, config, kv })
+        Ok(Self { plan: Arc::new(plan), pool, tokenizer, special, config, kv, offload })
     }
 
     /// What computes: it holds the memory of one forward pass at a time.
@@ -167,7 +173,13 @@ impl SpeechModel {
     /// # Errors
     /// None that a model which was opened gives.
     pub fn session(&self) -> Result<EncoderDecoderSession> {
-        EncoderDecoderSession::new(self.plan.clone(), self.pool.clone(), self.kv)
+        let session = EncoderDecoderSession::new(self.plan.clone(), self.pool.clone(), self.kv)?;
+        Ok(session.with_offload(self.offload.clone()))
+    }
+
+    /// What ran where so far, unless everything is for the CPU.
+    pub fn accelerator(&self) -> Option<Report> {
+        device::report(self.offload.as_ref())
     }
 
     /// The tokens that steer it.

@@ -11,6 +11,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
 
 use babil_runtime::Result;
+use babil_runtime::accelerator::Report;
 
 use super::translate::{Hypothesis, LanguagePair, Progress, SentenceTranslator, TranslateOptions, Translation};
 
@@ -212,6 +213,10 @@ fn capitalised(text: String, like: &str) -> String {
 }
 
 impl SentenceTranslator for WithGlossary {
+    fn accelerator(&self) -> Option<Report> {
+        self.translator.accelerator()
+    }
+
     fn pairs(&self) -> &[LanguagePair] {
         self.translator.pairs()
     }

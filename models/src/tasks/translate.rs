@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use babil_runtime::accelerator::Report;
 use babil_runtime::{Cancel, Result, Token};
 
 /// A translation direction: ISO 639-1 codes, such as `en` -> `fr`.
@@ -103,4 +104,9 @@ pub trait SentenceTranslator: Send + Sync {
         options: &TranslateOptions,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Translation>>;
+
+    /// What ran where so far, unless everything is for the CPU.
+    fn accelerator(&self) -> Option<Report> {
+        None
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use babil_runtime::accelerator::Report;
 use babil_runtime::generate::{Generated, Step, generate};
 use babil_runtime::model::{EncoderDecoder, Model};
 use babil_runtime::spec::GenerationSpec;
@@ -24,6 +25,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// The backend's own.
     fn session(&self, pool: &Arc<ThreadPool>) -> Result<Self::Session>;
+
+    /// What ran where so far, unless everything is for the CPU.
+    fn accelerator(&self) -> Option<Report> {
+        None
+    }
 }
 
 /// A direction that a model translates in.
@@ -189,6 +195,10 @@ enum News {
 }
 
 impl<B: Backend> SentenceTranslator for Translator<B> {
+    fn accelerator(&self) -> Option<Report> {
+        self.backend.accelerator()
+    }
+
     fn pairs(&self) -> &[LanguagePair] {
         &self.pairs
     }

@@ -28,6 +28,12 @@ impl Matrix {
         Ok(Self(joined.ok_or_else(|| weights.bad(name, format!("is {}, it must be float", tensor.encoding())))?))
     }
 
+    /// What it is stored as.
+    #[cfg(feature = "npu")]
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.0.shape()[0]
     }

@@ -20,6 +20,13 @@ pub(crate) struct Rotations {
     sin: Vec<f32>,
 }
 
+impl Rotations {
+    /// Cosines and sines.
+    pub(crate) fn into_parts(self) -> (Vec<f32>, Vec<f32>) {
+        (self.cos, self.sin)
+    }
+}
+
 impl Rope {
     pub(crate) fn new(spec: &Spec) -> Self {
         let (frequencies, magnitude) = spec.frequencies();

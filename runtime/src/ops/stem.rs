@@ -12,9 +12,9 @@ const ROWS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Stem {
     /// `[dim, features * 3]` and `[dim, dim * 3]`, the three neighbours of a feature together.
-    convolutions: [Linear; 2],
+    pub(crate) convolutions: [Linear; 2],
     /// `[max_positions, dim]`, or nothing.
-    positions: Vec<f32>,
+    pub(crate) positions: Vec<f32>,
 }
 
 /// Buffers, which grow to what is needed and stay.

@@ -213,6 +213,17 @@ impl Tensor {
         &self.source.bytes()[self.range.clone()]
     }
 
+    /// The file that the bytes are mapped from, and their offset and length in it, where it has the name and the size that it
+    /// was mapped with.
+    #[cfg(feature = "npu")]
+    pub(crate) fn place(&self) -> Option<(std::path::PathBuf, u64, u64)> {
+        let Source::Mapped(map, stamp) = &*self.source else { return None };
+        let metadata = std::fs::metadata(&stamp.name).ok().filter(std::fs::Metadata::is_file)?;
+        let end = stamp.offset + map.len() as u64;
+        let same = metadata.modified().ok() == stamp.modified && metadata.len() >= end;
+        same.then(|| (stamp.name.clone().into(), stamp.offset + self.range.start as u64, self.range.len() as u64))
+    }
+
     /// The values where they are stored as float32 and aligned for it; nothing is copied.
     #[allow(unsafe_code)]
     pub fn as_f32(&self) -> Option<&[f32]> {
@@ -445,6 +456,11 @@ impl Weights {
             About::Whisper(header) => Some(header),
             About::Safetensors(_) | About::Gguf(_) => None,
         }
+    }
+
+    /// What tells these weights from any others, as far as names, sizes, times and tables of tensors do.
+    pub fn identity(&self) -> String {
+        quantize::origin(self, None)
     }
 
     /// The file's path, or the label it was given.

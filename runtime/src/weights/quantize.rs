@@ -159,7 +159,7 @@ fn write_copy(path: &Path, tensors: &[TensorToWrite<'_>], metadata: &BTreeMap<St
 }
 
 /// What a copy depends on: the source files' names, sizes, times and tensor table, what floats become, and this build.
-fn origin(weights: &Weights, floats: Option<BlockType>) -> String {
+pub(super) fn origin(weights: &Weights, floats: Option<BlockType>) -> String {
     let mut table = DefaultHasher::new();
     let mut files = BTreeSet::new();
     for (name, tensor) in weights.iter() {

@@ -13,7 +13,7 @@ pub(in crate::energy) fn thread_cpu_seconds() -> Option<f64> {
 }
 
 /// Seconds of processor time that this process has used; none where the system does not tell.
-pub(in crate::energy) fn process_cpu_seconds() -> Option<f64> {
+pub(crate) fn process_cpu_seconds() -> Option<f64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Some(seconds(rustix::time::ClockId::ProcessCPUTime));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -53,7 +53,8 @@ public final class Engine implements AutoCloseable {
             options.threads,
             options.memoryLimit,
             options.context,
-            options.packedFolder));
+            options.packedFolder,
+            options.device));
   }
 
   /**

@@ -11,12 +11,14 @@ public final class EngineOptions {
   final long memoryLimit;
   final int context;
   final byte[] packedFolder;
+  final int device;
 
   private EngineOptions(Builder builder) {
     threads = builder.threads;
     memoryLimit = builder.memoryLimit;
     context = builder.context;
     packedFolder = Text.optional(builder.packedFolder);
+    device = builder.device.ordinal();
   }
 
   /**
@@ -34,6 +36,7 @@ public final class EngineOptions {
     private long memoryLimit;
     private int context;
     private String packedFolder;
+    private Device device = Device.CPU;
 
     private Builder() {}
 
@@ -93,6 +96,18 @@ public final class EngineOptions {
      */
     public Builder packedFolder(File folder) {
       packedFolder = Text.notNull(folder, "the folder of packed weights").getPath();
+      return this;
+    }
+
+    /**
+     * What computes encoders and prompts; by default the CPU.
+     *
+     * @param device the device
+     * @return this
+     * @throws BabilException {@link Code#BAD_ARGUMENT} where it is null
+     */
+    public Builder device(Device device) {
+      this.device = Text.notNull(device, "a device");
       return this;
     }
 

@@ -22,7 +22,8 @@ final class Native {
       int threads,
       long memoryLimit,
       int context,
-      byte[] packedFolder);
+      byte[] packedFolder,
+      int device);
 
   static native byte[] plan(
       int kind,

@@ -1,0 +1,93 @@
+//! `--device`, and what is said of the devices that computed.
+
+use anyhow::Result;
+use babil_models::{Device, DeviceOptions};
+use babil_runtime::accelerator::Report;
+use clap::{Args, ValueEnum};
+
+/// What computes encoders and prompts.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct DeviceArgs {
+    /// What computes encoders and prompts; text is generated on the CPU in any case
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceArg,
+    /// Let the NPU's provider compute on the CPU what the NPU cannot
+    #[arg(long)]
+    npu_fallback: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DeviceArg {
+    /// The CPU
+    #[default]
+    Cpu,
+    /// The NPU: an error where there is none (`babil doctor --devices`)
+    Npu,
+    /// The NPU, where a short test on this machine finds that it pays
+    Auto,
+}
+
+impl DeviceArgs {
+    /// # Errors
+    /// A variable of the environment that means nothing.
+    pub(crate) fn options(&self) -> Result<DeviceOptions> {
+        let device = match self.device {
+            DeviceArg::Cpu => Device::Cpu,
+            DeviceArg::Npu => Device::Npu,
+            DeviceArg::Auto => Device::Auto,
+        };
+        Ok(DeviceOptions::from_env(device, self.npu_fallback)?)
+    }
+}
+
+/// A report in lines: what ran where.
+pub(crate) fn lines(report: &Report) -> Vec<String> {
+    let mut lines: Vec<_> = report
+        .accelerator_used
+        .iter()
+        .map(|device| match report.fallback_ops {
+            0 => format!("computed on {device}"),
+            ops => format!("computed on {device}, but for {ops} operations that its provider left to the CPU"),
+        })
+        .collect();
+    for graph in &report.subgraphs {
+        let times = |count: usize| if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let place = |count: usize, place: &str| (count > 0).then(|| format!("{} on the {place}", times(count)));
+        let made = if graph.placement.loaded { "compiled before" } else { "compiled now" };
+        let made = (graph.placement != Default::default()).then(|| made.to_owned());
+        let parts: Vec<_> =
+            [place(graph.runs, "device"), place(graph.cpu_runs, "CPU"), made].into_iter().flatten().collect();
+        lines.push(format!("{}: {}", graph.name, parts.join(", ")));
+    }
+    lines.extend(report.failure.iter().map(|failure| format!("the device was given up: {failure}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use babil_runtime::accelerator::{Placement, SubgraphReport};
+
+    use super::*;
+
+    #[test]
+    fn reports_say_what_ran_where() {
+        let graph = |name: &str, placement: Placement, runs, cpu_runs| SubgraphReport {
+            name: name.to_owned(),
+            placement,
+            runs,
+            cpu_runs,
+        };
+        let report = Report {
+            accelerator_used: Some("QNNExecutionProvider 2.1 on npu (Qualcomm 0001) in f16".to_owned()),
+            fallback_ops: 2,
+            subgraphs: vec![
+                graph("encoder of 375 positions", Placement { ops: 1, fallback_ops: 2, loaded: true }, 3, 0),
+                graph("encoder of 750 positions", Placement { ops: 1, fallback_ops: 0, loaded: false }, 1, 1),
+                graph("encoder of 1500 positions", Placement::default(), 0, 2),
+            ],
+            failure: Some("encoder of 750 positions: the device was lost".to_owned()),
+        };
+        insta::assert_snapshot!(lines(&report).join("\n"));
+        assert_eq!(lines(&Report::default()), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,191 @@
+//! An accelerator that computes what the CPU computes, to the bit, until it is told to fail.
+
+mod fake;
+mod models;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use self::fake::{Fake, Fault, warnings};
+use self::models::{decoder, hearing, translator};
+use super::{Choices, Cost, Offload, Report};
+use crate::generate::{Context, StreamOptions, TokenStream};
+use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, Want};
+use crate::plan::{DecoderPlan, EncoderDecoderPlan};
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::session::{DecoderSession, EncoderDecoderSession, KvType};
+use crate::threads::ThreadPool;
+use crate::{Cancel, Error, Token};
+
+fn pool() -> Arc<ThreadPool> {
+    Arc::new(ThreadPool::new(2))
+}
+
+fn offload(fake: &Arc<Fake>) -> Arc<Offload> {
+    Arc::new(Offload::new(fake.clone(), "model".to_owned(), None))
+}
+
+fn tokens(count: usize) -> Vec<Token> {
+    (0..count).map(|i| (i * 7 % models::VOCAB) as Token).collect()
+}
+
+/// Runs and CPU runs of all subgraphs.
+fn counts(report: &Report) -> (usize, usize) {
+    let sum = |of: fn(&super::SubgraphReport) -> usize| report.subgraphs.iter().map(of).sum();
+    (sum(|graph| graph.runs), sum(|graph| graph.cpu_runs))
+}
+
+/// A translation's logits, of sources of these lengths: of a few tokens after them.
+fn translate(plan: &Arc<EncoderDecoderPlan>, offload: Option<Arc<Offload>>, lengths: &[usize]) -> Vec<f32> {
+    let mut session = EncoderDecoderSession::new(plan.clone(), pool(), KvType::F32).unwrap().with_offload(offload);
+    let sources: Vec<_> = lengths.iter().map(|&length| tokens(length)).collect();
+    let sources: Vec<&[Token]> = sources.iter().map(Vec::as_slice).collect();
+    let mut states = session.encode(&sources).unwrap();
+    let (mut logits, mut all) = (Logits::default(), Vec::new());
+    for state in &mut states {
+        session.step(&mut [Row { state, tokens: &[1, 2], want: Want::Last }], &mut logits).unwrap();
+        all.extend_from_slice(logits.row(0));
+    }
+    all
+}
+
+/// The same of sound.
+fn hear(plan: &Arc<EncoderDecoderPlan>, offload: Option<Arc<Offload>>, counts: &[usize]) -> Vec<f32> {
+    let mut session = EncoderDecoderSession::new(plan.clone(), pool(), KvType::F32).unwrap().with_offload(offload);
+    let (mut logits, mut all) = (Logits::default(), Vec::new());
+    for &count in counts {
+        let frames: Vec<f32> = (0..models::FEATURES * count).map(|i| ((i * 31 % 17) as f32 - 8.0) / 8.0).collect();
+        let mut state = session.encode_frames(&frames).unwrap();
+        session.step(&mut [Row { state: &mut state, tokens: &[1, 2], want: Want::Last }], &mut logits).unwrap();
+        all.extend_from_slice(logits.row(0));
+    }
+    all
+}
+
+/// The tokens that follow a prompt, in a stream.
+fn tell(plan: &Arc<DecoderPlan>, offload: Option<Arc<Offload>>, prompt: usize, chunk: usize) -> Vec<Token> {
+    let mut session = DecoderSession::new(plan.clone(), pool(), KvType::F32).unwrap().with_offload(offload);
+    let mut context = Context::new(session.sequence(), Vec::new());
+    let mut sampler = Sampler::new(SamplingOptions::greedy(), models::VOCAB).unwrap();
+    let options = StreamOptions { max_tokens: 8, chunk, ..StreamOptions::new(1000, Vec::new()) };
+    let stream = TokenStream::new(&mut session, &mut context, &mut sampler, &tokens(prompt), options).unwrap();
+    stream.map(|token| token.unwrap()).collect()
+}
+
+#[test]
+fn what_works_gives_what_the_cpu_gives() {
+    let (translator, hearing, decoder) = (translator(), hearing(), decoder());
+    let fake = Fake::new(Fault::None);
+    let (lengths, frames) = ([3, 31, 32, 33, 200, 64], [1, 9, 10, 11, 39, 40]);
+    let used = offload(&fake);
+    assert_eq!(translate(&translator, Some(used.clone()), &lengths), translate(&translator, None, &lengths));
+    assert_eq!(counts(&used.report()), (lengths.len(), 0));
+    let names: Vec<_> = used.report().subgraphs.into_iter().map(|graph| graph.name).collect();
+    assert_eq!(names, [32, 64, 256].map(|length| format!("encoder of {length} positions")));
+    assert_eq!(fake.alive.load(SeqCst), 3);
+    drop(used);
+
+    let used = offload(&fake);
+    assert_eq!(hear(&hearing, Some(used.clone()), &frames), hear(&hearing, None, &frames));
+    assert_eq!((counts(&used.report()), used.report().subgraphs.len()), ((frames.len(), 0), 3));
+    drop(used);
+
+    for (prompt, chunk, runs) in [(700, 256, 3), (63, 256, 0), (64, 256, 1), (65, 256, 1), (385, 256, 2), (300, 300, 2)]
+    {
+        let used = offload(&fake);
+        assert_eq!(tell(&decoder, Some(used.clone()), prompt, chunk), tell(&decoder, None, prompt, chunk));
+        let report = used.report();
+        assert_eq!(counts(&report), (runs, 0), "{prompt} tokens in chunks of {chunk}");
+        assert_eq!(report.accelerator_used.is_some(), runs > 0);
+    }
+    assert_eq!(fake.alive.load(SeqCst), 0, "what was compiled goes with what used it");
+}
+
+/// Each way to fail, at the first use, later, and in the middle of a stream.
+#[test]
+fn what_fails_gives_what_the_cpu_gives_and_one_warning() {
+    let (translator, hearing, decoder) = (translator(), hearing(), decoder());
+    let lengths = [3, 40, 5, 41];
+    let faults =
+        [Fault::Compile, Fault::Run(0), Fault::Run(1), Fault::Run(3), Fault::Shape, Fault::NotFinite, Fault::Hangs];
+    type Case<'a> = (&'a str, &'a dyn Fn(Option<Arc<Offload>>) -> Vec<f32>);
+    let told = |offload| tell(&decoder, offload, 900, 256).into_iter().map(|token| token as f32).collect();
+    let cases: [Case<'_>; 3] = [
+        ("translation", &|offload| translate(&translator, offload, &lengths)),
+        ("speech", &|offload| hear(&hearing, offload, &[5, 12, 33, 6])),
+        ("prompt", &told),
+    ];
+    for (name, run) in cases {
+        let expected = run(None);
+        for fault in faults {
+            let fake = Fake::new(fault);
+            let used = offload(&fake);
+            let (found, warned) = warnings(|| [run(Some(used.clone())), run(Some(used.clone()))]);
+            assert_eq!(found, [expected.clone(), expected.clone()], "{name}, {fault:?}");
+            assert_eq!(warned, 1, "{name}, {fault:?}: told once");
+            assert_eq!(fake.alive.load(SeqCst), 0, "{name}, {fault:?}: nothing compiled is kept");
+            let compiled = fake.compiled.load(SeqCst);
+            run(Some(used.clone()));
+            assert_eq!(fake.compiled.load(SeqCst), compiled, "{name}, {fault:?}: it is not asked again");
+            let report = used.report();
+            assert!(report.failure.is_some(), "{name}, {fault:?}");
+            assert_eq!(report.accelerator_used.is_some(), matches!(fault, Fault::Run(1 | 3)), "{name}, {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_works_is_not_warned_about() {
+    let decoder = decoder();
+    let used = offload(&Fake::new(Fault::None));
+    let (_, warned) = warnings(|| tell(&decoder, Some(used.clone()), 300, 256));
+    assert_eq!((warned, used.report().failure), (0, None));
+}
+
+/// `auto`: the first use is a test; what it finds holds from then on, in other processes too.
+#[test]
+fn a_test_decides_and_its_answer_is_remembered() {
+    let (translator, hearing, decoder) = (translator(), hearing(), decoder());
+    let hour = Some(Duration::from_secs(3600));
+    for (cost, better) in [(Cost::default(), true), (Cost { wall: Duration::from_secs(50), cpu: hour }, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let choices = || Some(Choices::in_folder(folder.path()));
+        let start = |fake: &Arc<Fake>| Arc::new(Offload::new(fake.clone(), "model".to_owned(), choices()));
+        let fake = Fake::with_cost(cost);
+        let used = start(&fake);
+        let expected = (translate(&translator, None, &[5]), hear(&hearing, None, &[7]), tell(&decoder, None, 100, 256));
+        for _ in 0..3 {
+            assert_eq!(translate(&translator, Some(used.clone()), &[5]), expected.0);
+            assert_eq!(tell(&decoder, Some(used.clone()), 100, 256), expected.2);
+        }
+        let heard = start(&fake);
+        assert_eq!(hear(&hearing, Some(heard.clone()), &[7]), expected.1);
+        assert_eq!(hear(&hearing, Some(heard.clone()), &[7]), expected.1);
+        let on_device = if better { 2 } else { 0 };
+        assert_eq!(counts(&used.report()), (2 * on_device, 2 * (3 - on_device)), "{cost:?}");
+        assert_eq!(counts(&heard.report()), (on_device / 2, 2 - on_device / 2), "{cost:?}");
+
+        // Another start: no test, and nothing is compiled where the CPU is better.
+        let fake = Fake::with_cost(Cost::default());
+        let again = start(&fake);
+        assert_eq!(tell(&decoder, Some(again.clone()), 100, 256), expected.2);
+        assert_eq!(counts(&again.report()), if better { (1, 0) } else { (0, 1) });
+        assert_eq!(fake.compiled.load(SeqCst), usize::from(better));
+    }
+}
+
+#[test]
+fn a_prompt_can_be_cancelled_between_chunks() {
+    let decoder = decoder();
+    let fake = Fake::new(Fault::None);
+    let mut session = DecoderSession::new(decoder, pool(), KvType::F32).unwrap().with_offload(Some(offload(&fake)));
+    let mut state = session.sequence();
+    let mut logits = Logits::default();
+    session.set_cancel(&Cancel::after(2));
+    let tokens = tokens(900);
+    let step = session.step(&mut [Row { state: &mut state, tokens: &tokens, want: Want::Last }], &mut logits);
+    assert!(matches!(step, Err(Error::Cancelled)));
+    assert_eq!(fake.runs.load(SeqCst), 2);
+    assert_eq!(crate::model::State::position(&state), 0, "the sequence is as it was");
+}
