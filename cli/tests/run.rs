@@ -451,7 +451,7 @@ fn power_is_what_was_measured_of_the_model() {
     assert_exit(&unknown, 0);
     assert!(stderr(&unknown).contains("nothing was measured of this model"), "{}", stderr(&unknown));
 
-    let path = profile(&model).save(&cache.root().join("power")).unwrap();
+    let path = profile(&model).save(cache.path("power").as_ref()).unwrap();
     for (power, rests) in [("fast", false), ("balanced", true), ("eco", true)] {
         let output = run(&["--power", power]);
         assert_exit(&output, 0);

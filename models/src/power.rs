@@ -223,7 +223,7 @@ fn largest_file(folder: &Path) -> Result<PathBuf> {
     let files = fs::read_dir(folder).map_err(io)?.filter_map(|entry| {
         let path = entry.ok()?.path();
         let metadata = path.metadata().ok()?;
-        metadata.is_file().then(|| (metadata.len(), path))
+        metadata.is_file().then_some((metadata.len(), path))
     });
     let largest = files.max().ok_or_else(|| Error::bad_file(folder.display().to_string(), "has no files"))?;
     Ok(largest.1)
