@@ -37,6 +37,20 @@ deny:
 jni *ARGS:
     android/test.sh {{ARGS}}
 
+# The C API, used wrongly and from many threads, at full speed and under valgrind.
+c-check:
+    android/c_check.sh
+
+# The Kotlin side and the logic of the sample app, with their tests, after `just jni`: over the library that it has built.
+# Fetches Kotlin's compiler with pip.
+kotlin *ARGS:
+    android/kotlin/test.sh {{ARGS}}
+
+# The Android archives, built without Gradle and checked: with an NDK, or on Debian without one (after `just arm-setup`).
+android *ARGS:
+    python3 android/check_aar_test.py
+    android/aar.sh {{ARGS}}
+
 # Everything without the bundled model, candle and the network.
 lean:
     cargo check -p babil-runtime -p babil-models -p babil-jni -p babil --no-default-features
@@ -65,9 +79,28 @@ ci:
 arm-setup:
     benches/arm64.sh setup
 
-# The engine's tests on arm64, emulated: Cortex-A72, Cortex-A76 and the newest.
+# The tests of the engine and of the models on arm64, emulated: Cortex-A72, Cortex-A76 and the newest. Hours; `just arm NAME`
+# runs those whose names contain NAME.
 arm *ARGS:
     benches/arm64.sh test {{ARGS}}
+
+# A part of them that takes minutes, on a Cortex-A72.
+arm-quick:
+    benches/arm64.sh quick
+
+# 200 sentences, translated by the programs that `just dist` has built, with every instruction set here and on arm64: no byte
+# may differ.
+arm-sentences:
+    benches/sentences.py "${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/babil" \
+        target/aarch64/aarch64-unknown-linux-gnu/release/babil
+
+# The tests of the Java side on an arm64 JVM, emulated as these CPUs.
+arm-jni *ARGS:
+    benches/arm64.sh jni {{ARGS}}
+
+# Packages and archives of the program for x86-64 and arm64 in target/dist; `just dist check` runs what is in them.
+dist *ARGS:
+    cli/dist/dist.sh {{ARGS}}
 
 # Once, as root, on Debian: an emulator of a CPU with AVX-VNNI, AVX-512 and AMX, built from source.
 amx-setup:

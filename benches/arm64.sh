@@ -3,20 +3,34 @@
 #
 #   arm64.sh setup               once: qemu-user, and a Debian root with rustc, cargo and the arm64 standard library
 #   arm64.sh cargo ARGS...       cargo for aarch64-unknown-linux-gnu, in the current workspace (target/aarch64)
+#   arm64.sh program ARGS...     `cargo rustc ARGS` for a program that is to run elsewhere: stripped, and linked against
+#                                the C library of an older Debian
 #   arm64.sh root FOLDER COMMAND...  runs a command of the Debian root (a C compiler for arm64, llvm-mca) in a folder of
 #                                this machine; what it needs must be in that folder
 #   arm64.sh run CPU PROGRAM...  runs an arm64 program under qemu; CPU is cortex-a72 (Raspberry Pi 4: no dot products),
 #                                cortex-a76 (Raspberry Pi 5: dot products) or max (everything qemu knows)
-#   arm64.sh test                builds the engine's unit tests and runs them as each of these CPUs
+#   arm64.sh java CPU ARGS...    Debian's arm64 JVM under qemu; it is fetched when it is not there
+#   arm64.sh test [FILTER...]    the tests of engine and models as each of these CPUs, all or those whose names contain
+#                                a FILTER
+#   arm64.sh quick               a part of them that takes minutes: see `quick` below
+#   arm64.sh jni [ARGS...]       the tests of the Java side as each of these CPUs: android/test.sh ARGS
+#
+#   ARM64_CPUS="cortex-a72 ..."  these CPUs instead
+#   ARM64_ROOT=FOLDER ARM64_JVM=FOLDER  where the Debian root and the JVM are
 #
 # Where rustup has the target (`rustup target add aarch64-unknown-linux-gnu`) and an arm64 linker is installed, plain
 # cargo does the same: CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{LINKER,RUNNER}.
 set -euo pipefail
 
 root=${ARM64_ROOT:-/opt/forky}
+jvm=${ARM64_JVM:-/opt/arm64jvm}
 suite=forky
+# A program asks for as new a C library as it was linked against, so those that are to run elsewhere are linked against
+# that of an older Debian, in this folder of the root.
+old_suite=bookworm
+old_glibc=/glibc
 target=aarch64-unknown-linux-gnu
-cpus=(cortex-a72 cortex-a76 max)
+read -ra cpus <<<"${ARM64_CPUS:-cortex-a72 cortex-a76 max}"
 
 setup() {
   export DEBIAN_FRONTEND=noninteractive
@@ -32,9 +46,26 @@ setup() {
       rustc cargo libstd-rust-dev:arm64 gcc libc6-dev gcc-aarch64-linux-gnu g++-aarch64-linux-gnu \
       libc6-dev-arm64-cross llvm ca-certificates >/dev/null
   fi
+  [ -d "$root/$old_glibc/usr" ] || fetch_old_glibc
   # Whatever certificates this machine trusts, the root trusts too.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   chroot "$root" rustc --version
+}
+
+# Packages of the older suite, unpacked and not installed; apt is not to remember that suite.
+fetch_old_glibc() {
+  chroot "$root" sh -euc '
+    mkdir -p "$1/lists/partial"
+    cd "$1"
+    sed "s/ [a-z]* main/ $2 main/" /etc/apt/sources.list >sources.list
+    older="-o Dir::Etc::SourceList=$1/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$1/lists"
+    older="$older -o Dir::State::Status=/dev/null -o APT::Sandbox::User=root"
+    older="$older -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache="
+    apt-get $older update -qq
+    apt-get $older download -qq libc6-arm64-cross libc6-dev-arm64-cross
+    for package in *.deb; do dpkg -x "$package" .; done
+    rm -r ./*.deb lists sources.list
+  ' sh "$old_glibc" "$old_suite"
 }
 
 # A command inside the root, with a folder bound into it. The mounts are private to this process and end with it.
@@ -55,28 +86,89 @@ cargo_in_root() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo "$@"
 }
 
+# The linker has a folder of its own for the C library, before that of `--sysroot`: -B comes before both.
+program() {
+  cargo_in_root rustc --target "$target" "$@" -- -C strip=symbols -C "link-arg=--sysroot=$old_glibc" \
+    -C "link-arg=-B$old_glibc/usr/aarch64-linux-gnu/lib" -C "link-arg=-L$old_glibc/usr/aarch64-linux-gnu/lib"
+}
+
 run() {
   cpu=$1; shift
   qemu-aarch64-static -cpu "$cpu" -L "$root/usr/aarch64-linux-gnu" "$@"
 }
 
-# The tests' binary is named by cargo's last message about it.
+# The engine and the models. candle is not ours, and is left out.
+crates=(-p babil-runtime -p babil-models --no-default-features
+  --features "babil-models/audio,babil-models/bundled,babil-models/grammar,babil-models/pull")
+
+# Left out, by name: what takes hours here and is about bytes, not about CPUs.
+left_out=(
+  # Every reader of files, on some 60,000 damaged ones.
+  --skip no_file_makes_a_reader_panic_or_take_memory
+)
+
+# Cargo runs the tests itself, inside of the root, where the paths are those that were compiled in.
 tests() {
-  local binary
-  binary=$(cargo_in_root test --target "$target" -p babil-runtime --lib --no-run --message-format=json-render-diagnostics |
-    sed -n 's|.*"executable":"/workspace/\([^"]*\)".*|\1|p' | tail -1)
+  local emulator=$root/usr/local/bin/qemu-aarch64-static
+  cmp -s "$(command -v qemu-aarch64-static)" "$emulator" || cp "$(command -v qemu-aarch64-static)" "$emulator"
+  local failed=()
   for cpu in "${cpus[@]}"; do
     echo "== $cpu"
-    # The binary looks for snapshots where the root has the workspace, unless it is told.
-    (cd runtime && INSTA_WORKSPACE_ROOT=$PWD/.. run "$cpu" "../$binary" "$@")
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -cpu $cpu -L /usr/aarch64-linux-gnu" \
+      cargo_in_root test --target "$target" "${crates[@]}" --no-fail-fast "$@" || failed+=("$cpu")
   done
+  [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; return 1; }
+}
+
+# The kernels against definitions and against the bits of other architectures, one model of each kind, and the bundled
+# translator, on the CPU that is least like the machine's own.
+quick() {
+  read -ra cpus <<<"${ARM64_CPUS:-cortex-a72}"
+  tests --lib --test bundled --test parity --test parity_lm -- kernels:: it_translates_both_ways \
+    logits_and_greedy_tokens_are_those_of_transformers quantised_models_compute_the_same_bits_on_every_instruction_set
+}
+
+# The JVM lies in a folder of its own, unpacked and not installed: its architecture is not that of the root.
+java() {
+  local cpu=$1 home=$jvm/usr/lib/jvm/java-21-openjdk-arm64
+  shift
+  if [ ! -e "$home/bin/java" ]; then
+    mkdir -p "$jvm"
+    in_root "$jvm" sh -euc '
+      apt-get update -qq
+      apt-get -o APT::Sandbox::User=root download -qq openjdk-21-jre-headless:arm64 libc6:arm64 zlib1g:arm64 \
+        libgcc-s1:arm64 libstdc++6:arm64 libjpeg62-turbo:arm64 liblcms2-2:arm64
+      for package in *.deb; do dpkg -x "$package" .; done
+      rm ./*.deb
+      # An old path that the loader asks for.
+      [ -e lib ] || ln -s usr/lib lib
+    ' >&2
+  fi
+  exec qemu-aarch64-static -cpu "$cpu" -L "$jvm" "$home/bin/java" "$@"
+}
+
+# The library is built once; the tests find it and the JVM by variables.
+jni() {
+  cargo_in_root build --target "$target" -p babil-jni --no-default-features --features audio,bundled,pull,testing
+  local here failed=()
+  here=$(git rev-parse --show-toplevel)
+  for cpu in "${cpus[@]}"; do
+    echo "== $cpu"
+    BABIL_JNI_LIBRARY=$here/target/aarch64/$target/debug/libbabil_jni.so \
+      BABIL_JAVA="$here/benches/arm64.sh java $cpu" "$here/android/test.sh" "$@" || failed+=("$cpu")
+  done
+  [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; return 1; }
 }
 
 case "${1:-}" in
   setup) setup ;;
   cargo) shift; cargo_in_root "$1" --target "$target" "${@:2}" ;;
+  program) shift; program "$@" ;;
   root) shift; in_root "$@" ;;
   run) shift; run "$@" ;;
-  test) shift; cd "$(git rev-parse --show-toplevel)"; tests "$@" ;;
-  *) sed -n '2,14p' "$0"; exit 2 ;;
+  java) shift; java "$@" ;;
+  test) shift; tests --lib --tests -- "${left_out[@]}" "$@" ;;
+  quick) quick ;;
+  jni) shift; jni "$@" ;;
+  *) sed -n '2,23p' "$0"; exit 2 ;;
 esac

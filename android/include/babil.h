@@ -55,7 +55,9 @@ enum {
   /* Text that the model thinks before it answers. */
   BABIL_KIND_THOUGHT = 1,
   /* Something that was said in a recording. */
-  BABIL_KIND_SEGMENT = 2
+  BABIL_KIND_SEGMENT = 2,
+  /* A cue, as it stands in a file of subtitles, with what stands before it there. All pieces are the file. */
+  BABIL_KIND_CUE = 3
 };
 
 /* A piece of what a generation makes. */
@@ -78,6 +80,8 @@ typedef struct babil_options {
   uint32_t context;
   /* Bytes; a model that needs more is refused. 0 is no limit. */
   uint64_t memory_limit;
+  /* Where copies of weights are kept that are packed for this processor; NULL is the user's cache folder. */
+  const char *packed_folder;
 } babil_options;
 
 /* The version of babil, such as 0.1.0. It lives as long as the library. */
@@ -108,6 +112,15 @@ babil_status babil_say(uint64_t chat, const char *message, size_t length, uint64
 /* Begins to write down what is said in a file. `language` may be NULL, it is found out then; a `beam` of 1 is the fastest. */
 babil_status babil_transcribe(uint64_t engine, const char *file, const char *language, uint32_t beam,
                               uint64_t *generation);
+
+/* Begins to translate a file of subtitles, SRT or WebVTT. `format` is 0 for that of the file, 1 for SRT, 2 for WebVTT. */
+babil_status babil_translate_subtitles(uint64_t engine, const char *from, const char *to, const char *file,
+                                       uint32_t format, uint64_t *generation);
+
+/* Begins to write subtitles of a recording; arguments are those of babil_transcribe. Where `translator` is not 0, this
+ * engine translates them from one language into another. `format` is 0 or 1 for SRT, 2 for WebVTT. */
+babil_status babil_subtitles(uint64_t engine, const char *file, const char *language, uint32_t beam, uint64_t translator,
+                             const char *from, const char *to, uint32_t format, uint64_t *generation);
 
 /* Waits for the next piece of a generation: BABIL_STATUS_OK and a piece, which is to be freed, or BABIL_STATUS_END. */
 babil_status babil_next(uint64_t generation, babil_piece *piece);

@@ -13,10 +13,11 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::sampling::SamplingOptions;
 
 use crate::chat::{ChatOptions, Conversation};
-use crate::engine::{Engine, Options, Source};
+use crate::engine::{Engine, Hearing, Options, Source};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::{Generation, Piece};
 use crate::handles::HANDLES;
+use crate::subtitles::Form;
 
 /// How a call ended. Below zero it failed, and `babil_last_error` says why.
 #[repr(i32)]
@@ -60,6 +61,8 @@ pub enum BabilKind {
     Thought = 1,
     /// Something that was said in a recording.
     Segment = 2,
+    /// A cue, as it stands in a file of subtitles, with what stands before it there. All pieces are the file.
+    Cue = 3,
 }
 
 /// A piece of what a generation makes.
@@ -80,7 +83,7 @@ pub struct BabilPiece {
 
 /// How to open a model. All zero is the usual.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct BabilOptions {
     /// Threads; 0 is one for each fast core.
     pub threads: u32,
@@ -88,6 +91,8 @@ pub struct BabilOptions {
     pub context: u32,
     /// Bytes; a model that needs more is refused. 0 is no limit.
     pub memory_limit: u64,
+    /// Where copies of weights are kept that are packed for this processor; NULL is the user's cache folder.
+    pub packed_folder: *const c_char,
 }
 
 thread_local! {
@@ -216,12 +221,15 @@ pub unsafe extern "C" fn babil_open(
     enter(|| {
         // SAFETY: the caller's promises.
         let (model, options) = unsafe { (optional(model, "the model")?, options.as_ref().copied()) };
-        let BabilOptions { threads, context, memory_limit } = options.unwrap_or_default();
-        let options = Options {
-            threads: (threads > 0).then_some(threads as usize),
-            context: (context > 0).then_some(context as usize),
-            memory_limit: (memory_limit > 0).then_some(memory_limit),
-            packed_folder: None,
+        let options = match options {
+            None => Options::default(),
+            Some(BabilOptions { threads, context, memory_limit, packed_folder }) => Options {
+                threads: (threads > 0).then_some(threads as usize),
+                context: (context > 0).then_some(context as usize),
+                memory_limit: (memory_limit > 0).then_some(memory_limit),
+                // SAFETY: the caller's promises.
+                packed_folder: unsafe { optional(packed_folder, "the folder of packed weights")? }.map(PathBuf::from),
+            },
         };
         let source = model.map_or(Source::Bundled, |path| Source::Path(path.into()));
         let handle = HANDLES.add(Arc::new(Engine::open(source, &options)?), None)?;
@@ -256,16 +264,8 @@ pub unsafe extern "C" fn babil_translate(
 ) -> BabilStatus {
     enter(|| {
         // SAFETY: the caller's promises.
-        let (from, to, source) = unsafe {
-            (
-                optional(from, "the source language")?,
-                optional(to, "the target language")?,
-                text(source, length, "the text")?,
-            )
-        };
-        let from = from.ok_or_else(|| null("the source language"))?;
-        let to = to.ok_or_else(|| null("the target language"))?;
-        let begun = HANDLES.get::<Engine>(engine)?.translate(LanguagePair::new(from, to), source, true)?;
+        let (pair, source) = unsafe { (pair(from, to)?, text(source, length, "the text")?) };
+        let begun = HANDLES.get::<Engine>(engine)?.translate(pair, source, true)?;
         let handle = HANDLES.add(Arc::new(begun), Some(engine))?;
         // SAFETY: the caller's promises.
         unsafe { put_handle(generation, handle) }
@@ -340,12 +340,88 @@ pub unsafe extern "C" fn babil_transcribe(
         // SAFETY: the caller's promises.
         let (file, language) = unsafe { (optional(file, "the file")?, optional(language, "the language")?) };
         let file = PathBuf::from(file.ok_or_else(|| null("the file"))?);
-        let beam = i32::try_from(beam).unwrap_or(i32::MAX);
-        let begun = HANDLES.get::<Engine>(engine)?.transcribe(file, language, false, beam)?;
+        let hearing = Hearing { language, english: false, beam: i32::try_from(beam).unwrap_or(i32::MAX) };
+        let begun = HANDLES.get::<Engine>(engine)?.transcribe(file, hearing)?;
         let handle = HANDLES.add(Arc::new(begun), Some(engine))?;
         // SAFETY: the caller's promises.
         unsafe { put_handle(generation, handle) }
     })
+}
+
+/// Begins to translate a file of subtitles, SRT or WebVTT. `format` is 0 for that of the file, 1 for SRT, 2 for WebVTT.
+///
+/// # Safety
+/// Strings end with NUL, pointers are null or point to what they say.
+#[allow(unsafe_code, reason = "an exported name, and pointers")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn babil_translate_subtitles(
+    engine: u64,
+    from: *const c_char,
+    to: *const c_char,
+    file: *const c_char,
+    format: u32,
+    generation: *mut u64,
+) -> BabilStatus {
+    enter(|| {
+        // SAFETY: the caller's promises.
+        let (pair, file) = unsafe { (pair(from, to)?, optional(file, "the file")?) };
+        let file = PathBuf::from(file.ok_or_else(|| null("the file"))?);
+        let begun = HANDLES.get::<Engine>(engine)?.translate_subtitles(pair, file, form(format)?)?;
+        let handle = HANDLES.add(Arc::new(begun), Some(engine))?;
+        // SAFETY: the caller's promises.
+        unsafe { put_handle(generation, handle) }
+    })
+}
+
+/// Begins to write subtitles of a recording; arguments are those of `babil_transcribe`. Where `translator` is not 0, this
+/// engine translates them from one language into another. `format` is 0 or 1 for SRT, 2 for WebVTT.
+///
+/// # Safety
+/// Strings end with NUL, pointers are null or point to what they say.
+#[allow(unsafe_code, reason = "an exported name, and pointers")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn babil_subtitles(
+    engine: u64,
+    file: *const c_char,
+    language: *const c_char,
+    beam: u32,
+    translator: u64,
+    from: *const c_char,
+    to: *const c_char,
+    format: u32,
+    generation: *mut u64,
+) -> BabilStatus {
+    enter(|| {
+        // SAFETY: the caller's promises.
+        let (file, language) = unsafe { (optional(file, "the file")?, optional(language, "the language")?) };
+        let file = PathBuf::from(file.ok_or_else(|| null("the file"))?);
+        let hearing = Hearing { language, english: false, beam: i32::try_from(beam).unwrap_or(i32::MAX) };
+        let interpreter = match translator {
+            0 => None,
+            // SAFETY: the caller's promises.
+            handle => Some(HANDLES.get::<Engine>(handle)?.interpreter(unsafe { pair(from, to)? })?),
+        };
+        let begun = HANDLES.get::<Engine>(engine)?.subtitles(file, hearing, interpreter, form(format)?)?;
+        let handle = HANDLES.add(Arc::new(begun), Some(engine))?;
+        // SAFETY: the caller's promises.
+        unsafe { put_handle(generation, handle) }
+    })
+}
+
+fn form(format: u32) -> Result<Form> {
+    Form::new(i32::try_from(format).unwrap_or(i32::MAX), 0, 0)
+}
+
+/// Two languages.
+///
+/// # Safety
+/// They are null, or end with NUL, and stay as they are during the call.
+#[allow(unsafe_code, reason = "C's strings are pointers")]
+unsafe fn pair(from: *const c_char, to: *const c_char) -> Result<LanguagePair> {
+    // SAFETY: the caller's promises.
+    let (from, to) = unsafe { (optional(from, "the source language")?, optional(to, "the target language")?) };
+    let from = from.ok_or_else(|| null("the source language"))?;
+    Ok(LanguagePair::new(from, to.ok_or_else(|| null("the target language"))?))
 }
 
 /// Waits for the next piece of a generation: `BABIL_STATUS_OK` and a piece, which is to be freed, or
@@ -366,6 +442,10 @@ pub unsafe extern "C" fn babil_next(generation: u64, piece: *mut BabilPiece) -> 
             Some(Piece::Thought(text)) => (BabilKind::Thought, 0.0, 0.0, text),
             #[cfg(feature = "audio")]
             Some(Piece::Segment { start, end, text, .. }) => (BabilKind::Segment, start, end, text),
+            Some(Piece::Cue { shown, written }) => {
+                let (start, end) = shown.map_or((0.0, 0.0), |(start, end, _)| (start, end));
+                (BabilKind::Cue, start, end, written)
+            }
             // Nothing else is begun from C.
             _ => return Ok(BabilStatus::End),
         };

@@ -4,16 +4,18 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use babil_models::archive::Archive;
 use babil_models::files::ModelFiles;
 use babil_models::language::{Described, LanguageModel, LanguageOptions, available_memory};
-use babil_models::open_files;
 #[cfg(feature = "audio")]
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::tasks::document::{Document, Job, Pace, Sink};
 #[cfg(feature = "audio")]
+use babil_models::tasks::language::code_of;
+#[cfg(feature = "audio")]
 use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcribe};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{OpenOptions, catalogue};
+use babil_models::{OpenOptions, catalogue, open_files, packed_folder};
 #[cfg(feature = "audio")]
 use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
 use babil_runtime::quant::{BlockType, packed_len};
@@ -23,7 +25,9 @@ use crate::bytes::Record;
 use crate::failure::{Code, Failure, Result};
 use crate::generation::{Counts, Done, Feed, Finish, Generation, Piece, Work, begin};
 use crate::handles::Object;
+use crate::interpreter::Interpreter;
 use crate::live::Listening;
+use crate::subtitles::{self, Form};
 
 /// Where a model is.
 pub(crate) enum Source {
@@ -46,7 +50,7 @@ pub(crate) struct Options {
     pub(crate) memory_limit: Option<u64>,
     /// Most tokens of a conversation; `None` is what model and memory allow.
     pub(crate) context: Option<usize>,
-    /// Where packed weights of language models are kept.
+    /// Where packed weights are kept.
     pub(crate) packed_folder: Option<PathBuf>,
 }
 
@@ -57,9 +61,13 @@ impl Options {
             threads: self.threads,
             memory_limit: self.memory_limit,
             context: self.context,
-            packed_folder: self.packed_folder.clone().unwrap_or(defaults.packed_folder.clone()),
+            packed_folder: self.packed(),
             ..defaults
         }
+    }
+
+    fn packed(&self) -> PathBuf {
+        self.packed_folder.clone().unwrap_or_else(packed_folder)
     }
 }
 
@@ -74,6 +82,7 @@ enum Found {
 enum Place {
     Path(PathBuf),
     Mapped(Weights),
+    Archive(Archive),
 }
 
 impl Place {
@@ -81,6 +90,10 @@ impl Place {
         Ok(match self {
             Self::Path(path) => Described::open(&path, options)?,
             Self::Mapped(weights) => Described::of_weights(&weights, options)?,
+            Self::Archive(archive) => {
+                let problem = format!("{}: language models in archives; theirs are GGUF files", archive.label());
+                return Err(Failure::new(Code::Unsupported, problem));
+            }
         })
     }
 
@@ -90,16 +103,18 @@ impl Place {
         match self {
             Self::Path(path) => path.display().to_string(),
             Self::Mapped(weights) => weights.file().to_owned(),
+            Self::Archive(archive) => archive.label().to_owned(),
         }
     }
 
     /// The weights of a speech model.
     #[cfg(feature = "audio")]
-    fn weights(&self) -> Result<Weights> {
+    fn weights(&self, packed: &std::path::Path) -> Result<Weights> {
         Ok(match self {
             Self::Path(path) if path.is_file() => Weights::open(path)?,
-            Self::Path(path) => ModelFiles::Folder(path.clone()).weights()?,
+            Self::Path(path) => ModelFiles::Folder(path.clone()).weights_in(packed)?,
             Self::Mapped(weights) => weights.clone(),
+            Self::Archive(archive) => ModelFiles::Archive(archive.clone()).weights_in(packed)?,
         })
     }
 }
@@ -119,6 +134,7 @@ impl Source {
                     return Err(catalogue::Error::NotPulled { name: entry.name }.into());
                 }
             },
+            Self::Part(part) if Archive::is_one(&part)? => return of_archive(Archive::of_part(part)?),
             Self::Part(part) => {
                 let weights = Weights::open_part(&part)?;
                 let speech = weights.whisper_header().is_some();
@@ -138,16 +154,26 @@ fn kind_of(path: PathBuf) -> Result<Found> {
         let file = std::fs::File::open(&path).map_err(io)?;
         io::Read::read_to_end(&mut io::Read::take(file, 4), &mut magic).map_err(io)?;
         // whisper.cpp's number, little-endian, is `ggml` backwards; anything else is for language models to refuse.
-        let speech = magic == *b"lmgg";
-        let place = Place::Path(path);
-        return Ok(if speech { Found::Speech(place) } else { Found::Language(place) });
+        return match &*magic {
+            b"lmgg" => Ok(Found::Speech(Place::Path(path))),
+            b"PK\x03\x04" => of_archive(Archive::open(&path)?),
+            _ => Ok(Found::Language(Place::Path(path))),
+        };
     }
     let files = ModelFiles::Folder(path.clone());
+    of_files(files, Place::Path(path))
+}
+
+fn of_archive(archive: Archive) -> Result<Found> {
+    of_files(ModelFiles::Archive(archive.clone()), Place::Archive(archive))
+}
+
+fn of_files(files: ModelFiles, place: Place) -> Result<Found> {
     let config = files.json::<serde_json::Value>("config.json")?;
     Ok(match config.as_ref().and_then(|config| config.get("model_type")?.as_str()) {
         Some("marian") => Found::Translator(files),
-        Some("whisper") => Found::Speech(Place::Path(path)),
-        _ => Found::Language(Place::Path(path)),
+        Some("whisper") => Found::Speech(place),
+        _ => Found::Language(place),
     })
 }
 
@@ -169,8 +195,10 @@ impl Engine {
     pub(crate) fn open(source: Source, options: &Options) -> Result<Self> {
         Ok(match source.find()? {
             Found::Translator(files) => {
-                check_limit(&Needs::of(&files.weights()?), options.memory_limit)?;
-                let options = OpenOptions { threads: options.threads, ..OpenOptions::default() };
+                let packed = options.packed();
+                check_limit(&Needs::of(&files.weights_in(&packed)?), options.memory_limit)?;
+                let options =
+                    OpenOptions { threads: options.threads, packed_folder: Some(packed), ..OpenOptions::default() };
                 Self::Translator(open_files(&files, &options)?.into())
             }
             Found::Language(place) => {
@@ -179,11 +207,14 @@ impl Engine {
             }
             #[cfg(feature = "audio")]
             Found::Speech(place) => {
-                check_limit(&Needs::of(&place.weights()?), options.memory_limit)?;
-                let options = SpeechOptions { threads: options.threads, ..SpeechOptions::default() };
+                let packed = options.packed();
+                check_limit(&Needs::of(&place.weights(&packed)?), options.memory_limit)?;
+                let options =
+                    SpeechOptions { threads: options.threads, packed_folder: Some(packed), ..SpeechOptions::default() };
                 Self::Speech(Arc::new(match place {
                     Place::Path(path) => SpeechModel::open(&path, &options)?,
                     Place::Mapped(weights) => SpeechModel::of_weights(weights, &options)?,
+                    Place::Archive(archive) => SpeechModel::of_files(&ModelFiles::Archive(archive), &options)?,
                 }))
             }
             #[cfg(not(feature = "audio"))]
@@ -241,18 +272,24 @@ impl Engine {
         begin(Work::Compute, move |feed| translate(&*translator, &pair, &text, pace, feed))
     }
 
-    /// Writes down what is said in a file of sound: in the language that is spoken, which is found out where it is `None`,
-    /// or in English.
+    /// What translates between two languages, for subtitles and captions.
+    ///
+    /// # Errors
+    /// The model does not, or does not know this direction.
+    pub(crate) fn interpreter(&self, pair: LanguagePair) -> Result<Interpreter> {
+        Ok(Interpreter { translator: self.translator(&pair)?, pair })
+    }
+
+    /// Translates a file of subtitles.
+    pub(crate) fn translate_subtitles(&self, pair: LanguagePair, file: PathBuf, form: Form) -> Result<Generation> {
+        subtitles::of_file(self.interpreter(pair)?, file, form)
+    }
+
+    /// Writes down what is said in a file of sound.
     #[cfg(feature = "audio")]
-    pub(crate) fn transcribe(
-        &self,
-        file: PathBuf,
-        language: Option<String>,
-        english: bool,
-        beam: i32,
-    ) -> Result<Generation> {
+    pub(crate) fn transcribe(&self, file: PathBuf, hearing: Hearing) -> Result<Generation> {
         let model = self.speech()?;
-        let options = transcribe_options(language, english, beam);
+        let options = hearing.options(&model, None)?;
         begin(Work::Compute, move |feed| {
             let cancel = feed.cancel();
             let options = TranscribeOptions { cancel: cancel.clone(), ..options };
@@ -267,11 +304,28 @@ impl Engine {
         })
     }
 
-    /// Writes down what is said in sound that is pushed: `waits` for room for it, or else loses the oldest.
+    /// Writes subtitles of a file of sound, in what is written down or in the language of `interpreter`.
     #[cfg(feature = "audio")]
-    pub(crate) fn listen(&self, language: Option<String>, english: bool, beam: i32, waits: bool) -> Result<Listening> {
+    pub(crate) fn subtitles(
+        &self,
+        file: PathBuf,
+        hearing: Hearing,
+        interpreter: Option<Interpreter>,
+        form: Form,
+    ) -> Result<Generation> {
+        let model = self.speech()?;
+        let options = hearing.options(&model, interpreter.as_ref())?;
+        subtitles::of_recording(model, options, interpreter, file, form)
+    }
+
+    /// Writes down what is said in sound that is pushed: `waits` for room for it, or else loses the oldest. An `interpreter`
+    /// translates it.
+    #[cfg(feature = "audio")]
+    pub(crate) fn listen(&self, hearing: Hearing, interpreter: Option<Interpreter>, waits: bool) -> Result<Listening> {
         let when_full = if waits { WhenFull::Wait } else { WhenFull::Drop };
-        Listening::begin(self.speech()?, transcribe_options(language, english, beam), when_full)
+        let model = self.speech()?;
+        let options = hearing.options(&model, interpreter.as_ref())?;
+        Listening::begin(model, options, interpreter, when_full)
     }
 
     #[cfg(feature = "audio")]
@@ -283,20 +337,58 @@ impl Engine {
     }
 
     #[cfg(not(feature = "audio"))]
-    pub(crate) fn transcribe(&self, file: PathBuf, _: Option<String>, _: bool, _: i32) -> Result<Generation> {
+    pub(crate) fn transcribe(&self, file: PathBuf, _: Hearing) -> Result<Generation> {
         Err(without_sound(&file.display().to_string()))
     }
 
     #[cfg(not(feature = "audio"))]
-    pub(crate) fn listen(&self, _: Option<String>, _: bool, _: i32, _: bool) -> Result<Listening> {
+    pub(crate) fn subtitles(&self, file: PathBuf, _: Hearing, _: Option<Interpreter>, _: Form) -> Result<Generation> {
+        Err(without_sound(&file.display().to_string()))
+    }
+
+    #[cfg(not(feature = "audio"))]
+    pub(crate) fn listen(&self, _: Hearing, _: Option<Interpreter>, _: bool) -> Result<Listening> {
         Err(without_sound("a microphone"))
     }
 }
 
+/// How speech is written down.
+#[cfg_attr(not(feature = "audio"), allow(dead_code, reason = "nothing is heard"))]
+pub(crate) struct Hearing {
+    /// The code of the language that is spoken; `None` is found out.
+    pub(crate) language: Option<String>,
+    /// Whether English is written, whatever is spoken.
+    pub(crate) english: bool,
+    /// Texts that are followed at the same time.
+    pub(crate) beam: i32,
+}
+
 #[cfg(feature = "audio")]
-fn transcribe_options(language: Option<String>, english: bool, beam: i32) -> TranscribeOptions {
-    let task = if english { Task::Translate } else { Task::Transcribe };
-    TranscribeOptions { language, task, beam: usize::try_from(beam).unwrap_or(0), ..TranscribeOptions::default() }
+impl Hearing {
+    /// For a model, of which an interpreter may translate what it writes.
+    ///
+    /// # Errors
+    /// It would write another language than the interpreter reads.
+    fn options(self, model: &SpeechModel, interpreter: Option<&Interpreter>) -> Result<TranscribeOptions> {
+        let Self { mut language, english, beam } = self;
+        if let Some(Interpreter { pair, .. }) = interpreter {
+            let only = model.special().multilingual.is_none();
+            let written = if english || only { Some("en".to_owned()) } else { language.as_deref().map(code_of) };
+            match written {
+                // What the translator reads is what has to be spoken.
+                None => language = Some(pair.from.clone()),
+                Some(written) if written == pair.from => {}
+                Some(written) => {
+                    let problem =
+                        format!("the translator reads `{}`, but `{written}` would be written down", pair.from);
+                    return Err(Failure::new(Code::BadArgument, problem));
+                }
+            }
+        }
+        let task = if english { Task::Translate } else { Task::Transcribe };
+        let beam = usize::try_from(beam).unwrap_or(0);
+        Ok(TranscribeOptions { language, task, beam, ..TranscribeOptions::default() })
+    }
 }
 
 #[cfg(not(feature = "audio"))]
@@ -361,9 +453,11 @@ impl Needs {
     /// megabytes, is not in it.
     fn of(weights: &Weights) -> Self {
         let mut needs = Self::default();
+        // Whoever has packed a model has packed all matrices of it: what is two-dimensional and is not are tables.
+        let packed = weights.iter().any(|(_, tensor)| tensor.as_packed().is_some());
         for (_, tensor) in weights.iter() {
             match (tensor.encoding(), tensor.shape()) {
-                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[rows, cols]) => {
+                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[rows, cols]) if !packed => {
                     let packed = packed_len(BlockType::Q8_0, rows, cols).unwrap_or(tensor.bytes().len()) as u64;
                     needs.weights += packed;
                     needs.disk += packed;
@@ -395,7 +489,7 @@ fn check_limit(needs: &Needs, limit: Option<u64>) -> Result<()> {
 /// The record of `dev.babil.Native.plan`: what a model would need. Nothing is loaded.
 pub(crate) fn plan(source: Source, options: &Options) -> Result<Vec<u8>> {
     let needs = match source.find()? {
-        Found::Translator(files) => Needs::of(&files.weights()?),
+        Found::Translator(files) => Needs::of(&files.weights_in(&options.packed())?),
         Found::Language(place) => {
             // What it needs is asked, not whether that is too much.
             let options = LanguageOptions { memory_limit: None, ..options.language() };
@@ -408,7 +502,7 @@ pub(crate) fn plan(source: Source, options: &Options) -> Result<Vec<u8>> {
             }
         }
         #[cfg(feature = "audio")]
-        Found::Speech(place) => Needs::of(&place.weights()?),
+        Found::Speech(place) => Needs::of(&place.weights(&options.packed())?),
         #[cfg(not(feature = "audio"))]
         Found::Speech(place) => return Err(without_sound(&place.label())),
     };

@@ -39,9 +39,12 @@ pub(crate) enum Piece {
     #[cfg(feature = "audio")]
     Segment { start: f64, end: f64, language: String, text: String },
     /// What is being said, as far as it goes: `text` stays, `tail` may be something else next time; or, the `last` time,
-    /// what was said.
+    /// what was said. `translation` has the sentences that are complete now, and may be empty.
     #[cfg(feature = "audio")]
-    Caption { last: bool, start: f64, end: f64, text: String, tail: String },
+    Caption { last: bool, start: f64, end: f64, text: String, tail: String, translation: String },
+    /// A cue of subtitles, as it is `shown` in seconds, or what stands behind the last one; and what stands for it in the
+    /// file.
+    Cue { shown: Option<(f64, f64, String)>, written: String },
     /// How far a transfer is, in bytes.
     Progress { done: u64, total: u64, file: String },
 }
@@ -57,8 +60,15 @@ impl Piece {
                 Record::default().byte(2).double(*start).double(*end).text(language).text(text)
             }
             #[cfg(feature = "audio")]
-            Self::Caption { last, start, end, text, tail } => {
-                Record::default().byte(4).byte((*last).into()).double(*start).double(*end).text(text).text(tail)
+            Self::Caption { last, start, end, text, tail, translation } => {
+                let times = Record::default().byte(4).byte((*last).into()).double(*start).double(*end);
+                times.text(text).text(tail).text(translation)
+            }
+            Self::Cue { shown: Some((start, end, text)), written } => {
+                Record::default().byte(5).double(*start).double(*end).text(text).text(written)
+            }
+            Self::Cue { shown: None, written } => {
+                Record::default().byte(6).double(0.0).double(0.0).text("").text(written)
             }
             Self::Progress { done, total, file } => Record::default().byte(3).long(*done).long(*total).text(file),
         };

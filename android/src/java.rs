@@ -20,12 +20,14 @@ use jni::sys::{jboolean, jfloat, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 
 use crate::chat::{ChatOptions, Conversation, history};
-use crate::engine::{Engine, Options, Source, plan};
+use crate::engine::{Engine, Hearing, Options, Source, plan};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::Generation;
 use crate::handles::HANDLES;
+use crate::interpreter::Interpreter;
 use crate::live::Listening;
 use crate::store;
+use crate::subtitles::Form;
 
 impl From<jni::errors::Error> for Failure {
     fn from(error: jni::errors::Error) -> Self {
@@ -180,6 +182,19 @@ fn engine(handle: jlong) -> Result<Arc<Engine>> {
     HANDLES.get(handle as u64)
 }
 
+/// What translates, of the engine `handle`; none where that is 0.
+fn interpreter(
+    env: &mut Env<'_>,
+    handle: jlong,
+    from: &JByteArray<'_>,
+    to: &JByteArray<'_>,
+) -> Result<Option<Interpreter>> {
+    if handle == 0 {
+        return Ok(None);
+    }
+    engine(handle)?.interpreter(LanguagePair::new(text(env, from)?, text(env, to)?)).map(Some)
+}
+
 /// A generation, or that of live captions.
 fn generation(handle: jlong) -> Result<Arc<Generation>> {
     let listening = HANDLES.get::<Listening>(handle as u64);
@@ -229,10 +244,10 @@ natives! {
 
     fn Java_dev_babil_Native_plan(
         env, kind: jint, name: JByteArray<'e>, folder: JByteArray<'e>, descriptor: jint, offset: jlong, length: jlong,
-        context: jint
+        context: jint, packed_folder: JByteArray<'e>
     ) -> JByteArray<'e> {
         let source = source(env, kind, &name, &folder, (descriptor, offset, length))?;
-        let options = Options { context: positive(context), ..Options::default() };
+        let options = options(env, 0, 0, context, &packed_folder)?;
         bytes(env, &plan(source, &options)?)
     }
 
@@ -323,17 +338,39 @@ natives! {
     fn Java_dev_babil_Native_transcribe(
         env, handle: jlong, file: JByteArray<'e>, language: JByteArray<'e>, english: jboolean, beam: jint
     ) -> jlong {
-        let engine = engine(handle)?;
-        let (file, language) = (PathBuf::from(text(env, &file)?), optional(env, &language)?);
-        begun(engine.transcribe(file, language, english, beam)?, Some(handle))
+        let hearing = Hearing { language: optional(env, &language)?, english, beam };
+        begun(engine(handle)?.transcribe(PathBuf::from(text(env, &file)?), hearing)?, Some(handle))
     }
 
-    /// Live captions of sound that is pushed.
+    /// Live captions of sound that is pushed, which `translator` translates where it is not 0.
     fn Java_dev_babil_Native_listen(
-        env, handle: jlong, language: JByteArray<'e>, english: jboolean, beam: jint, waits: jboolean
+        env, handle: jlong, language: JByteArray<'e>, english: jboolean, beam: jint, waits: jboolean, translator: jlong,
+        from: JByteArray<'e>, to: JByteArray<'e>
     ) -> jlong {
-        let (engine, language) = (engine(handle)?, optional(env, &language)?);
-        Ok(HANDLES.add(Arc::new(engine.listen(language, english, beam, waits)?), Some(handle as u64))? as jlong)
+        let hearing = Hearing { language: optional(env, &language)?, english, beam };
+        let interpreter = interpreter(env, translator, &from, &to)?;
+        Ok(HANDLES.add(Arc::new(engine(handle)?.listen(hearing, interpreter, waits)?), Some(handle as u64))? as jlong)
+    }
+
+    /// A file of subtitles in another language.
+    fn Java_dev_babil_Native_translateSubtitles(
+        env, handle: jlong, from: JByteArray<'e>, to: JByteArray<'e>, file: JByteArray<'e>, format: jint, columns: jint,
+        lines: jint
+    ) -> jlong {
+        let pair = LanguagePair::new(text(env, &from)?, text(env, &to)?);
+        let (file, form) = (PathBuf::from(text(env, &file)?), Form::new(format, columns, lines)?);
+        begun(engine(handle)?.translate_subtitles(pair, file, form)?, Some(handle))
+    }
+
+    /// Subtitles of a recording, which `translator` translates where it is not 0.
+    fn Java_dev_babil_Native_subtitles(
+        env, handle: jlong, file: JByteArray<'e>, language: JByteArray<'e>, english: jboolean, beam: jint,
+        translator: jlong, from: JByteArray<'e>, to: JByteArray<'e>, format: jint, columns: jint, lines: jint
+    ) -> jlong {
+        let hearing = Hearing { language: optional(env, &language)?, english, beam };
+        let interpreter = interpreter(env, translator, &from, &to)?;
+        let (file, form) = (PathBuf::from(text(env, &file)?), Form::new(format, columns, lines)?);
+        begun(engine(handle)?.subtitles(file, hearing, interpreter, form)?, Some(handle))
     }
 
     fn Java_dev_babil_Native_push(env, handle: jlong, samples: JFloatArray<'e>, start: jint, count: jint) -> jboolean {

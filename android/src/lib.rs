@@ -6,8 +6,8 @@
 //!
 //! - `handles.rs`: what Java holds are numbers; what they stand for is looked up, and may be gone;
 //! - `generation.rs`: a computation on a thread of its own, pulled piece by piece, cancelled from anywhere;
-//! - `engine.rs`, `chat.rs`, `live.rs`, `store.rs`: models, conversations, live captions and the folder of pulled models
-//!   over that;
+//! - `engine.rs`, `chat.rs`, `interpreter.rs`, `live.rs`, `subtitles.rs`, `store.rs`: models, conversations, live captions,
+//!   subtitles and the folder of pulled models over that;
 //! - `failure.rs`: every error as one with a code;
 //! - `java.rs`: the native methods, the only place that knows Java; `c.rs`: the functions of C.
 //!
@@ -21,10 +21,12 @@ mod engine;
 mod failure;
 mod generation;
 mod handles;
+mod interpreter;
 mod java;
 #[cfg_attr(not(feature = "audio"), path = "live_without_sound.rs")]
 mod live;
 mod store;
+mod subtitles;
 #[cfg(feature = "testing")]
 mod testing;
 

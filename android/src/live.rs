@@ -1,15 +1,20 @@
 //! Sound that is written down while it comes: a queue that the caller fills, and the generation that empties it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use babil_models::speech::SpeechModel;
+use babil_models::tasks::document::Job;
 use babil_models::tasks::live::{Event, Live, Partials};
+use babil_models::tasks::subtitles::Layout;
+use babil_models::tasks::subtitles::cascade::{Cascade, Heard};
 use babil_models::tasks::transcribe::{TranscribeOptions, Transcription};
-use babil_runtime::audio::{Recorder, WhenFull, recording};
+use babil_runtime::audio::{Recorder, Recording, WhenFull, recording};
 
 use crate::failure::{Code, Failure, Result};
-use crate::generation::{Counts, Finish, Generation, Piece, Work, begin};
+use crate::generation::{Counts, Feed, Finish, Generation, Piece, Work, begin};
 use crate::handles::Object;
+use crate::interpreter::Interpreter;
 
 /// Seconds of sound that wait, at most.
 const QUEUE: f32 = 30.0;
@@ -22,23 +27,23 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn begin(model: Arc<SpeechModel>, options: TranscribeOptions, when_full: WhenFull) -> Result<Self> {
+    /// Begins to listen; with an `interpreter`, sentences are translated when they are complete.
+    pub(crate) fn begin(
+        model: Arc<SpeechModel>,
+        options: TranscribeOptions,
+        interpreter: Option<Interpreter>,
+        when_full: WhenFull,
+    ) -> Result<Self> {
         let (recorder, recording) = recording(QUEUE, when_full);
         let captions = begin(Work::Compute, move |feed| {
             let cancel = feed.cancel();
             let options = TranscribeOptions { cancel: cancel.clone(), ..options };
-            let mut transcription = Transcription::new(&model, options)?;
-            let mut live = Live::new(&mut transcription, Partials::InTime)?;
-            let tell = |events: Vec<Event>| {
-                let _ = events.into_iter().map(caption).try_for_each(|piece| feed.push(piece));
-                cancel.check()
-            };
-            while let Some(block) = recording.next(&|| cancel.is_cancelled())? {
-                cancel.check()?;
-                tell(live.push(&block)?)?;
-            }
-            cancel.check()?;
-            tell(live.finish()?.0)?;
+            match &interpreter {
+                Some(interpreter) => {
+                    interpreter.with(&cancel, |job| listen(&model, options, Some(job), &recording, feed))
+                }
+                None => listen(&model, options, None, &recording, feed),
+            }?;
             Ok((Finish::Complete, Counts::default()))
         })?;
         Ok(Self { recorder: Mutex::new(Some(Arc::new(recorder))), captions: Arc::new(captions) })
@@ -67,21 +72,87 @@ impl Listening {
     }
 }
 
-fn caption(event: Event) -> Piece {
-    match event {
-        Event::Partial(partial) => Piece::Caption {
-            last: false,
-            start: partial.start,
-            end: partial.end,
-            text: partial.stable,
-            tail: partial.tail,
-        },
-        Event::Final(said) => {
-            let text: Vec<_> = said.segments.into_iter().map(|segment| segment.text).collect();
-            let (text, tail) = (text.join(" "), String::new());
-            Piece::Caption { last: true, start: said.start, end: said.end, text, tail }
-        }
+fn listen(
+    model: &SpeechModel,
+    options: TranscribeOptions,
+    job: Option<Job<'_>>,
+    recording: &Recording,
+    feed: &Feed,
+) -> Result<()> {
+    let cancel = feed.cancel();
+    let mut transcription = Transcription::new(model, options)?;
+    let mut live = Live::new(&mut transcription, Partials::InTime)?;
+    // What is laid out as cues is not asked for, only its sentences.
+    let mut captions = Captions { feed, cascade: job.map(|job| Cascade::new(Layout::default(), Some(job))) };
+    while let Some(block) = recording.next(&|| cancel.is_cancelled())? {
+        cancel.check()?;
+        live.push(&block)?.into_iter().try_for_each(|event| captions.event(event))?;
+        captions.silence(Duration::from_secs_f64(live.settled()))?;
+        cancel.check()?;
     }
+    cancel.check()?;
+    live.finish()?.0.into_iter().try_for_each(|event| captions.event(event))?;
+    captions.silence(Duration::MAX)?;
+    Ok(cancel.check()?)
+}
+
+/// Captions on their way to whoever pulls them.
+struct Captions<'f> {
+    feed: &'f Feed,
+    cascade: Option<Cascade<'f>>,
+}
+
+impl Captions<'_> {
+    fn event(&mut self, event: Event) -> Result<()> {
+        let caption = match event {
+            Event::Partial(partial) => Piece::Caption {
+                last: false,
+                start: partial.start,
+                end: partial.end,
+                text: partial.stable,
+                tail: partial.tail,
+                translation: String::new(),
+            },
+            Event::Final(said) => {
+                let mut translation = String::new();
+                if let Some(cascade) = &mut self.cascade {
+                    said.segments.iter().try_for_each(|segment| cascade.push(&segment.into()).map(drop))?;
+                    cascade.pause()?;
+                    translation = translated(&cascade.heard());
+                }
+                let text: Vec<_> = said.segments.into_iter().map(|segment| segment.text).collect();
+                let (text, tail) = (text.join(" "), String::new());
+                Piece::Caption { last: true, start: said.start, end: said.end, text, tail, translation }
+            }
+        };
+        // Where nobody wants it, that is found out before the next block.
+        let _ = self.feed.push(caption);
+        Ok(())
+    }
+
+    /// Tells that everything before `until` was said: a pause that is long enough ends a sentence, of which the translation
+    /// comes then.
+    fn silence(&mut self, until: Duration) -> Result<()> {
+        let Some(cascade) = &mut self.cascade else { return Ok(()) };
+        cascade.silence(until)?;
+        let heard = cascade.heard();
+        if let (Some(first), Some(last)) = (heard.first(), heard.last()) {
+            let _ = self.feed.push(Piece::Caption {
+                last: true,
+                start: first.source.start.as_secs_f64(),
+                end: last.source.end.as_secs_f64(),
+                text: String::new(),
+                tail: String::new(),
+                translation: translated(&heard),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn translated(sentences: &[Heard]) -> String {
+    let best = sentences.iter().filter_map(|heard| Some(&*heard.translation.as_ref()?.hypotheses.first()?.text));
+    best.collect::<Vec<_>>().join(" ")
 }
 
 impl Object for Listening {

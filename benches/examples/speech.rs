@@ -85,7 +85,8 @@ fn main() -> Result<()> {
     ensure!(args.tokens > 0 && args.threads > 0, "--tokens and --threads must be at least 1");
     let memory_at_start = memory();
     let start = Instant::now();
-    let model = SpeechModel::open(&args.model, &SpeechOptions { threads: Some(args.threads), quant: None })?;
+    let model =
+        SpeechModel::open(&args.model, &SpeechOptions { threads: Some(args.threads), ..SpeechOptions::default() })?;
     let mut session = model.session()?;
     let load_seconds = start.elapsed().as_secs_f64();
     let frames = frames(&model, args.frames.as_deref())?;

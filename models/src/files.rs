@@ -1,4 +1,4 @@
-//! The files of one model: a folder, or data inside the program.
+//! The files of one model: a folder, an archive, or data inside the program.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result};
 
+use crate::archive::Archive;
 use crate::convert;
 
 /// Where a model's files are.
@@ -13,6 +14,8 @@ use crate::convert;
 pub enum ModelFiles {
     /// A folder.
     Folder(PathBuf),
+    /// A zip archive that compresses nothing.
+    Archive(Archive),
     /// Files that are part of the program.
     BuiltIn {
         /// Stands for the folder in messages.
@@ -27,6 +30,7 @@ impl ModelFiles {
     pub fn label(&self, name: &str) -> String {
         match self {
             Self::Folder(folder) => folder.join(name).display().to_string(),
+            Self::Archive(archive) => format!("{}/{name}", archive.label()),
             Self::BuiltIn { label, .. } => format!("{label}/{name}"),
         }
     }
@@ -35,7 +39,7 @@ impl ModelFiles {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Folder(folder) => Some(folder),
-            Self::BuiltIn { .. } => None,
+            Self::Archive(_) | Self::BuiltIn { .. } => None,
         }
     }
 
@@ -53,6 +57,7 @@ impl ModelFiles {
                     Err(error) => Err(Error::io("read", path, error)),
                 }
             }
+            Self::Archive(archive) => Ok(archive.read(name)?.map(Cow::Owned)),
             Self::BuiltIn { files, .. } => {
                 Ok(files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Cow::Borrowed(*bytes)))
             }
@@ -76,11 +81,20 @@ impl ModelFiles {
         serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::bad_file(self.label(name), e.to_string()))
     }
 
-    /// The weights: `model.safetensors`, its shards, or `pytorch_model.bin` converted once.
+    /// The weights: `model.safetensors`, its shards, or `pytorch_model.bin` converted once, into the folder of packed
+    /// weights.
     ///
     /// # Errors
     /// There are none, or they cannot be read.
     pub fn weights(&self) -> Result<Weights> {
+        self.weights_in(&crate::packed_folder())
+    }
+
+    /// As [`Self::weights`], where what is converted goes into the folder `packed`.
+    ///
+    /// # Errors
+    /// As [`Self::weights`].
+    pub fn weights_in(&self, packed: &Path) -> Result<Weights> {
         const SINGLE: &str = "model.safetensors";
         const SHARDS: &str = "model.safetensors.index.json";
         const PICKLE: &str = "pytorch_model.bin";
@@ -89,11 +103,14 @@ impl ModelFiles {
                 Some((_, bytes)) => Weights::from_static(bytes, &self.label(SINGLE)),
                 None => Err(Error::bad_file(self.label(SINGLE), "does not exist")),
             },
+            Self::Archive(archive) => match archive.part(SINGLE) {
+                Some(part) => Weights::open_part(&part),
+                None => Err(Error::bad_file(self.label(SINGLE), "does not exist")),
+            },
             Self::Folder(folder) if folder.join(SINGLE).exists() => Weights::open(folder.join(SINGLE)),
             Self::Folder(folder) if folder.join(SHARDS).exists() => Weights::open_sharded(folder.join(SHARDS)),
             Self::Folder(folder) if folder.join(PICKLE).exists() => {
-                let cache = crate::packed_folder();
-                Weights::open(convert::safetensors_of(&folder.join(PICKLE), &convert::MARIAN_COMPUTED, &cache)?)
+                Weights::open(convert::safetensors_of(&folder.join(PICKLE), &convert::MARIAN_COMPUTED, packed)?)
             }
             Self::Folder(folder) => Err(Error::bad_file(
                 folder.display().to_string(),

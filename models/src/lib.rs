@@ -1,6 +1,7 @@
 //! Model families, tasks and catalogue of babil, and the translator that ships with it.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod bench;
 #[cfg(feature = "bundled")]
 pub mod bundled;

@@ -1,6 +1,6 @@
 //! Opening models for a task by what the user asked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use babil_runtime::kernels::Kernels;
@@ -10,7 +10,7 @@ use babil_runtime::session::{EncoderDecoderSession, KvType};
 use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
-use babil_runtime::weights::{Weights, packed_copy};
+use babil_runtime::weights::packed_copy;
 use babil_runtime::{Error, Result};
 use serde::Deserialize;
 
@@ -34,6 +34,8 @@ pub struct OpenOptions {
     pub threads: Option<usize>,
     /// Never open a network connection.
     pub offline: bool,
+    /// Where copies of weights are kept that are made for this machine; `None` is [`packed_folder`].
+    pub packed_folder: Option<PathBuf>,
 }
 
 /// What computes a model.
@@ -121,7 +123,8 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     let pool = ThreadPool::for_machine(&Topology::detect(), options.threads, None);
     match options.backend {
         Backend::Cpu => {
-            let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?)?;
+            let packed = options.packed_folder.clone().unwrap_or_else(packed_folder);
+            let plan = plan(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?, &packed)?;
             Ok(Box::new(Translator::new(Native(Arc::new(plan)), spec, pool)?))
         }
         #[cfg(feature = "candle")]
@@ -161,26 +164,28 @@ pub(crate) fn config(files: &ModelFiles) -> Result<marian::Config> {
     }
 }
 
-/// The native backend's plan for a Marian model.
+/// The native backend's plan for a Marian model. Copies of its weights go into the folder `packed`.
 ///
 /// # Errors
 /// As [`open_files`].
-pub fn plan(files: &ModelFiles, config: &marian::Config, quant: Quant, kernels: Kernels) -> Result<EncoderDecoderPlan> {
+pub fn plan(
+    files: &ModelFiles,
+    config: &marian::Config,
+    quant: Quant,
+    kernels: Kernels,
+    packed: &Path,
+) -> Result<EncoderDecoderPlan> {
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let spec = config.spec()?;
-    let mut weights = files.weights()?;
+    let mut weights = files.weights_in(packed)?;
     if let Some(block) = quant.block() {
         let parameters = parameters(&spec, &weights, &names);
         let float = |name: &str| weights.get(name).is_some_and(|tensor| tensor.as_packed().is_none());
         if parameters.iter().any(|(name, matrix)| *matrix && float(name)) {
-            weights = quantised(&weights, &parameters, block)?;
+            weights = packed_copy(&weights, &parameters, Some(block), packed)?;
         }
     }
     EncoderDecoderPlan::new(spec, &weights, &names, kernels)
-}
-
-fn quantised(weights: &Weights, parameters: &[(String, bool)], block: BlockType) -> Result<Weights> {
-    packed_copy(weights, parameters, Some(block), &packed_folder())
 }
 
 /// Where babil keeps what it made itself: `BABIL_CACHE`, else a folder in the user's cache folder.

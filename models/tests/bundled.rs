@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use babil_models::families::marian::{Config, Names};
 use babil_models::tasks::translate::{LanguagePair, Progress, SentenceTranslator, TranslateOptions};
-use babil_models::{OpenOptions, Quant, bundled, open_translator, plan};
+use babil_models::{OpenOptions, Quant, bundled, open_translator, packed_folder, plan};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::session::{EncoderDecoderSession, KvType};
@@ -192,7 +192,7 @@ fn int8_arithmetic_is_close_to_float32_and_the_same_on_every_instruction_set() {
     let mut first: Option<Vec<f32>> = None;
     for kernels in Kernels::all() {
         let isa = kernels.isa;
-        let found = output(plan(files, &config, Quant::Q8_0, kernels).unwrap());
+        let found = output(plan(files, &config, Quant::Q8_0, kernels, &packed_folder()).unwrap());
         let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
         let error = square(&mut found.iter().zip(&reference).map(|(a, b)| a - b));
         let error = (error / square(&mut reference.iter().copied())).sqrt();

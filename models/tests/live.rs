@@ -22,7 +22,7 @@ use proptest::prelude::*;
 /// `tiny` has windows of 2 s, `distil` of 30 s.
 fn model(name: &str) -> SpeechModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/speech").join(name);
-    let options = SpeechOptions { quant: Some(Quant::F32), threads: Some(1) };
+    let options = SpeechOptions { quant: Some(Quant::F32), threads: Some(1), packed_folder: None };
     SpeechModel::open(&folder, &options).unwrap()
 }
 

@@ -142,6 +142,7 @@ impl TranslateArgs {
             }),
             threads: self.threads.map(usize::from),
             offline: true, // translating never needs the network
+            packed_folder: None,
         }
     }
 

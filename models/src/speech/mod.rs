@@ -15,7 +15,7 @@ pub mod segments;
 pub mod special;
 pub mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use babil_runtime::kernels::Kernels;
@@ -46,6 +46,15 @@ pub struct SpeechOptions {
     pub quant: Option<Quant>,
     /// Threads to compute with, as far as they can run at the same time; `None` is one for each fast core.
     pub threads: Option<usize>,
+    /// Where copies of weights are kept that are made for this machine; `None` is
+    /// [`packed_folder`](crate::packed_folder).
+    pub packed_folder: Option<PathBuf>,
+}
+
+impl SpeechOptions {
+    fn packed(&self) -> PathBuf {
+        self.packed_folder.clone().unwrap_or_else(crate::packed_folder)
+    }
 }
 
 /// A Whisper model, ready to run.
@@ -70,11 +79,11 @@ impl SpeechModel {
     /// # Errors
     /// Files that are missing or damaged, or that hold another family of models.
     pub fn open(path: &Path, options: &SpeechOptions) -> Result<Self> {
-        if path.is_file() { Self::open_file(path, options) } else { Self::open_folder(path, options) }
-    }
-
-    fn open_file(path: &Path, options: &SpeechOptions) -> Result<Self> {
-        Self::of_weights(Weights::open(path)?, options)
+        if path.is_file() {
+            Self::of_weights(Weights::open(path)?, options)
+        } else {
+            Self::of_files(&ModelFiles::Folder(path.to_owned()), options)
+        }
     }
 
     /// Opens the `weights` of a file of whisper.cpp, wherever it is.
@@ -92,8 +101,11 @@ impl SpeechModel {
         Self::build(weights, Names::OpenAi, config, special, tokenizer, options)
     }
 
-    fn open_folder(folder: &Path, options: &SpeechOptions) -> Result<Self> {
-        let files = ModelFiles::Folder(folder.to_owned());
+    /// Opens what transformers' folders hold, wherever it is.
+    ///
+    /// # Errors
+    /// As [`SpeechModel::open`].
+    pub fn of_files(files: &ModelFiles, options: &SpeechOptions) -> Result<Self> {
         let missing =
             || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
         let family: serde_json::Value = files.json("config.json")?.ok_or_else(missing)?;
@@ -115,7 +127,7 @@ impl SpeechModel {
         };
         let json = files.expect("tokenizer.json")?;
         let tokenizer = Tokenizer::from_json(&json, &files.label("tokenizer.json"), vocab)?;
-        Self::build(files.weights()?, Names::Transformers, config, special, tokenizer, options)
+        Self::build(files.weights_in(&options.packed())?, Names::Transformers, config, special, tokenizer, options)
     }
 
     fn build(
@@ -136,7 +148,7 @@ impl SpeechModel {
         let parameters = parameters(&spec, &weights, &names);
         let blocks = weights.iter().any(|(_, tensor)| matches!(tensor.encoding(), Encoding::Blocks(_)));
         if quant != Quant::F32 || blocks {
-            weights = packed_copy(&weights, &parameters, quant.block(), &crate::packed_folder())?;
+            weights = packed_copy(&weights, &parameters, quant.block(), &options.packed())?;
         }
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));

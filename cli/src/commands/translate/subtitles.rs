@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use babil_models::tasks::document::{DocumentError, Job, Summary};
 use babil_models::tasks::subtitles::translate::{News, translate};
-use babil_models::tasks::subtitles::{Format, Layout, Subtitles, Warning, Writer};
+use babil_models::tasks::subtitles::{Format, Layout, Subtitles, Writer};
 use babil_runtime::Error;
 use indicatif::ProgressBar;
 
@@ -31,10 +31,7 @@ impl SubtitleFile {
         let name = path.display();
         let file = std::fs::read(path).map_err(|error| Error::BadRequest(format!("cannot read {name}: {error}")))?;
         let (subtitles, warnings) = Subtitles::read(&file, named);
-        if subtitles.cues.is_empty()
-            && file.iter().any(|byte| !byte.is_ascii_whitespace())
-            && !is_bare_webvtt(&warnings, &subtitles)
-        {
+        if !subtitles.are_those_of(&file, &warnings) {
             return Err(Error::BadRequest(format!("there are no subtitles in {name}")).into());
         }
         for warning in warnings.iter().take(MOST_WARNINGS) {
@@ -113,9 +110,4 @@ impl SubtitleFile {
         bar.finish_and_clear();
         Ok(Summary { bytes: self.bytes, lines: self.lines, ..result? })
     }
-}
-
-/// Whether a file without cues is WebVTT all the same: it says so, and nothing in it is wrong.
-fn is_bare_webvtt(warnings: &[Warning], subtitles: &Subtitles) -> bool {
-    subtitles.format == Format::WebVtt && warnings.is_empty()
 }

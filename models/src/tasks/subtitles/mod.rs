@@ -118,6 +118,13 @@ impl Subtitles {
         (subtitles, warnings)
     }
 
+    /// Whether `file`, from which these were read with `warnings`, is a file of subtitles at all: it has cues, or is
+    /// empty, or is WebVTT in which nothing is wrong.
+    pub fn are_those_of(&self, file: &[u8], warnings: &[Warning]) -> bool {
+        let bare = self.format == Format::WebVtt && warnings.is_empty();
+        !self.cues.is_empty() || bare || file.iter().all(u8::is_ascii_whitespace)
+    }
+
     /// The file that holds these subtitles, lines ended by `\n`. Marks and settings that the format does not have are
     /// left out.
     pub fn write(&self) -> String {

@@ -9,6 +9,7 @@ public final class Caption {
   private final double end;
   private final String text;
   private final String tail;
+  private final String translation;
 
   Caption(Text.Record record) throws IOException {
     record.readByte();
@@ -17,6 +18,7 @@ public final class Caption {
     end = record.readDouble();
     text = record.text();
     tail = record.text();
+    translation = record.text();
   }
 
   /**
@@ -62,6 +64,17 @@ public final class Caption {
    */
   public String tail() {
     return tail;
+  }
+
+  /**
+   * The translation of the sentences that this caption completes, where captions are translated. A sentence that goes on
+   * after a pause is translated with a later caption; where that pause turns out to be long, with one that has no other
+   * text.
+   *
+   * @return sentences; empty where none is complete
+   */
+  public String translation() {
+    return translation;
   }
 
   @Override

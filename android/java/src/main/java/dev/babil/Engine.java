@@ -86,7 +86,8 @@ public final class Engine implements AutoCloseable {
             source.descriptor,
             source.offset,
             source.length,
-            options.context);
+            options.context,
+            options.packedFolder);
     return Text.read(plan, MemoryPlan::new);
   }
 

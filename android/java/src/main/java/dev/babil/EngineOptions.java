@@ -84,8 +84,8 @@ public final class EngineOptions {
     }
 
     /**
-     * Where copies of the weights of language models are kept that are packed for this processor, as large as the model
-     * itself. On Android, a folder below {@code Context.getCacheDir()}; by default the user's cache folder.
+     * Where copies of weights are kept that are packed for this processor, as large as the model itself; models that are
+     * packed already, such as those of babil's own, have none. On Android, a folder below {@code Context.getCacheDir()}; by default the user's cache folder.
      *
      * @param folder the folder; it is created where it does not exist
      * @return this

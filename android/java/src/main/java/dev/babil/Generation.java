@@ -59,8 +59,13 @@ public final class Generation implements AutoCloseable {
     Native.close(handle);
   }
 
-  /** All that is still to come, without thoughts. */
-  String rest() {
+  /**
+   * Waits for all that is still to come.
+   *
+   * @return the text, without thoughts
+   * @throws BabilException what the computation failed with; {@link Code#CANCELLED} where it was cancelled or closed
+   */
+  public String rest() {
     StringBuilder text = new StringBuilder();
     try {
       for (Chunk chunk; (chunk = next()) != null; ) {
@@ -72,8 +77,8 @@ public final class Generation implements AutoCloseable {
         return text.toString();
       }
     } catch (IllegalStateException closed) {
-      // Nobody else has this generation: its engine was closed.
+      // That is how it was ended.
     }
-    throw new BabilException(Code.CANCELLED, "closed meanwhile");
+    throw new BabilException(Code.CANCELLED, "cancelled, or closed meanwhile");
   }
 }

@@ -47,6 +47,16 @@ public final class MemoryPlan {
   }
 
   /**
+   * Whether there is room for it now. Weights that are mapped may exceed what is free: the system drops pages of files to
+   * make room, and the model is slower then, not refused.
+   *
+   * @return false where it needs more than programs can still take; true also where the system does not say
+   */
+  public boolean fits() {
+    return available == 0 || total() <= available;
+  }
+
+  /**
    * A copy of the weights on disk, packed for this processor, where there has to be one.
    *
    * @return bytes

@@ -37,8 +37,8 @@ public final class ModelSource {
   }
 
   /**
-   * A file (GGUF, or a speech model of whisper.cpp) or a folder with {@code config.json}. It is mapped, not read, and must
-   * stay as it is while an engine has it open.
+   * A file (GGUF, a speech model of whisper.cpp, or a folder in a zip archive that compresses nothing) or a folder with
+   * {@code config.json}. It is mapped, not read, and must stay as it is while an engine has it open.
    *
    * @param path the file or folder
    * @return the source
@@ -61,8 +61,9 @@ public final class ModelSource {
 
   /**
    * A file, or a part of one, that is open: an asset of an app that is stored uncompressed ({@code AssetFileDescriptor}), or
-   * what a content URI leads to ({@code ParcelFileDescriptor}, offset 0 and the length of the file). It is a GGUF file or a
-   * speech model of whisper.cpp. It is mapped, not copied. The descriptor must be open until {@link Engine#open} or {@link
+   * what a content URI leads to ({@code ParcelFileDescriptor}, offset 0 and the length of the file). It is a GGUF file, a
+   * speech model of whisper.cpp, or the folder of a translator or speech model in a zip archive that compresses nothing
+   * ({@code zip -0}). It is mapped, not copied. The descriptor must be open until {@link Engine#open} or {@link
    * Engine#plan} has returned, and can be closed then.
    *
    * @param descriptor the number of the file descriptor

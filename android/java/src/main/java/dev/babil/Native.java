@@ -25,7 +25,14 @@ final class Native {
       byte[] packedFolder);
 
   static native byte[] plan(
-      int kind, byte[] name, byte[] folder, int descriptor, long offset, long length, int context);
+      int kind,
+      byte[] name,
+      byte[] folder,
+      int descriptor,
+      long offset,
+      long length,
+      int context,
+      byte[] packedFolder);
 
   static native int kind(long engine);
 
@@ -54,7 +61,31 @@ final class Native {
 
   static native long transcribe(long engine, byte[] file, byte[] language, boolean english, int beam);
 
-  static native long listen(long engine, byte[] language, boolean english, int beam, boolean waits);
+  static native long listen(
+      long engine,
+      byte[] language,
+      boolean english,
+      int beam,
+      boolean waits,
+      long translator,
+      byte[] from,
+      byte[] to);
+
+  static native long translateSubtitles(
+      long engine, byte[] from, byte[] to, byte[] file, int format, int columns, int lines);
+
+  static native long subtitles(
+      long engine,
+      byte[] file,
+      byte[] language,
+      boolean english,
+      int beam,
+      long translator,
+      byte[] from,
+      byte[] to,
+      int format,
+      int columns,
+      int lines);
 
   static native boolean push(long captions, float[] samples, int start, int count);
 

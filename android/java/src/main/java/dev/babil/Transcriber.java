@@ -27,6 +27,64 @@ public final class Transcriber {
   }
 
   /**
+   * Begins to write subtitles of a recording, a film for example, in the language that is spoken.
+   *
+   * @param film the file, of sound or with a sound track
+   * @param options their form
+   * @return the subtitles, to be closed
+   * @throws BabilException as {@link #start(File)}; what is wrong with the file comes from {@link Subtitles#next()}
+   * @throws IllegalStateException the engine is closed
+   */
+  public Subtitles subtitles(File film, SubtitleOptions options) {
+    return subtitles(film, options, 0, null, null);
+  }
+
+  /**
+   * As {@link #subtitles(File, SubtitleOptions)}, with {@link SubtitleOptions#DEFAULT}.
+   *
+   * @param film the file, of sound or with a sound track
+   * @return the subtitles, to be closed
+   */
+  public Subtitles subtitles(File film) {
+    return subtitles(film, SubtitleOptions.DEFAULT);
+  }
+
+  /**
+   * Begins to write translated subtitles of a recording. Closing the translator's engine does not end them.
+   *
+   * @param film the file, of sound or with a sound track
+   * @param options their form
+   * @param translator what translates; its source language is taken to be the one that is spoken, unless the options say
+   *     which one is
+   * @return the subtitles, to be closed
+   * @throws BabilException as {@link #subtitles(File, SubtitleOptions)}; {@link Code#BAD_ARGUMENT} where the translator
+   *     does not read what would be written down
+   * @throws IllegalStateException one of the engines is closed
+   */
+  public Subtitles subtitles(File film, SubtitleOptions options, Translator translator) {
+    Text.notNull(translator, "the translator");
+    return subtitles(film, options, translator.engine, translator.from, translator.to);
+  }
+
+  private Subtitles subtitles(File film, SubtitleOptions form, long translator, byte[] from, byte[] to) {
+    Text.notNull(form, "the options of subtitles");
+    byte[] path = Text.of(Text.notNull(film, "the film").getPath(), "the film");
+    return new Subtitles(
+        Native.subtitles(
+            engine,
+            path,
+            options.language,
+            options.english,
+            options.beam,
+            translator,
+            from,
+            to,
+            form.format,
+            form.columns,
+            form.lines));
+  }
+
+  /**
    * Begins to write down sound while it comes, from a microphone or a stream: {@link LiveCaptions#push(float[], int, int)}
    * takes it.
    *
@@ -37,7 +95,29 @@ public final class Transcriber {
    * @throws IllegalStateException the engine is closed
    */
   public LiveCaptions listen(LiveCaptions.WhenFull whenFull) {
+    return listen(whenFull, 0, null, null);
+  }
+
+  /**
+   * As {@link #listen(LiveCaptions.WhenFull)}, with translations: {@link Caption#translation()}. Closing the translator's
+   * engine does not end the captions.
+   *
+   * @param whenFull what happens to sound while thirty seconds of it wait already
+   * @param translator what translates; its source language is taken to be the one that is spoken, unless the options say
+   *     which one is
+   * @return the captions, to be closed
+   * @throws BabilException as {@link #listen(LiveCaptions.WhenFull)}; {@link Code#BAD_ARGUMENT} where the translator does
+   *     not read what would be written down
+   * @throws IllegalStateException one of the engines is closed
+   */
+  public LiveCaptions listen(LiveCaptions.WhenFull whenFull, Translator translator) {
+    Text.notNull(translator, "the translator");
+    return listen(whenFull, translator.engine, translator.from, translator.to);
+  }
+
+  private LiveCaptions listen(LiveCaptions.WhenFull whenFull, long translator, byte[] from, byte[] to) {
     boolean waits = Text.notNull(whenFull, "what happens to sound") == LiveCaptions.WhenFull.WAIT;
-    return new LiveCaptions(Native.listen(engine, options.language, options.english, options.beam, waits));
+    return new LiveCaptions(
+        Native.listen(engine, options.language, options.english, options.beam, waits, translator, from, to));
   }
 }

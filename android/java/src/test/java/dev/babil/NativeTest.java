@@ -10,7 +10,9 @@ import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
@@ -83,16 +85,14 @@ class NativeTest {
       {"-Dos.arch=sparc", "natives/linux-sparc/libbabil_jni.so is not in it"},
       {"-Dbabil.library=/nonexistent/libbabil_jni.so", "cannot load the native library"},
     };
+    // The JVM of these tests, or the command that runs it in an emulator.
+    String emulated = System.getenv("BABIL_JAVA");
+    String java = emulated != null ? emulated : System.getProperty("java.home") + "/bin/java";
     for (String[] test : cases) {
-      Process process =
-          new ProcessBuilder(
-                  System.getProperty("java.home") + "/bin/java",
-                  test[0],
-                  "-cp",
-                  System.getProperty("java.class.path"),
-                  LoadsTwice.class.getName())
-              .redirectErrorStream(true)
-              .start();
+      List<String> command = new ArrayList<>(Arrays.asList(java.split(" ")));
+      command.add(test[0]);
+      command.addAll(Arrays.asList("-cp", System.getProperty("java.class.path"), LoadsTwice.class.getName()));
+      Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
       String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
       assertEquals(0, process.waitFor(), output);
       String[] lines = output.split("\n");
@@ -142,8 +142,9 @@ class NativeTest {
   @Test
   void textThatIsNoTextIsRefused() {
     Library.load();
+    byte[] text = {'a', (byte) 0xC0, (byte) 0x80};
     BabilException error =
-        assertThrows(BabilException.class, () -> Native.plan(1, new byte[] {'a', (byte) 0xC0, (byte) 0x80}, null, -1, 0, 0, 0));
+        assertThrows(BabilException.class, () -> Native.plan(1, text, null, -1, 0, 0, 0, null));
     assertEquals(Code.BAD_ARGUMENT, error.code(), "modified UTF-8");
   }
 }

@@ -498,7 +498,7 @@ class RulesTest extends GivesBack {
   }
 
   /** The number of the descriptor that this process has of a file: Java keeps it to itself. */
-  private static int descriptorOf(File file) throws IOException {
+  static int descriptorOf(File file) throws IOException {
     try (DirectoryStream<Path> descriptors = Files.newDirectoryStream(Paths.get("/proc/self/fd"))) {
       for (Path descriptor : descriptors) {
         try {

@@ -56,7 +56,7 @@ class SpeechTest {
     }
   }
 
-  private static float[] samples(File file) {
+  static float[] samples(File file) {
     byte[] bytes = Testing.samples(Text.optional(file.getPath()));
     float[] samples = new float[bytes.length / 4];
     ByteBuffer.wrap(bytes).asFloatBuffer().get(samples);

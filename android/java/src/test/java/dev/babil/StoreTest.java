@@ -7,109 +7,33 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.net.httpserver.HttpExchange;
-import com.sun.net.httpserver.HttpServer;
 import java.io.File;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.InetSocketAddress;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
 import java.util.Arrays;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.Executors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** The store, and a hub on a loopback address that has one model, {@code owner/repo}. */
+/** The store, over a hub of one model. */
 class StoreTest {
-  private static final String COMMIT = "0123456789abcdef0123456789abcdef01234567";
-  private static final String MODEL = "owner/repo:Q8_0";
+  private static final String MODEL = Hub.MODEL;
 
-  private final byte[] content = content();
   private final File folder = Models.temporary("store");
-  private final CountDownLatch released = new CountDownLatch(1);
-  private volatile boolean stalls;
-  private HttpServer hub;
+  private Hub hub;
   private ModelStore store;
-
-  private static byte[] content() {
-    try {
-      return Files.readAllBytes(Models.chatModel().toPath());
-    } catch (IOException error) {
-      throw new AssertionError(error);
-    }
-  }
 
   @BeforeEach
   void start() throws IOException {
-    hub = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
-    hub.setExecutor(Executors.newCachedThreadPool());
-    hub.createContext("/api/models/owner/repo", this::list);
-    hub.createContext("/owner/repo/resolve/", this::file);
-    hub.start();
-    store = ModelStore.in(folder).from("http://127.0.0.1:" + hub.getAddress().getPort(), null);
+    hub = new Hub(Models.chatModel());
+    store = hub.store(folder);
   }
 
   @AfterEach
   void stop() {
-    released.countDown();
-    hub.stop(0);
-  }
-
-  private void list(HttpExchange exchange) throws IOException {
-    String json = "{\"sha\":\"" + COMMIT + "\",\"siblings\":[{\"rfilename\":\"model-Q8_0.gguf\"}]}";
-    exchange.sendResponseHeaders(200, json.length());
-    exchange.getResponseBody().write(json.getBytes(StandardCharsets.UTF_8));
-    exchange.close();
-  }
-
-  private void file(HttpExchange exchange) throws IOException {
-    exchange.getResponseHeaders().add("ETag", '"' + sha256(content) + '"');
-    exchange.getResponseHeaders().add("X-Repo-Commit", COMMIT);
-    exchange.getResponseHeaders().add("Accept-Ranges", "bytes");
-    if (exchange.getRequestMethod().equals("HEAD")) {
-      exchange.getResponseHeaders().add("Content-Length", String.valueOf(content.length));
-      exchange.sendResponseHeaders(200, -1);
-      exchange.close();
-      return;
-    }
-    String range = exchange.getRequestHeaders().getFirst("Range");
-    int start = range == null ? 0 : Integer.parseInt(range.replaceAll("bytes=(\\d+)-.*", "$1"));
-    if (range != null) {
-      exchange
-          .getResponseHeaders()
-          .add("Content-Range", "bytes " + start + "-" + (content.length - 1) + "/" + content.length);
-    }
-    exchange.sendResponseHeaders(range == null ? 200 : 206, content.length - start);
-    int half = Math.max(start, stalls ? content.length / 2 : content.length);
-    exchange.getResponseBody().write(content, start, half - start);
-    if (stalls) {
-      exchange.getResponseBody().flush();
-      try {
-        released.await();
-      } catch (InterruptedException error) {
-        Thread.currentThread().interrupt();
-      }
-    }
-    exchange.getResponseBody().write(content, half, content.length - half);
-    exchange.close();
-  }
-
-  private static String sha256(byte[] content) {
-    try {
-      StringBuilder text = new StringBuilder();
-      for (byte b : MessageDigest.getInstance("SHA-256").digest(content)) {
-        text.append(String.format("%02x", b));
-      }
-      return text.toString();
-    } catch (java.security.NoSuchAlgorithmException impossible) {
-      throw new AssertionError(impossible);
-    }
+    hub.close();
   }
 
   private static void fails(Code code, org.junit.jupiter.api.function.Executable call) {
@@ -130,13 +54,13 @@ class StoreTest {
     Transfer.Progress last = null;
     try (Transfer transfer = store.pull(MODEL)) {
       for (Transfer.Progress progress; (progress = transfer.next()) != null; ) {
-        assertEquals(content.length, progress.total());
+        assertEquals(hub.content.length, progress.total());
         assertTrue(last == null || progress.done() >= last.done());
         last = progress;
       }
       assertEquals(Finish.COMPLETE, transfer.finish());
     }
-    assertEquals(content.length, last.done());
+    assertEquals(hub.content.length, last.done());
     assertTrue(has("owner/repo"));
     try (Engine engine = Engine.open(store.model(MODEL), Models.options().build())) {
       assertEquals(Engine.Kind.LANGUAGE, engine.kind());
@@ -149,7 +73,7 @@ class StoreTest {
     try (Transfer transfer = store.verify(MODEL)) {
       fails(Code.BAD_MODEL, transfer::await);
     }
-    assertTrue(store.delete(MODEL) >= content.length);
+    assertTrue(store.delete(MODEL) >= hub.content.length);
     assertFalse(has("owner/repo"));
   }
 
@@ -157,7 +81,7 @@ class StoreTest {
     try (Stream<Path> files = Files.walk(folder.toPath())) {
       Path blob = files.filter(path -> path.getParent().endsWith("blobs")).findFirst().get();
       byte[] bytes = Files.readAllBytes(blob);
-      assertTrue(Arrays.equals(content, bytes));
+      assertTrue(Arrays.equals(hub.content, bytes));
       bytes[bytes.length / 2] ^= 1;
       Files.write(blob, bytes);
     }
@@ -165,17 +89,17 @@ class StoreTest {
 
   @Test
   void aTransferIsCancelledAndGoesOnWhereItEnded() {
-    stalls = true;
+    hub.stalls = true;
     try (Transfer transfer = store.pull(MODEL)) {
       Transfer.Progress progress = transfer.next();
       assertNotNull(progress);
       transfer.cancel();
       assertNull(transfer.next());
-      released.countDown();
+      hub.release();
       assertEquals(Finish.CANCELLED, transfer.finish());
     }
     assertFalse(has("owner/repo"));
-    stalls = false;
+    hub.stalls = false;
     try (Transfer transfer = store.pull(MODEL)) {
       transfer.await();
     }

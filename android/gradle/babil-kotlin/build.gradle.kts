@@ -1,0 +1,40 @@
+import org.jetbrains.kotlin.gradle.dsl.JvmTarget
+
+plugins {
+    alias(libs.plugins.kotlin.jvm)
+    `maven-publish`
+}
+
+kotlin {
+    explicitApi()
+    compilerOptions {
+        jvmTarget = JvmTarget.JVM_1_8
+        allWarningsAsErrors = true
+    }
+}
+
+java {
+    sourceCompatibility = JavaVersion.VERSION_1_8
+    targetCompatibility = JavaVersion.VERSION_1_8
+    withSourcesJar()
+    withJavadocJar()
+}
+
+sourceSets.main { kotlin.setSrcDirs(listOf("../../kotlin/src/main/kotlin")) }
+
+dependencies {
+    api(libs.coroutines.core)
+    // The API comes with babil-android in an app, and with babil on a desktop: it is the same.
+    compileOnly(project(":babil-java"))
+}
+
+publishing {
+    publications.register<MavenPublication>("maven") {
+        artifactId = "babil-kotlin"
+        from(components["java"])
+        pom {
+            name = "babil for Kotlin"
+            description = "Flows and suspending functions for babil, on Android and on desktops."
+        }
+    }
+}
