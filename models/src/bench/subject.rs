@@ -100,7 +100,9 @@ impl Subject {
             Self::Translation(files) => {
                 let content = match files {
                     ModelFiles::Folder(folder) => Content::File(folder.join("model.safetensors")),
-                    ModelFiles::BuiltIn { .. } | ModelFiles::Archive(_) => Content::BuiltIn(files.expect("model.safetensors")?.into_owned()),
+                    ModelFiles::BuiltIn { .. } | ModelFiles::Archive(_) => {
+                        Content::BuiltIn(files.expect("model.safetensors")?.into_owned())
+                    }
                 };
                 let label = files.folder().map_or_else(|| files.label(""), |folder| folder.display().to_string());
                 (files.weights()?, label.trim_end_matches('/').to_owned(), content)
