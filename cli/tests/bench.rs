@@ -327,7 +327,7 @@ fn a_counter_that_may_not_be_read_says_how_to_be_allowed() {
     fs::write(format!("{zone}/name"), "package-0\n").unwrap();
     fs::write(format!("{zone}/max_energy_range_uj"), "262143328850\n").unwrap();
     fs::write(format!("{zone}/energy_uj"), "5\n").unwrap();
-    fs::set_permissions(format!("{zone}/energy_uj"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(format!("{zone}/energy_uj"), fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read(format!("{zone}/energy_uj")).is_ok() {
         // Whoever runs the tests may read everything.
         fs::remove_file(format!("{zone}/energy_uj")).unwrap();

@@ -192,7 +192,7 @@ fn energies_are_compared_within_a_class_only() {
     let modelled = energy(&side(Class::E, &[1.0; 5]), &side(Class::E, &[2.0; 5]));
     let Efficiency::NotComparable(why) = modelled else { panic!("{modelled:?}") };
     assert!(why.contains("assumptions"), "{why}");
-    assert_eq!(energy(&[row.clone()], &thrifty), Efficiency::Unknown);
+    assert_eq!(energy(std::slice::from_ref(&row), &thrifty), Efficiency::Unknown);
     let mut other = side(Class::C, &[1.0; 5]);
     other[0].energy.as_mut().unwrap().scope = Scope::Device;
     assert!(matches!(energy(&hungry, &other), Efficiency::NotComparable(_)));

@@ -100,7 +100,7 @@ impl Subject {
             Self::Translation(files) => {
                 let content = match files {
                     ModelFiles::Folder(folder) => Content::File(folder.join("model.safetensors")),
-                    ModelFiles::Archive(_) | ModelFiles::BuiltIn { .. } => {
+                    ModelFiles::BuiltIn { .. } | ModelFiles::Archive(_) => {
                         Content::BuiltIn(files.expect("model.safetensors")?.into_owned())
                     }
                 };

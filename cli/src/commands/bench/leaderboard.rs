@@ -123,7 +123,9 @@ fn escape(text: &str) -> String {
 }
 
 fn html(entries: &[Entry], left_out: &[(String, String)]) -> Result<String> {
-    let mut groups: BTreeMap<(String, String), BTreeMap<(String, String), Vec<&Entry>>> = BTreeMap::new();
+    // By meter, then by model and test.
+    type Tests<'e> = BTreeMap<(String, String), Vec<&'e Entry>>;
+    let mut groups: BTreeMap<(String, String), Tests<'_>> = BTreeMap::new();
     for entry in entries {
         let test = (entry.row.model_type.clone(), entry.row.test.clone());
         groups.entry(entry.kind()).or_default().entry(test).or_default().push(entry);

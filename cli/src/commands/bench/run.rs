@@ -94,6 +94,7 @@ fn check(args: &BenchArgs, subjects: &[Subject]) -> Result<()> {
 pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     /// What the meter said, if there was one, and when it was said.
+    #[cfg_attr(not(feature = "plot"), expect(dead_code, reason = "only plots show it"))]
     pub(super) recording: Option<Recording>,
     /// What was going on from one time of the recording to another.
     #[cfg_attr(not(feature = "plot"), expect(dead_code, reason = "only plots show it"))]
@@ -104,7 +105,6 @@ pub(super) struct Report {
 
 /// A part of a recording.
 #[derive(PartialEq)]
-#[cfg_attr(not(feature = "plot"), expect(dead_code, reason = "only plots show it"))]
 pub(super) struct Window {
     pub(super) label: String,
     pub(super) from: f64,

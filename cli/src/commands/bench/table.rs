@@ -49,11 +49,14 @@ pub(super) struct Table {
     lines: Vec<Vec<String>>,
 }
 
+/// What a row has in a column.
+type Cell<'a> = dyn Fn(&Row) -> Option<String> + 'a;
+
 /// A column: its heading, whether it holds numbers, and a row's cell; nothing where the row has none.
 struct Column<'a> {
     heading: &'static str,
     right: bool,
-    cell: Box<dyn Fn(&Row) -> Option<String> + 'a>,
+    cell: Box<Cell<'a>>,
 }
 
 fn column<'a>(heading: &'static str, right: bool, cell: impl Fn(&Row) -> Option<String> + 'a) -> Column<'a> {
@@ -260,7 +263,7 @@ fn csv(rows: &[Row]) -> Result<String> {
     for row in rows {
         let row = serde_json::to_value(row)?;
         let cell = |path: &Vec<String>| {
-            let value = path.iter().fold(Some(&row), |value, key| value?.get(key));
+            let value = path.iter().try_fold(&row, |value, key| value.get(key));
             format!("\"{}\"", plain(value).replace('"', "\"\""))
         };
         text += &(columns.iter().map(cell).collect::<Vec<_>>().join(",") + "\n");
