@@ -21,13 +21,13 @@ use crate::interrupt::interrupted;
 
 /// How much energy a command may take.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Energy options")]
 pub(crate) struct PowerArgs {
     /// Threads and rests by what `babil bench --sweep` measured of this model on this machine
-    #[arg(long, value_enum)]
+    // Headings of single options: that of a group would go on over the options after it.
+    #[arg(long, value_enum, help_heading = "Energy options")]
     power: Option<PowerArg>,
     /// Keep the processor below this temperature in degrees Celsius, by resting between tokens or sentences
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", help_heading = "Energy options")]
     max_temp: Option<f64>,
 }
 

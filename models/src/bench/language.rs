@@ -94,7 +94,9 @@ impl<M: Model> Workload for LanguageWork<M> {
         let Self { model, random, logits, .. } = self;
         feed(model, &mut state, random, logits, prompt, self.batch)?;
         let first_token = (prompt > 0).then(|| start.elapsed());
-        feed(model, &mut state, random, logits, generate, 1)?;
+        for _ in 0..generate {
+            feed(model, &mut state, random, logits, 1, 1)?;
+        }
         Ok(Work { read: prompt as u64, generated: generate as u64, first_token, ..Work::default() })
     }
 }
