@@ -302,7 +302,10 @@ fn ctrl_c_ends_an_answer_and_keeps_what_came() {
     assert_eq!(stderr(&output), "babil: cancelled\n");
     assert!(text.len() > 20 && text.ends_with(b"\n"));
     let on = run(&greedy(&model, &["--ctx", "65", "-n", "1", "--session", &session, "--json", ""]));
-    assert!(json(&on)["statistics"]["prompt_reused"].as_u64().unwrap() > 5);
+    let of = |key: &str| json(&on)["statistics"][key].as_u64().unwrap();
+    // All of it, unless the interruption came when the context had been shifted and not yet been read again.
+    let (tokens, reused) = (of("prompt_tokens"), of("prompt_reused"));
+    assert!(tokens > 5 && (reused + 1 == tokens || reused == 1), "{reused} of {tokens}");
 }
 
 #[test]
