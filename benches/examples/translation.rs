@@ -24,7 +24,7 @@ use babil_models::families::marian;
 use babil_models::files::ModelFiles;
 use babil_models::tasks::translate::LanguagePair;
 use babil_models::tasks::translator::TranslatorSpec;
-use babil_models::{Quant, plan, translator_spec};
+use babil_models::{Quant, packed_folder, plan, translator_spec};
 use babil_runtime::Token;
 use babil_runtime::generate::generate;
 use babil_runtime::kernels::Kernels;
@@ -148,7 +148,7 @@ fn main() -> Result<()> {
     }
     let start = Instant::now();
     let config: marian::Config = files.json("config.json")?.context("the model has no config.json")?;
-    let plan = Arc::new(plan(&files, &config, args.quant.into(), Kernels::from_env()?)?);
+    let plan = Arc::new(plan(&files, &config, args.quant.into(), Kernels::from_env()?, &packed_folder())?);
     let load_seconds = start.elapsed().as_secs_f64();
 
     let spec = args.text.is_some().then(|| translator_spec(&files, &config)).transpose()?;
