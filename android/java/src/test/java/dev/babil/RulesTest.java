@@ -338,8 +338,8 @@ class RulesTest extends GivesBack {
     fails(Code.BAD_ARGUMENT, () -> EngineOptions.builder().threads(0));
     fails(Code.BAD_ARGUMENT, () -> EngineOptions.builder().memoryLimit(-1));
     fails(Code.BAD_ARGUMENT, () -> EngineOptions.builder().device(null));
-    fails(Code.BAD_ARGUMENT, () -> Native.open(1, null, null, -1, 0, 0, 0, 0, 0, null));
-    fails(Code.BAD_ARGUMENT, () -> Native.open(1, new byte[] {(byte) 0xff}, null, -1, 0, 0, 0, 0, 0, null));
+    fails(Code.BAD_ARGUMENT, () -> Native.open(1, null, null, -1, 0, 0, 0, 0, 0, null, 0));
+    fails(Code.BAD_ARGUMENT, () -> Native.open(1, new byte[] {(byte) 0xff}, null, -1, 0, 0, 0, 0, 0, null, 0));
     File nothing = new File(Models.temporary("nothing"), "model 😀.gguf");
     BabilException missing = fails(Code.NOT_FOUND, () -> Engine.open(ModelSource.file(nothing)));
     assertTrue(missing.getMessage().contains(nothing.getPath()), missing.getMessage());
