@@ -1,15 +1,14 @@
 //! What commands that translate share: opening a translator, its terms, its direction, and the way from speech.
 
 pub(crate) mod direction;
+#[cfg(feature = "audio")]
 pub(crate) mod route;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use babil_models::tasks::document::{Job, Pace};
 use babil_models::tasks::glossary::{Glossary, WithGlossary};
-use babil_models::tasks::language::code_of;
-use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::tasks::translate::SentenceTranslator;
 use babil_models::{OpenError, OpenOptions};
 use babil_runtime::Error;
 use clap::Args;
@@ -52,42 +51,6 @@ pub(crate) fn open(options: OpenOptions) -> Result<Box<dyn SentenceTranslator>> 
         OpenError::Catalogue(error) => error.into(),
         OpenError::Engine(error) => error.into(),
     })
-}
-
-/// A translator that is open, and how it is used.
-pub(crate) struct Translation {
-    translator: WithGlossary,
-    pair: LanguagePair,
-    options: TranslateOptions,
-}
-
-impl Translation {
-    /// Opens `name` to translate what is spoken.
-    pub(crate) fn open(
-        name: &str,
-        threads: Option<usize>,
-        spoken: &str,
-        target: &str,
-        glossary: &Glossary,
-    ) -> Result<Self> {
-        // Translating never needs the network.
-        let options = OpenOptions { model: Some(name.to_owned()), threads, offline: true, ..OpenOptions::default() };
-        let translator = open(options)?;
-        let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
-        let translator = WithGlossary::new(translator, glossary.clone());
-        Ok(Self { translator, pair, options: TranslateOptions::default() })
-    }
-
-    /// What a cascade needs to know.
-    pub(crate) fn job<'j>(&'j self, cancelled: &'j dyn Fn() -> bool) -> Job<'j> {
-        let Self { translator, pair, options } = self;
-        Job { translator, pair, options, pace: Pace::default(), cancelled }
-    }
-
-    /// Says which terms did not get into translations since this was last asked.
-    pub(crate) fn note_missed(&self, context: &Context) {
-        note_missed(&self.translator, context);
-    }
 }
 
 /// Says which terms did not get into translations since this was last asked.

@@ -28,8 +28,7 @@ use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::power::Pacing;
 use crate::speech::{OpenSpeech, PcmArgs, SpeechArgs, as_json, engine};
-use crate::translator::Translation;
-use crate::translator::route::{Route, RouteArgs, Wish};
+use crate::translator::route::{Route, RouteArgs, Translation, Wish};
 
 /// Seconds of sound that wait for a machine that is too slow, at most.
 const QUEUE: f32 = 30.0;

@@ -17,8 +17,7 @@ use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::speech::{Destination, Form, Heard, OpenSpeech, Page, SaveArgs, SpeechArgs, close, origin, write_down};
 use crate::subtitles::LayoutArgs;
-use crate::translator::Translation;
-use crate::translator::route::{Route, RouteArgs};
+use crate::translator::route::{Route, RouteArgs, Translation};
 
 /// Write subtitles for a film, in the language that is spoken or in another one
 #[derive(Debug, Args)]

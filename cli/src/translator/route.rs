@@ -1,13 +1,15 @@
 //! From what is said to another language: by the speech model itself, or by a translator of what it writes.
 
 use anyhow::Result;
-use babil_models::catalogue;
 use babil_models::speech::SpeechModel;
-use babil_models::tasks::glossary::Glossary;
+use babil_models::tasks::document::{Job, Pace};
+use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::code_of;
+use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::{OpenOptions, catalogue};
 use clap::{Args, ValueEnum};
 
-use super::TermsArgs;
+use super::{TermsArgs, direction, note_missed, open};
 use crate::args::Context;
 use crate::exit::UsageError;
 
@@ -141,5 +143,41 @@ impl Wish {
                  distil models have not learnt",
             );
         }
+    }
+}
+
+/// A translator that is open, and how it is used.
+pub(crate) struct Translation {
+    translator: WithGlossary,
+    pair: LanguagePair,
+    options: TranslateOptions,
+}
+
+impl Translation {
+    /// Opens `name` to translate what is spoken.
+    pub(crate) fn open(
+        name: &str,
+        threads: Option<usize>,
+        spoken: &str,
+        target: &str,
+        glossary: &Glossary,
+    ) -> Result<Self> {
+        // Translating never needs the network.
+        let options = OpenOptions { model: Some(name.to_owned()), threads, offline: true, ..OpenOptions::default() };
+        let translator = open(options)?;
+        let pair = direction::resolve(translator.pairs(), Some(&code_of(spoken)), Some(target), "")?.pair;
+        let translator = WithGlossary::new(translator, glossary.clone());
+        Ok(Self { translator, pair, options: TranslateOptions::default() })
+    }
+
+    /// What a cascade needs to know.
+    pub(crate) fn job<'j>(&'j self, cancelled: &'j dyn Fn() -> bool) -> Job<'j> {
+        let Self { translator, pair, options } = self;
+        Job { translator, pair, options, pace: Pace::default(), cancelled }
+    }
+
+    /// Says which terms did not get into translations since this was last asked.
+    pub(crate) fn note_missed(&self, context: &Context) {
+        note_missed(&self.translator, context);
     }
 }
