@@ -5,7 +5,7 @@ use babil_models::speech::SpeechModel;
 use babil_models::tasks::document::{Job, Pace};
 use babil_models::tasks::glossary::{Glossary, WithGlossary};
 use babil_models::tasks::language::code_of;
-use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
+use babil_models::tasks::translate::{LanguagePair, TranslateOptions};
 use babil_models::{OpenOptions, catalogue};
 use clap::{Args, ValueEnum};
 
