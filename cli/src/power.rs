@@ -12,6 +12,7 @@ use anyhow::Result;
 use babil_models::catalogue::{self, Resolved};
 use babil_models::power::{Power, PowerProfile, Setting, profile_folder};
 use babil_models::tasks::translate::{LanguagePair, Progress, SentenceTranslator, TranslateOptions, Translation};
+use babil_runtime::accelerator::Report;
 use babil_runtime::energy::{Limits, Pace, Pacer, Platform, SystemTime};
 use babil_runtime::topology::{Topology, stay_on};
 use clap::{Args, ValueEnum};
@@ -161,6 +162,10 @@ pub(crate) struct Paced {
 }
 
 impl SentenceTranslator for Paced {
+    fn accelerator(&self) -> Option<Report> {
+        self.translator.accelerator()
+    }
+
     fn pairs(&self) -> &[LanguagePair] {
         self.translator.pairs()
     }
