@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use babil_models::bench::Random;
-use babil_models::bench::process::{cpu_seconds, memory};
+use babil_models::bench::process::memory;
 use babil_models::bench::statistics::median;
 use babil_models::language::{LanguageModel, LanguageOptions};
 use babil_models::{Device, DeviceOptions};
 use babil_runtime::Token;
+use babil_runtime::cpu_time;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::weights::Weights;
 use clap::{Parser, ValueEnum};
@@ -173,7 +174,7 @@ impl Clock {
     }
 
     fn cpu() -> Result<f64> {
-        cpu_seconds().context("the system does not tell processor time")
+        cpu_time::of_process().context("the system does not tell processor time")
     }
 }
 

@@ -16,12 +16,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use babil_benches::Turns;
 use babil_models::bench::Random;
-use babil_models::bench::process::{Memory, cpu_seconds, memory};
+use babil_models::bench::process::{Memory, memory};
 use babil_models::bench::speech::Greedy;
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::{Device, DeviceOptions};
 use babil_runtime::Token;
 use babil_runtime::audio::{HOP, LogMel};
+use babil_runtime::cpu_time;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::{FrameEncoder, Logits};
 use clap::Parser;
@@ -107,7 +108,7 @@ fn main() -> Result<()> {
     })?;
 
     let mut repeat = |counted: bool| -> Result<()> {
-        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let (start, cpu) = (Instant::now(), cpu_time::of_process());
         let mut state = session.encode_frames(&frames)?;
         let encode_seconds = start.elapsed().as_secs_f64();
         let mut greedy = Greedy { session: &mut session, end: model.special().end, logits: Logits::default() };
@@ -118,7 +119,7 @@ fn main() -> Result<()> {
         let start = Instant::now();
         greedy.extend(&mut state, &mut tokens, START + args.tokens)?;
         let decode_seconds = start.elapsed().as_secs_f64();
-        let cpu_seconds = cpu_seconds().zip(cpu).map(|(end, start)| end - start);
+        let cpu_seconds = cpu_time::of_process().zip(cpu).map(|(end, start)| end - start);
         if counted {
             let (start_tokens, memory) = (START, memory());
             print(&Report {

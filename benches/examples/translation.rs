@@ -19,13 +19,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use babil_benches::Turns;
-use babil_models::bench::process::{Memory, cpu_seconds, memory};
+use babil_models::bench::process::{Memory, memory};
 use babil_models::families::marian;
 use babil_models::files::ModelFiles;
 use babil_models::tasks::translate::LanguagePair;
 use babil_models::tasks::translator::TranslatorSpec;
 use babil_models::{Quant, packed_folder, plan, translator_spec};
 use babil_runtime::Token;
+use babil_runtime::cpu_time;
 use babil_runtime::generate::generate;
 use babil_runtime::kernels::Kernels;
 use babil_runtime::model::EncoderDecoder;
@@ -191,13 +192,13 @@ fn main() -> Result<()> {
 
     let mut output = Vec::new();
     let mut repeat = |counted: bool| -> Result<()> {
-        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let (start, cpu) = (Instant::now(), cpu_time::of_process());
         output = translate(&mut sessions, &sources, &generation, args.batch)?;
         let seconds = start.elapsed().as_secs_f64();
         if counted {
             print(&Report {
                 seconds,
-                cpu_seconds: cpu_seconds().zip(cpu).map(|(end, start)| end - start),
+                cpu_seconds: cpu_time::of_process().zip(cpu).map(|(end, start)| end - start),
                 sentences_per_second: sources.len() as f64 / seconds,
                 tokens: output.iter().map(Vec::len).sum(),
                 memory: memory(),

@@ -5,6 +5,8 @@ use babil_models::{Device, DeviceOptions};
 use babil_runtime::accelerator::Report;
 use clap::{Args, ValueEnum};
 
+use crate::args::Context;
+
 /// What computes encoders and prompts.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct DeviceArgs {
@@ -38,6 +40,11 @@ impl DeviceArgs {
         };
         Ok(DeviceOptions::from_env(device, self.npu_fallback)?)
     }
+}
+
+/// Says what ran where, unless everything was for the CPU.
+pub(crate) fn note(report: Option<&Report>, context: &Context) {
+    report.into_iter().flat_map(lines).for_each(|line| context.output.note(line));
 }
 
 /// A report in lines: what ran where.

@@ -185,7 +185,7 @@ pub(crate) struct OpenSpeech {
 impl OpenSpeech {
     /// Says what ran where, unless everything was for the CPU.
     pub(crate) fn note_devices(&self, context: &Context) {
-        self.model.accelerator().iter().flat_map(device::lines).for_each(|line| context.output.note(line));
+        device::note(self.model.accelerator().as_ref(), context);
     }
 
     /// The language of the first thing that is said in `sound`, as this model hears it; `None` where nobody speaks.

@@ -29,7 +29,7 @@ pub(crate) use self::encoding::Encoding;
 pub use self::offload::{Offload, Report, SubgraphReport};
 pub(crate) use self::offload::{Ran, Trial};
 pub(crate) use self::prefill::{Filled, Prefill};
-use crate::energy::process_cpu_seconds;
+use crate::cpu_time;
 use crate::plan::{DecoderPlan, EncoderDecoderPlan, EncoderInput};
 use crate::spec::{AttentionSpec, LayerSpec, Mixer, QueryGrowth, Span};
 use crate::{Error, Result};
@@ -327,9 +327,9 @@ pub struct Cost {
 impl Cost {
     /// Runs `work`, and says what it took.
     pub fn measure<R>(work: impl FnOnce() -> R) -> (R, Self) {
-        let (start, cpu) = (Instant::now(), process_cpu_seconds());
+        let (start, cpu) = (Instant::now(), cpu_time::of_process());
         let result = work();
-        let cpu = process_cpu_seconds().zip(cpu).map(|(end, start)| Duration::from_secs_f64((end - start).max(0.0)));
+        let cpu = cpu_time::of_process().zip(cpu).map(|(end, start)| Duration::from_secs_f64((end - start).max(0.0)));
         (result, Self { wall: start.elapsed(), cpu })
     }
 

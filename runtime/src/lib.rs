@@ -11,6 +11,7 @@ pub mod accelerator;
 pub mod audio;
 mod cache;
 mod cancel;
+pub mod cpu_time;
 mod decoder;
 mod encoder;
 pub mod energy;

@@ -313,7 +313,7 @@ fn translate(args: &TranslateArgs, context: &Context, mut streams: Streams, open
     }
     if args.stats {
         context.output.note(stats(&total, opened));
-        translator.accelerator().iter().flat_map(device::lines).for_each(|line| context.output.note(line));
+        device::note(translator.accelerator().as_ref(), context);
     }
     pacing.note(context);
     Ok(())

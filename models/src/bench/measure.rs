@@ -12,10 +12,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use babil_runtime::cpu_time;
 use babil_runtime::energy::{EnergyMeter, Recorder, Recording, SourceInfo, Thermal};
 use babil_runtime::{Error, Result};
 
-use super::process::{Memory, cpu_seconds, cpu_ticks, machine_seconds, memory};
+use super::process::{Memory, cpu_ticks, memory};
 use super::work::{Work, Workload};
 
 /// What a phase must be for a meter to say something about it: ten seconds, and fifty samples.
@@ -133,7 +134,8 @@ impl Timeline {
     pub fn phase(&self, work: &mut dyn Workload, least: Duration) -> Result<Phase> {
         work.prepare()?;
         let (mut iterations, mut first_tokens) = (0, Vec::new());
-        let (cpu, machine) = (cpu_seconds(), machine_seconds());
+        let of_machine = || cpu_time::of_machine("/".as_ref());
+        let (cpu, machine) = (cpu_time::of_process(), of_machine());
         let (from, start) = (self.mark(), Instant::now());
         let done = loop {
             let done = work.run()?;
@@ -144,8 +146,8 @@ impl Timeline {
             }
         };
         let to = self.mark();
-        let cpu_s = cpu_seconds().zip(cpu).map(|(after, before)| after - before);
-        let all_s = machine_seconds().zip(machine).map(|(after, before)| after - before);
+        let cpu_s = cpu_time::of_process().zip(cpu).map(|(after, before)| after - before);
+        let all_s = of_machine().zip(machine).map(|(after, before)| after - before);
         let count = first_tokens.len() as u32;
         let first_token = (count > 0).then(|| first_tokens.iter().sum::<Duration>() / count);
         Ok(Phase {

@@ -1,4 +1,5 @@
-//! What this process has used: processor time and memory, as the system counts them.
+//! What this process has used: ticks of processor time and memory, as the system counts them. Seconds of processor time
+//! are [`babil_runtime::cpu_time`]'s.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,20 +27,6 @@ fn field(status: &str, name: &str) -> Option<u64> {
     value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// Seconds that all threads of this process have computed so far, in user and in system mode; `None` where the system
-/// does not say.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn cpu_seconds() -> Option<f64> {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
-}
-
-/// Seconds that all threads of this process have computed so far: not known on this system.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn cpu_seconds() -> Option<f64> {
-    None
-}
-
 /// Clock ticks (on Linux hundredths of a second) that Linux has counted for the threads of this process, in user and in
 /// system mode; `None` on other systems.
 pub fn cpu_ticks() -> Option<u64> {
@@ -54,22 +41,10 @@ pub fn ticks_of(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// Seconds that all processors of this machine have computed so far, for whatever process; `None` where the system does
-/// not say.
-pub fn machine_seconds() -> Option<f64> {
-    busy_of(&std::fs::read_to_string("/proc/stat").ok()?)
-}
-
-/// Of `/proc/stat`, in hundredths of a second: user, nice, system, idle, iowait, irq, softirq.
-fn busy_of(stat: &str) -> Option<f64> {
-    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
-    let ticks: Vec<u64> = fields.map(|field| field.parse().ok()).collect::<Option<_>>()?;
-    let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&field| ticks.get(field)).sum();
-    (ticks.len() > 3).then(|| busy as f64 / 100.0)
-}
-
 #[cfg(test)]
 mod tests {
+    use babil_runtime::cpu_time;
+
     use super::*;
 
     #[test]
@@ -85,19 +60,18 @@ mod tests {
         let stat = "17 (a) R 1 (b) S 1 17 17 0 -1 4194304 100 0 0 0 31 11 0 0 20 0 1 0 500 1000 200";
         assert_eq!(ticks_of(stat), Some(42));
         assert_eq!(ticks_of("17 (babil) S 1 2 3"), None);
-        assert_eq!(busy_of("cpu  100 10 40 9000 77 3 2 5 0 0\ncpu0 1 1 1\n"), Some(1.55));
-        assert_eq!(busy_of("intr 1 2 3\n"), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn processor_time_grows() {
-        let (before, ticks, machine) = (cpu_seconds().unwrap(), cpu_ticks().unwrap(), machine_seconds().unwrap());
+        let machine_seconds = || cpu_time::of_machine("/".as_ref()).unwrap();
+        let (before, ticks, machine) = (cpu_time::of_process().unwrap(), cpu_ticks().unwrap(), machine_seconds());
         let mut x = 1u64;
         while cpu_ticks().unwrap() < ticks + 2 {
             x = std::hint::black_box(x.wrapping_mul(3));
         }
-        assert!(cpu_seconds().unwrap() > before && machine_seconds().unwrap() > machine);
+        assert!(cpu_time::of_process().unwrap() > before && machine_seconds() > machine);
         let memory = memory().unwrap();
         assert!(memory.anonymous <= memory.resident && memory.resident <= memory.peak);
     }

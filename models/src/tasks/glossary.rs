@@ -357,6 +357,10 @@ mod tests {
     struct Copier(Shouter, &'static [&'static str]);
 
     impl SentenceTranslator for Copier {
+        fn accelerator(&self) -> Option<babil_runtime::accelerator::Report> {
+            None
+        }
+
         fn pairs(&self) -> &[LanguagePair] {
             self.0.pairs()
         }

@@ -38,6 +38,10 @@ impl Shouter {
 }
 
 impl SentenceTranslator for Shouter {
+    fn accelerator(&self) -> Option<babil_runtime::accelerator::Report> {
+        None
+    }
+
     fn pairs(&self) -> &[LanguagePair] {
         &self.pairs
     }

@@ -106,7 +106,5 @@ pub trait SentenceTranslator: Send + Sync {
     ) -> Result<Vec<Translation>>;
 
     /// What ran where so far, unless everything is for the CPU.
-    fn accelerator(&self) -> Option<Report> {
-        None
-    }
+    fn accelerator(&self) -> Option<Report>;
 }

@@ -42,7 +42,6 @@ pub use self::platform::Platform;
 pub use self::pushed::PushedReadings;
 pub use self::recorder::{Clock, MonotonicClock, Recorder, Sampler};
 pub use self::recording::{Failure, Recording, Sample, SamplerCost};
-pub(crate) use self::sources::process_cpu_seconds;
 pub use self::thermal::{Thermal, Throttling};
 
 /// What kind of meter a figure comes from. Figures of different classes are not ranked against each other.

@@ -10,10 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::external::External;
-use super::sources::thread_cpu_seconds;
 use super::{
     EnergyMeter, Failure, Integration, ReadError, Reading, Recording, Sample, SamplerCost, Source, SourceInfo,
 };
+use crate::cpu_time;
 use crate::sampling::Random;
 use crate::{Error, Result};
 
@@ -169,7 +169,7 @@ impl Recorder {
                 };
             }
             lock(&sampling).sample(&clock);
-            thread_cpu_seconds()
+            cpu_time::of_thread()
         };
         let builder = thread::Builder::new().name("babil-energy".into());
         let refused = |error| Error::BadRequest(format!("the system refuses a thread that samples the meter: {error}"));

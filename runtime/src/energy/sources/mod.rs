@@ -10,8 +10,7 @@ mod pmic;
 mod rapl;
 
 pub(super) use self::battery::Battery;
-pub(crate) use self::cpu_time::process_cpu_seconds;
-pub(super) use self::cpu_time::{CpuSeconds, thread_cpu_seconds};
+pub(super) use self::cpu_time::CpuSeconds;
 pub(super) use self::files::{entries, number, text};
 pub(super) use self::hwmon::Hwmon;
 pub(super) use self::model::Assumed;

@@ -1,6 +1,6 @@
 //! Power that somebody named: class E, which is no measurement.
 
-use super::process_cpu_seconds;
+use crate::cpu_time;
 use crate::energy::{Class, Integration, Model, ReadError, Reading, Scope, Source, SourceInfo};
 
 /// An assumption that is read like a meter.
@@ -54,7 +54,7 @@ impl Source for Assumed {
     fn read(&mut self) -> Result<Reading, ReadError> {
         match self.model {
             Model::Watts(watts) => Ok(Reading::Watts(watts)),
-            Model::WattsPerCpu(watts) => process_cpu_seconds()
+            Model::WattsPerCpu(watts) => cpu_time::of_process()
                 .map(|seconds| Reading::Joules(seconds * watts))
                 .ok_or_else(|| ReadError::Absent("this process's processor time".into())),
         }

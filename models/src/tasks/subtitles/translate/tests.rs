@@ -19,6 +19,10 @@ impl Phrases {
 }
 
 impl SentenceTranslator for Phrases {
+    fn accelerator(&self) -> Option<babil_runtime::accelerator::Report> {
+        None
+    }
+
     fn pairs(&self) -> &[LanguagePair] {
         &self.1
     }
