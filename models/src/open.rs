@@ -8,7 +8,7 @@ use babil_runtime::kernels::Kernels;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
-use babil_runtime::text::{JsonTokenizer, PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
+use babil_runtime::text::{PieceMap, PieceVocabulary, SentencePiece, Vocabulary};
 use babil_runtime::threads::ThreadPool;
 use babil_runtime::topology::Topology;
 use babil_runtime::weights::{Weights, packed_copy};
@@ -282,7 +282,7 @@ fn vocabulary(files: &ModelFiles, config: &marian::Config) -> Result<Box<dyn Voc
         let json = files.read(JSON)?.ok_or_else(|| {
             Error::bad_file(files.label("source.spm"), "does not exist, nor does tokenizer.json: the model needs one")
         })?;
-        return Ok(Box::new(JsonTokenizer::from_bytes(&json, &files.label(JSON), config.vocab_size)?));
+        return json_vocabulary(&json, &files.label(JSON), config.vocab_size);
     };
     let target = pieces("target.spm")?.unwrap_or_else(|| source.clone());
     let map = |name: &str, bytes: &[u8], size| PieceMap::from_json(bytes, &files.label(name), size).map(Arc::new);
@@ -292,6 +292,18 @@ fn vocabulary(files: &ModelFiles, config: &marian::Config) -> Result<Box<dyn Voc
         None => source_map.clone(),
     };
     Ok(Box::new(PieceVocabulary::new(source, target, source_map, target_map)))
+}
+
+#[cfg(feature = "tokenizers")]
+fn json_vocabulary(json: &[u8], label: &str, size: usize) -> Result<Box<dyn Vocabulary>> {
+    Ok(Box::new(babil_runtime::text::JsonTokenizer::from_bytes(json, label, size)?))
+}
+
+#[cfg(not(feature = "tokenizers"))]
+fn json_vocabulary(_: &[u8], label: &str, _: usize) -> Result<Box<dyn Vocabulary>> {
+    Err(Error::Unsupported(format!(
+        "{label}: this build reads source.spm, target.spm and vocab.json only (feature `tokenizers`)"
+    )))
 }
 
 /// Keys of `config.json` that are ours.

@@ -123,6 +123,7 @@ fn requests_that_do_not_fit_are_refused_with_words() {
 
 /// The same vocabulary as `tokenizer.json`, run by the tokenizers crate: the same tokens in plain sentences, so the same
 /// translations.
+#[cfg(feature = "tokenizers")]
 #[test]
 fn a_folder_with_tokenizer_json_translates_alike() {
     use babil_runtime::text::SentencePiece;

@@ -57,31 +57,43 @@ impl Vocabulary for JsonTokenizer {
     }
 }
 
+/// The end of a text that is being decoded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recent {
+    /// The last ids.
+    ids: Vec<Token>,
+    /// Bytes of their text that were handed out.
+    decoded: usize,
+    /// How many of `ids` are there for their neighbours' sake: all of their text was handed out.
+    context: usize,
+}
+
 /// So many ids are decoded again for each new one at most: nothing that may still change is longer.
 const WINDOW: usize = 64;
 
 impl Detokenize for JsonTokenizer {
     fn push(&self, state: &mut DecodeState, id: Token, out: &mut String) {
-        state.ids.push(id);
-        let text = self.text(&state.ids);
+        let recent = &mut state.recent;
+        recent.ids.push(id);
+        let text = self.text(&recent.ids);
         // An unfinished character may still change, and so may white space at the end.
         let mut certain = text.trim_end_matches('\u{FFFD}').trim_end();
-        if state.ids.len() >= WINDOW {
+        if recent.ids.len() >= WINDOW {
             certain = &text;
         }
-        let Some(more) = certain.get(state.decoded..) else { return };
+        let Some(more) = certain.get(recent.decoded..) else { return };
         out.push_str(more);
-        state.decoded = certain.len();
+        recent.decoded = certain.len();
         if !more.is_empty() && certain.len() == text.len() {
             // The ids of this piece of text stay as the context of the next one.
-            state.ids.drain(..state.context);
-            state.context = state.ids.len();
-            state.decoded = self.text(&state.ids).len();
+            recent.ids.drain(..recent.context);
+            recent.context = recent.ids.len();
+            recent.decoded = self.text(&recent.ids).len();
         }
     }
 
     fn finish(&self, state: &mut DecodeState, out: &mut String) {
-        if let Some(more) = self.text(&state.ids).get(state.decoded..) {
+        if let Some(more) = self.text(&state.recent.ids).get(state.recent.decoded..) {
             out.push_str(more);
         }
         *state = DecodeState::default();
@@ -137,7 +149,7 @@ mod tests {
         let mut state = DecodeState::default();
         for &id in &ids {
             tokenizer.push(&mut state, id, &mut String::new());
-            assert!(state.ids.len() <= 2 * WINDOW);
+            assert!(state.recent.ids.len() <= 2 * WINDOW);
         }
     }
 

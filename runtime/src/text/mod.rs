@@ -8,6 +8,7 @@
 //! ids into text one at a time for all of them.
 
 mod gguf;
+#[cfg(feature = "tokenizers")]
 pub mod json;
 pub mod mapped;
 mod marks;
@@ -26,6 +27,7 @@ mod tokens;
 mod trie;
 pub mod vocabulary;
 
+#[cfg(feature = "tokenizers")]
 pub use json::JsonTokenizer;
 pub use mapped::{PieceMap, PieceVocabulary};
 pub use sentencepiece::{PieceKind, SentencePiece};

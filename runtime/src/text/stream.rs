@@ -43,11 +43,9 @@ pub struct DecodeState {
     pub(super) trailing: String,
     /// Text to be trimmed has begun.
     pub(super) trimmed_start: bool,
-    /// The last ids, and the bytes of their text that were handed out; used by tokenizers that decode as a whole.
-    pub(super) ids: Vec<Token>,
-    pub(super) decoded: usize,
-    /// How many of `ids` are there for their neighbours' sake: all of their text was handed out.
-    pub(super) context: usize,
+    /// Used by tokenizers that decode as a whole.
+    #[cfg(feature = "tokenizers")]
+    pub(super) recent: super::json::Recent,
 }
 
 impl DecodeState {
