@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -102,6 +103,61 @@ fn a_laptop_tells_its_package_once() {
     assert!(nothing(&laptop, "pmic").contains("/usr/bin/vcgencmd: not there"));
 }
 
+/// What `--energy auto` finds while the counters of `root` advance by so many microjoules every two milliseconds.
+fn found_while_counting(root: &TempDir, zones: [(&str, i64); 2]) -> EnergyMeter {
+    let done = AtomicBool::new(false);
+    let files = zones.map(|(zone, step)| (root.path().join(format!("sys/class/powercap/{zone}/energy_uj")), step));
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (file, step) in &files {
+                    let now: i64 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+                    replace(file, &(now + step).to_string());
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let found = find(root.path(), &Choice::Auto);
+        done.store(true, Ordering::Relaxed);
+        found
+    });
+    match found {
+        Found::Meter { meter, .. } => meter,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn the_platform_is_preferred_where_it_can_be_believed() {
+    let laptop = machine(LAPTOP);
+    let (package, psys) = ("intel-rapl:0", "intel-rapl:1");
+    let whole = found_while_counting(&laptop, [(package, 10_000), (psys, 30_000)]);
+    assert_eq!(told(&whole), ("rapl:psys", Class::C, Scope::Psys, Integration::CounterDifference));
+    for (step, why) in [(0, "stands still"), (5_000, "is less than its part")] {
+        let part = found_while_counting(&laptop, [(package, 10_000), (psys, step)]);
+        assert_eq!(told(&part).0, "rapl:package", "one that {why}");
+        assert!(part.info().remark.contains("; psys counted "), "{}", part.info().remark);
+    }
+    // Named, it is taken as it is.
+    assert_eq!(told(&meter(&laptop, "rapl:psys")).0, "rapl:psys");
+}
+
+#[test]
+fn a_counters_range_tells_its_unit_and_its_maker_the_gain() {
+    let (laptop, server) = (machine(LAPTOP), machine(SERVER));
+    let intel = meter(&laptop, "rapl").info().clone();
+    assert!((intel.resolution / 61.035e-6 - 1.0).abs() < 1e-3, "{}", intel.resolution);
+    // Two of 61 uJ and two of 15.3 uJ, rounded independently.
+    let both = meter(&server, "rapl").info().resolution;
+    assert!((both / 88.99e-6 - 1.0).abs() < 1e-3, "{both}");
+    // The platform of a server counts whole joules.
+    write(laptop.path(), "sys/class/powercap/intel-rapl:1/max_energy_range_uj", "4294967295000000");
+    close(meter(&laptop, "rapl:psys").info().resolution, 1.0);
+    write(laptop.path(), "proc/cpuinfo", "vendor_id\t: AuthenticAMD\n");
+    let amd = meter(&laptop, "rapl").info().clone();
+    assert!(amd.gain > intel.gain && amd.why != intel.why);
+}
+
 /// Readings of a machine's counter, one after each change of files.
 struct Steps(Recorder);
 
@@ -180,6 +236,9 @@ fn a_jetson_tells_its_input_and_rails_by_name() {
     let input = meter(&jetson, "auto");
     assert_eq!(told(&input), ("hwmon:ina3221/VDD_IN", Class::C, Scope::Device, Integration::Trapezoid));
     close(input.info().update_s, 0.14);
+    // 40 and 80 uV across 5 mohm, at 5.032 V.
+    close(input.info().resolution, 0.008 * 5.032);
+    close(input.info().offset_w, 0.016 * 5.032 / 3f64.sqrt());
     let rail = meter(&jetson, "hwmon:vdd_soc");
     assert_eq!(told(&rail), ("hwmon:ina3221/VDD_SOC", Class::C, Scope::Rail, Integration::Trapezoid));
     close(watts(rail), 5.032 * 0.304);
@@ -200,7 +259,29 @@ fn an_external_sensor_comes_first() {
     assert!(nothing(&pi, "pmic").contains("of Raspberry Pis, only a 5 tells its power"));
     assert!(nothing(&pi, "nvml").contains("/usr/bin/nvidia-smi: not there"));
     write(pi.path(), "usr/bin/nvidia-smi", "#!/bin/sh\necho 35.50\necho 4.5\n");
-    close(watts(meter(&pi, "nvml")), 40.0);
+    let cards = meter(&pi, "nvml");
+    assert!(cards.info().reads[0].contains("power.draw.instant"), "{:?}", cards.info().reads);
+    close(watts(cards), 40.0);
+    let old =
+        "#!/bin/sh\ncase $1 in *instant) echo 'Field is not a valid field to query.'; exit 2 ;; esac\necho 7.25\n";
+    write(pi.path(), "usr/bin/nvidia-smi", old);
+    close(watts(meter(&pi, "nvml")), 7.25);
+}
+
+#[test]
+fn firmware_may_state_its_accuracy() {
+    let server = tempfile::tempdir().unwrap();
+    for (file, content) in [("name", "power_meter"), ("power1_average", "95000000"), ("power1_average_interval", "500")]
+    {
+        write(server.path(), &format!("sys/class/hwmon/hwmon0/{file}"), content);
+    }
+    let silent = meter(&server, "auto").info().clone();
+    assert_eq!((silent.name.as_str(), silent.class, silent.update_s), ("hwmon:power_meter", Class::C, 0.5));
+    assert!(silent.why.contains("nothing is stated"), "{}", silent.why);
+    write(server.path(), "sys/class/hwmon/hwmon0/power1_accuracy", "90.0%");
+    let stated = meter(&server, "auto").info().clone();
+    close(stated.gain, 0.1 / 3f64.sqrt());
+    assert!(stated.why.contains("the firmware states 10.0 %"), "{}", stated.why);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::{Alignment, Scope};
 /// Which meter to use. Its text is that of `--energy`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Choice {
-    /// The best that is there: external meters, then counters and rails of the board, then a battery's gauge.
+    /// The best that is there: external meters, then counters and rails of the board, then a battery's gauge. Of
+    /// counters it is the platform's ([`Scope::Psys`]) where that counts at least what its parts do.
     #[default]
     Auto,
     /// None.

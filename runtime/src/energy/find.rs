@@ -45,8 +45,11 @@ pub fn find(root: &Path, choice: &Choice) -> Found {
         one => std::slice::from_ref(one),
     };
     let mut looked_at = Vec::new();
-    for choice in choices {
-        let (source, found) = open(root, choice);
+    for one in choices {
+        let (source, found) = match (choice, one) {
+            (Choice::Auto, Choice::Rapl(_)) => ("rapl", meter(Rapl::widest(root))),
+            _ => open(root, one),
+        };
         match found {
             Ok(meter) => return Found::Meter { meter, looked_at },
             Err(why) => looked_at.push(Look { source, why }),
@@ -55,11 +58,12 @@ pub fn find(root: &Path, choice: &Choice) -> Found {
     Found::None { looked_at }
 }
 
+fn meter<S: Source + 'static>(source: Result<S, ReadError>) -> Result<EnergyMeter, ReadError> {
+    EnergyMeter::new(Box::new(source?))
+}
+
 /// The meter of one kind, and the name of the kind.
 fn open(root: &Path, choice: &Choice) -> (&'static str, Result<EnergyMeter, ReadError>) {
-    fn meter<S: Source + 'static>(source: Result<S, ReadError>) -> Result<EnergyMeter, ReadError> {
-        EnergyMeter::new(Box::new(source?))
-    }
     match choice {
         Choice::Rapl(scope) => ("rapl", meter(Rapl::find(root, *scope))),
         Choice::Pmic => ("pmic", meter(Pmic::find(root))),

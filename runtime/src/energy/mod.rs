@@ -96,7 +96,8 @@ pub enum Integration {
     Trapezoid,
 }
 
-/// A source's description, and what its figures are worth. Uncertainties are standard deviations.
+/// A source's description, and what its figures are worth. Uncertainties are standard deviations: a documented maximum
+/// is taken as the half-width of a rectangular distribution, and divided by the root of 3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceInfo {
     /// Such as `rapl:package` or `hwmon:ina219`.

@@ -23,6 +23,22 @@ const JOULES_PER_UWH: f64 = 3.6e-3;
 /// A current below this is no device that computes, in microamperes: some drivers count milliamperes.
 const LEAST_CURRENT_UA: i64 = 5_000;
 
+/// The gain, its drift, and a constant error in watts, as standard deviations. Assumptions: drivers state nothing, and
+/// Android's makers promise no absolute accuracy (Android Open Source Project, *Measure device power*).
+const GAIN: f64 = 0.015;
+const DRIFT: f64 = 0.003;
+const OFFSET_W: f64 = 0.01;
+
+/// The step of power, in watts. An assumption: gauges step in 0.16 mA (Maxim, MAX17047, at 10 mohm) to 1 mA (*Smart
+/// Battery Data Specification*, `Current()`), and drivers may round.
+const STEP_W: f64 = 0.02;
+
+/// The step of what is left, in joules: 10 mWh (*Smart Battery Data Specification*, `RemainingCapacity()`).
+const STEP_J: f64 = 36.0;
+
+/// How long a reading stays the same, in seconds. An assumption: a MAX17047 has a new one every 0.18 s, others later.
+const UPDATE_S: f64 = 1.0;
+
 /// What one battery tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -83,12 +99,11 @@ impl Battery {
             integration: if kind == Kind::Energy { Integration::CounterDifference } else { Integration::Trapezoid },
             reads: reads.collect(),
             remark: "the whole device, its screen and radios included".into(),
-            // Of power, some mA times the voltage; of energy, usually 10 mWh.
-            resolution: if kind == Kind::Energy { 36.0 } else { 0.02 },
-            update_s: 1.0,
-            gain: 0.015,
-            drift: 0.003,
-            offset_w: 0.01,
+            resolution: if kind == Kind::Energy { STEP_J } else { STEP_W },
+            update_s: UPDATE_S,
+            gain: GAIN,
+            drift: DRIFT,
+            offset_w: OFFSET_W,
             why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, step and update are assumptions".into(),
             // Oversampled, to see when it changes.
             default_hz: 10.0,

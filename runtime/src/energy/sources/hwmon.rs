@@ -5,6 +5,8 @@
 //!                         power1_input   microwatts
 //!                         curr1_input    milliamperes    in1_input  millivolts    in1_label  the rail's name
 //!                         energy1_input  microjoules, of few chips
+//!                         shunt_resistor, shunt1_resistor    microohms
+//!                         power1_accuracy                    95.0%, of ACPI's meters
 //! ```
 //!
 //! Which channel is the whole device's cannot be read anywhere: of a chip with one channel it is that one; of several
@@ -12,76 +14,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::chips::{Chip, Worth};
 use super::{entries, number, text};
 use crate::energy::{Class, Integration, ReadError, Reading, Scope, Source, SourceInfo};
 
 /// What to do about a sensor that may not be read.
 const GRANT: &str = "`sudo chmod a+r` it (until the next start of the system)";
-
-/// A chip that measures power, and what its maker states.
-struct Chip {
-    /// The driver's name for it.
-    name: &'static str,
-    /// The data sheet's greatest relative error of the gain, for chips beside a shunt resistor.
-    error: Option<f64>,
-    /// Watts.
-    resolution: f64,
-    /// Seconds, where the driver does not tell.
-    update_s: f64,
-}
-
-/// The chips that are taken for a meter without being named.
-const CHIPS: [Chip; 11] = [
-    ina("ina219", 0.010),
-    ina("ina220", 0.010),
-    ina("ina226", 0.001),
-    ina("ina230", 0.003),
-    ina("ina231", 0.005),
-    ina("ina238", 0.001),
-    ina("ina260", 0.0015),
-    ina("ina3221", 0.0025),
-    ina("ltc2947", 0.010),
-    on_board("power_meter"),
-    on_board("macsmc_hwmon"),
-];
-
-/// A chip that is bought to measure.
-const fn ina(name: &'static str, error: f64) -> Chip {
-    Chip { name, error: Some(error), resolution: 0.025, update_s: 0.001 }
-}
-
-/// A meter on the board of which nothing is stated.
-const fn on_board(name: &'static str) -> Chip {
-    Chip { name, error: None, resolution: 0.1, update_s: 1.0 }
-}
-
-/// The greatest relative error of a shunt resistor.
-const SHUNT_ERROR: f64 = 0.01;
-
-impl Chip {
-    fn class(&self) -> Class {
-        if self.error.is_some() { Class::B } else { Class::C }
-    }
-
-    /// The relative standard deviation of the gain. That of a rectangular distribution is its half-width over the root
-    /// of 3.
-    fn gain(&self) -> f64 {
-        self.error.map_or(0.02, |error| error.hypot(SHUNT_ERROR) / f64::sqrt(3.0))
-    }
-
-    fn why(&self) -> &'static str {
-        match self.error {
-            Some(_) => {
-                "as rectangular distributions: the data sheet's greatest gain error, and 1 % of the shunt; step \
-                and update are the driver's defaults; a drift of 0.1 % is an assumption"
-            }
-            None => {
-                "nothing is stated: 2 %, a drift of 0.1 %, and the step are assumptions, and so is the update where \
-                the driver does not tell"
-            }
-        }
-    }
-}
 
 /// Labels of the whole device's channel: Jetson's modules and developer kits, Apple's computers.
 const WHOLE: [&str; 6] = ["VDD_IN", "POM_5V_IN", "5V_IN", "VIN_SYS_5V0", "VIN", "Total System Power"];
@@ -100,6 +38,8 @@ enum Files {
 /// One thing that a chip measures.
 #[derive(Clone, Debug)]
 struct Channel {
+    /// The number in its files' names.
+    index: u32,
     label: Option<String>,
     files: Files,
 }
@@ -119,7 +59,7 @@ impl Hwmon {
         let mut trouble = None;
         for device in entries(&folder) {
             let Ok(name) = text(&device.join("name"), GRANT) else { continue };
-            let chip = CHIPS.iter().find(|chip| chip.name == name);
+            let chip = Chip::named(&name);
             let channels = channels(&device);
             if channels.is_empty() {
                 seen.push(name);
@@ -168,22 +108,31 @@ impl Hwmon {
     }
 
     fn new(name: &str, chip: Option<&Chip>, device: &Path, channel: &Channel) -> Self {
-        let unknown = on_board("");
-        let known = chip.unwrap_or(&unknown);
+        let sheet = chip.and_then(|chip| chip.sheet.as_ref());
         let label = channel.label.as_deref();
         let is_whole = label.is_none_or(|label| WHOLE.contains(&label));
-        // Jetson's are soldered to the board: they have a label.
-        let (class, scope) = match known.class() {
-            Class::B if label.is_some() => (Class::C, if is_whole { Scope::Device } else { Scope::Rail }),
-            class => (class, if is_whole { Scope::Device } else { Scope::Rail }),
+        // One that is bought to measure is external. Jetson's are soldered to the board: they have a label.
+        let class = if sheet.is_some() && label.is_none() { Class::B } else { Class::C };
+        let scope = if is_whole { Scope::Device } else { Scope::Rail };
+        let value = |file: &str| number(&device.join(file), GRANT).ok().filter(|value| *value > 0);
+        let worth = match sheet {
+            Some(sheet) => {
+                let volts = value(&format!("in{}_input", channel.index)).map(|mv| mv as f64 / 1e3);
+                let ohms = value("shunt_resistor").or_else(|| value(&format!("shunt{}_resistor", channel.index)));
+                Worth::of_sheet(sheet, volts, ohms.map(|uohm| uohm as f64 / 1e6))
+            }
+            None => {
+                let accuracy = text(&device.join(format!("power{}_accuracy", channel.index)), GRANT).ok();
+                let percent = accuracy.and_then(|text| text.trim_end_matches('%').parse::<f64>().ok());
+                Worth::assumed(percent.map(|percent| percent / 100.0))
+            }
         };
-        let interval =
-            |file: &str| number(&device.join(file), GRANT).ok().filter(|ms| *ms > 0).map(|ms| ms as f64 / 1e3);
+        let interval = |file: &str| value(file).map(|ms| ms as f64 / 1e3);
         let update_s =
-            interval("update_interval").or_else(|| interval("power1_average_interval")).unwrap_or(known.update_s);
+            interval("update_interval").or_else(|| interval("power1_average_interval")).unwrap_or(worth.update_s);
         let (integration, resolution) = match channel.files {
             Files::Energy(_) => (Integration::CounterDifference, 1e-3),
-            Files::Power(_) | Files::CurrentVoltage(..) => (Integration::Trapezoid, known.resolution),
+            Files::Power(_) | Files::CurrentVoltage(..) => (Integration::Trapezoid, worth.resolution),
         };
         let label = label.map(|label| format!("/{label}")).unwrap_or_default();
         let reads = match &channel.files {
@@ -204,10 +153,10 @@ impl Hwmon {
             },
             resolution,
             update_s,
-            gain: known.gain(),
-            drift: 0.001,
-            offset_w: 0.0,
-            why: known.why().into(),
+            gain: worth.gain,
+            drift: worth.drift,
+            offset_w: worth.offset_w,
+            why: worth.why,
             // A reading stays the same until the next update.
             default_hz: (1.0 / update_s).min(20.0),
             wraps_at_j: None,
@@ -247,7 +196,7 @@ fn channels(device: &Path) -> Vec<Channel> {
                     Some(Files::CurrentVoltage(current, file(format!("in{index}_input"))?))
                 })?;
             let label = ["power", "in", "curr"].iter().find_map(|kind| label(kind, index));
-            Some(Channel { label, files })
+            Some(Channel { index, label, files })
         })
         .collect()
 }

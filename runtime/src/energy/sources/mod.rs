@@ -1,6 +1,7 @@
 //! The meters that are read here, a file each. All of them read below a root folder, which is `/` but in tests.
 
 mod battery;
+mod chips;
 mod cpu_time;
 mod files;
 mod hwmon;

@@ -197,15 +197,23 @@ impl Meter {
             }
             Self::Ina226 => {
                 let file = |name: &str| root.join("sys/class/hwmon/hwmon0").join(name);
-                write(file("name"), "ina226");
-                write(file("power1_input"), 0);
+                // One that does not average.
+                for (name, value) in [
+                    ("name", "ina226"),
+                    ("power1_input", "0"),
+                    ("in1_input", "5000"),
+                    ("shunt_resistor", "10000"),
+                    ("update_interval", "2"),
+                ] {
+                    write(file(name), value);
+                }
                 let source = Hwmon::find(&root, None).unwrap();
                 let mut device = Device::new(source.info(), 0.01, dice);
                 let power = Rewritten::open(&file("power1_input"));
                 let write = move |time: f64| {
-                    let aged = time - own.between(0.0, 1e-3);
-                    let steps = (device.watts(&board, aged) / 0.025).round();
-                    power.write((steps * 25_000.0) as i64);
+                    let aged = time - own.between(0.0, 2.2e-3);
+                    let steps = (device.watts(&board, aged) / 6.25e-3).round();
+                    power.write((steps * 6_250.0) as i64);
                 };
                 let dice = Dice::new(dice.between(0.0, 1e15) as u64);
                 Box::new(Simulated { source: Box::new(source), clock, write, latency: (0.5e-3, 2e-3), dice })
