@@ -174,7 +174,7 @@ def build_ours():
     examples = [f"--example={name}" for name in ("bandwidth", "generation", "speech", "translation")]
     cargo_build(["-p", "babil-benches", "--features", "npu", *examples], OURS)
     # By itself: programs that are built together share the features of them all.
-    cargo_build(["-p", "babil", "--no-default-features", "--features", "bundled,npu"], OURS)
+    cargo_build(["-p", "babil", "--no-default-features", "--features", "standard"], OURS)
     isa = json.loads(run(OURS / "babil", "doctor", "--json"))["instruction_set"]
     version = run(OURS / "babil", "--version").split()[-1]
     return f"{version}, commit {commit()}, kernels {isa}"

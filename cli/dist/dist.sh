@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-features=audio,bundled,grammar,pull,tokenizers
+features=standard
 here=$(uname -m)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 glibc=$(sed -n 's/^depends = .*libc6 (>= \([0-9.]*\)).*/\1/p' cli/Cargo.toml)
