@@ -36,8 +36,8 @@ metadata() {
   printf '%s=%s\n' aarFormatVersion 1.0 aarMetadataVersion 1.0 minCompileSdk 24 coreLibraryDesugaringEnabled false
 }
 
-# The archive of an app's library: what Gradle's module of the same sources makes, without the helper for assets, which needs
-# the Android SDK to be compiled.
+# The archive of an app's library: what Gradle's module of the same sources makes, without the package dev.babil.android,
+# which needs the Android SDK to be compiled.
 mapfile -t sources < <(find java/src/main -name '*.java')
 javac --release 8 -Xlint:-options -g -d "$work/classes" "${sources[@]}"
 archive "$work/babil/classes.jar" "$work/classes"

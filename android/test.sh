@@ -47,7 +47,7 @@ fi
 
 out=$target/java
 rm -rf "$out"
-mkdir -p "$out"/{classes,test-classes,doc,jar}
+mkdir -p "$out"/{classes,test-classes,phone-classes,doc,jar}
 # The oldest bytecode that Android's tools and every JVM in use take.
 mapfile -t sources < <(find java/src/main -name '*.java')
 javac --release 8 -Xlint:all,-options -Werror -d "$out/classes" "${sources[@]}"
@@ -67,6 +67,13 @@ junit=$junit:$jars/opentest4j.jar:$jars/apiguardian-api.jar:$jars/picocli.jar
 mapfile -t tests < <(find java/src/test -name '*.java')
 javac --release 11 -Xlint:all,-options,-classfile,-try -cp "$out/babil.jar:$junit" -d "$out/test-classes" "${tests[@]}"
 
+# What only Android has, against as much of Android's classes as it uses, which phone/ simulates.
+mapfile -t sources < <(find gradle/babil/src/main/java phone/android -name '*.java')
+mapfile -t tests < <(find phone/dev -name '*.java')
+javac --release 8 -Xlint:all,-options -Werror -cp "$out/babil.jar" -d "$out/phone-classes" "${sources[@]}"
+javac --release 11 -Xlint:all,-options,-classfile -cp "$out/babil.jar:$out/phone-classes:$junit" -d "$out/test-classes" \
+  "${tests[@]}"
+
 export BABIL_ROOT BABIL_CACHE
 BABIL_ROOT=$(realpath ..) BABIL_CACHE=$(realpath "$out")/cache
 if [ "${1:-}" = latency ]; then
@@ -77,7 +84,7 @@ fi
 # What -Xcheck:jni finds it prints, and goes on: here it is a failure. A heap of fixed size leaves the native memory to see.
 log=$example/log
 status=0
-"${java[@]}" -Xcheck:jni -Xms256m -Xmx256m -XX:+AlwaysPreTouch -cp "$out/babil.jar:$out/test-classes:$junit" \
+"${java[@]}" -Xcheck:jni -Xms256m -Xmx256m -XX:+AlwaysPreTouch -cp "$out/babil.jar:$out/test-classes:$out/phone-classes:$junit" \
   org.junit.platform.console.ConsoleLauncher --disable-banner --details=tree --scan-class-path "$out/test-classes" "$@" \
   2>&1 | tee "$log" || status=$?
 if grep -E "^(WARNING|FATAL ERROR) in native method|^WARNING: JNI" "$log"; then

@@ -125,7 +125,8 @@ fn status_of(code: Code) -> BabilStatus {
         Code::Io => BabilStatus::Io,
         Code::Network => BabilStatus::Network,
         Code::Cancelled => BabilStatus::Cancelled,
-        Code::Internal => BabilStatus::Internal,
+        // There are no meters in C.
+        Code::Internal | Code::NotMeasured => BabilStatus::Internal,
     }
 }
 

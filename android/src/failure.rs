@@ -30,6 +30,8 @@ pub(crate) enum Code {
     Cancelled = 8,
     /// A mistake in babil. What it was found in can no longer be used, everything else can.
     Internal = 9,
+    /// The meter did not say enough, or nothing.
+    NotMeasured = 10,
 }
 
 /// Why a call failed.
@@ -77,6 +79,7 @@ impl From<Error> for Failure {
             Error::BadRequest(_) | Error::NoSound { .. } => Code::BadArgument,
             Error::TooLarge(_) => Code::TooLarge,
             Error::Cancelled => Code::Cancelled,
+            Error::NotMeasured(_) => Code::NotMeasured,
             _ => Code::Internal,
         };
         Self::new(code, error.to_string())

@@ -17,10 +17,11 @@ use babil_runtime::sampling::SamplingOptions;
 use babil_runtime::weights::FilePart;
 use jni::errors::ErrorPolicy;
 use jni::objects::{JByteArray, JClass, JFloatArray, JThrowable, JValue};
-use jni::sys::{jboolean, jfloat, jint, jlong};
+use jni::sys::{jboolean, jdouble, jfloat, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 
 use crate::chat::{ChatOptions, Conversation, history};
+use crate::energy::{Described, Monitor, Window};
 use crate::engine::{Engine, Hearing, Options, Source, plan};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::Generation;
@@ -428,6 +429,37 @@ natives! {
     ) -> jlong {
         let settings = settings(env, [&folder, &endpoint, &token])?;
         begun(store::pull(&text(env, &name)?, settings)?, None)
+    }
+
+    /// A meter that Java reads; what is not finite is as usual for its kind.
+    fn Java_dev_babil_Native_energyOpen(
+        env, kind: jint, name: JByteArray<'e>, count: jint, resolution: jdouble, update: jdouble, gain: jdouble,
+        offset: jdouble
+    ) -> jlong {
+        let name = text(env, &name)?;
+        let meter = Described { kind, name, count, resolution, update_s: update, gain, offset_w: offset };
+        Ok(HANDLES.add(Arc::new(Monitor::open(meter)?), None)? as jlong)
+    }
+
+    fn Java_dev_babil_Native_energyPush(_env, handle: jlong, value: jdouble, age: jdouble) -> jboolean {
+        HANDLES.get::<Monitor>(handle as u64)?.push(value, age)
+    }
+
+    fn Java_dev_babil_Native_energyFailed(env, handle: jlong, why: JByteArray<'e>) -> () {
+        HANDLES.get::<Monitor>(handle as u64)?.failed(&text(env, &why)?);
+        Ok(())
+    }
+
+    fn Java_dev_babil_Native_energyBegin(_env, handle: jlong) -> jlong {
+        let monitor = HANDLES.get::<Monitor>(handle as u64)?;
+        Ok(HANDLES.add(Arc::new(monitor.begin()), Some(handle as u64))? as jlong)
+    }
+
+    /// The window is over, also where nothing can be said of it.
+    fn Java_dev_babil_Native_energyEnd(env, handle: jlong, nothing: jboolean) -> JByteArray<'e> {
+        let report = HANDLES.get::<Window>(handle as u64)?.end(nothing);
+        HANDLES.close(handle as u64);
+        bytes(env, &report?)
     }
 }
 

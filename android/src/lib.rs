@@ -8,6 +8,7 @@
 //! - `generation.rs`: a computation on a thread of its own, pulled piece by piece, cancelled from anywhere;
 //! - `engine.rs`, `chat.rs`, `interpreter.rs`, `live.rs`, `subtitles.rs`, `store.rs`: models, conversations, live captions,
 //!   subtitles and the folder of pulled models over that;
+//! - `energy.rs`: meters that Java reads, windows of time and the joules in them;
 //! - `failure.rs`: every error as one with a code;
 //! - `java.rs`: the native methods, the only place that knows Java; `c.rs`: the functions of C.
 //!
@@ -17,6 +18,7 @@
 mod bytes;
 mod c;
 mod chat;
+mod energy;
 mod engine;
 mod failure;
 mod generation;

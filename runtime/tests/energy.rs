@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use babil_runtime::energy::{
-    Choice, Class, EnergyMeter, Flag, Found, Integration, Platform, PushedReadings, Reading, Recorder, Scope, Source,
-    SourceInfo, Thermal, Throttling, find,
+    Choice, Class, EnergyMeter, Flag, Found, Integration, Platform, PushedMeter, PushedReadings, Reading, Recorder,
+    Scope, Source, SourceInfo, Thermal, Throttling, find,
 };
 use tempfile::TempDir;
 
@@ -346,18 +346,60 @@ fn platforms() {
     assert_eq!((laptop.on_mains, of(PHONE).on_mains), (Some(true), Some(false)));
 }
 
+/// Readings that are pushed with their ages are a recording like any other, from which windows are taken meanwhile.
 #[test]
 fn readings_can_be_pushed() {
-    let phone = machine(PHONE);
-    let info = SourceInfo { name: "android:power-monitor".into(), ..meter(&phone, "battery").info().clone() };
-    let pushed = PushedReadings::new(info);
-    assert!(EnergyMeter::new(Box::new(pushed.clone())).unwrap_err().to_string().contains("nothing was pushed yet"));
-    pushed.push(Reading::Watts(3.0));
-    let mut source = pushed.clone();
-    assert_eq!(source.read(), Ok(Reading::Watts(3.0)));
-    pushed.push(Reading::Watts(2.0));
-    assert_eq!(source.read(), Ok(Reading::Watts(2.0)));
-    assert!(EnergyMeter::new(Box::new(pushed)).is_ok());
+    let pushed = PushedReadings::start(PushedMeter::BatteryPower.info("battery".into()));
+    let begin = pushed.now();
+    pushed.failed("charging");
+    thread::sleep(Duration::from_millis(300));
+    let nothing = pushed.energy(begin, pushed.now()).unwrap_err().to_string();
+    assert!(nothing.contains("0 readings") && nothing.contains("charging"), "{nothing}");
+    // A new value each 5 ms, 2 W in the mean.
+    let readings = |age: i32| if age % 2 == 0 { 1.9 } else { 2.1 };
+    for age in (0..60).rev() {
+        assert!(pushed.push(readings(age), f64::from(age) * 5e-3).unwrap());
+    }
+    assert!(!pushed.push(5.0, 10.0).unwrap(), "before the last one");
+    for (value, age) in [(f64::NAN, 0.0), (f64::INFINITY, 0.0), (1.0, -1.0), (1.0, f64::NAN), (1.0, f64::INFINITY)] {
+        assert!(pushed.push(value, age).is_err(), "{value} {age}");
+    }
+    let end = pushed.now();
+    let energy = pushed.energy(begin, end).unwrap();
+    assert_eq!((energy.class, energy.integration), (Class::D, Integration::Trapezoid));
+    let (truth, half) = (2.0 * (end - begin), energy.half_width_95_j.unwrap());
+    assert!((energy.joules - truth).abs() <= half && half < 0.2 * truth, "{} +- {half}, not {truth}", energy.joules);
+    assert!(energy.flags.contains(&Flag::ShortWindow) && energy.flags.contains(&Flag::FailedReadings));
+    assert!(pushed.energy(begin, end + 60.0).is_err(), "the future");
+}
+
+/// A counter that is read rarely: what it counted between the edges and its readings is not known.
+#[test]
+fn a_pushed_counter_pays_for_what_it_has_not_seen() {
+    let of = |ages: [f64; 3]| {
+        let pushed = PushedReadings::start(PushedMeter::RailEnergy { rails: 1 }.info("rails".into()));
+        thread::sleep(Duration::from_millis(400));
+        // 100 W, so that the steps of the counter do not matter.
+        for age in ages {
+            assert!(pushed.push(1000.0 - 100.0 * age, age).unwrap());
+        }
+        pushed.energy(0.0, pushed.now()).unwrap()
+    };
+    let (sharp, rare) = (of([0.399, 0.2, 0.0]), of([0.3, 0.2, 0.1]));
+    for energy in [&sharp, &rare] {
+        let truth = 100.0 * energy.window_s;
+        assert!((energy.joules - truth).abs() <= energy.half_width_95_j.unwrap(), "{energy:?}");
+    }
+    // 100 W for the 0.1 s at each edge, and for what the machine was late.
+    assert!(sharp.budget.edges_j < rare.budget.edges_j, "{sharp:?}, {rare:?}");
+    assert!(rare.budget.edges_j >= 100.0 * 0.1 * (2.0f64 / 3.0).sqrt() - 1e-3, "{rare:?}");
+    let restarted = PushedReadings::start(PushedMeter::RailEnergy { rails: 1 }.info("rails".into()));
+    thread::sleep(Duration::from_millis(30));
+    for (value, age) in [(5.0, 0.02), (6.0, 0.01), (1.0, 0.0)] {
+        restarted.push(value, age).unwrap();
+    }
+    let error = restarted.energy(0.0, restarted.now()).unwrap_err().to_string();
+    assert!(error.contains("began anew"), "{error}");
 }
 
 /// The permission that is missing, as somebody who is not root sees it. Root may read everything, so it becomes

@@ -23,8 +23,9 @@
 //! - *Edges*. Between an edge and the first sample inside, power is on its way from the phase before to this one: it
 //!   is wrong by the step between them at most, for the time from the edge to the sample, but not for longer than
 //!   power takes to follow the load ([`SETTLE_S`]); and by the step for the time `w` in which the sample was made. Of
-//!   a counter, `w` is wrong by the power itself, because it moves the reading. Where there is no sample before, the
-//!   step is all of the power.
+//!   a counter that time and `w` are wrong by the power itself: the time, because nothing was counted at the edge
+//!   where somebody else makes the readings ([`super::PushedReadings`]), and `w`, because it moves the reading. Where
+//!   there is no sample before, the step is all of the power.
 //! - *Shift*: an error that all times share moves both edges alike, and costs the difference between the power before
 //!   the window and after it.
 //!
@@ -345,6 +346,15 @@ impl<'s> Window<'s> {
         }
     }
 
+    /// The sample inside that is nearest to an edge was made within so many seconds.
+    fn made(&self, side: Side) -> f64 {
+        match (side, self.inside) {
+            (Side::From, [first, ..]) => first.within,
+            (Side::To, [.., last]) => last.within,
+            _ => 0.0,
+        }
+    }
+
     fn longest_gap(&self) -> f64 {
         let inner = self.inside.windows(2).map(|pair| pair[1].time - pair[0].time);
         inner.chain([self.gap(Side::From), self.gap(Side::To)]).fold(0.0, f64::max)
@@ -392,17 +402,16 @@ struct Estimate {
     budget: Budget,
 }
 
-/// How far power between an edge and the samples inside may be off, squared; `moves` is the power that moves a reading
-/// in the time in which it was made.
-fn edge_variance(window: &Window<'_>, side: Side, moves: impl Fn(f64, f64) -> f64) -> f64 {
-    let (outside, inside) = (window.outside(side), window.within(side));
-    let made = match (side, window.inside) {
-        (Side::From, [first, ..]) => first.within,
-        (Side::To, [.., last]) => last.within,
-        _ => 0.0,
-    };
-    let on_the_way = (inside - outside).abs() * window.gap(side).min(SETTLE_S);
-    (on_the_way.powi(2) + (moves(outside, inside) * made).powi(2)) / 3.0
+/// How far the energy of power between an edge and the samples inside may be off, squared.
+fn edge_variance(window: &Window<'_>, side: Side) -> f64 {
+    let step = window.within(side) - window.outside(side);
+    ((step * window.gap(side).min(SETTLE_S)).powi(2) + (step * window.made(side)).powi(2)) / 3.0
+}
+
+/// How far what a counter has counted at an edge may be off, squared.
+fn counted_edge_variance(window: &Window<'_>, side: Side) -> f64 {
+    let power = window.within(side).max(window.outside(side));
+    (power * (window.gap(side) + window.made(side))).powi(2) / 3.0
 }
 
 /// The difference of a counter.
@@ -431,7 +440,7 @@ fn counted(window: &Window<'_>, recording: &Recording) -> Result<Estimate, Strin
         let gap = window.longest_gap();
         return Err(format!("{}: {gap:.1} s without a reading, in which it may have wrapped unseen", info.name));
     }
-    let edges = [Side::From, Side::To].map(|side| edge_variance(window, side, |outside, inside| outside.max(inside)));
+    let edges = [Side::From, Side::To].map(|side| counted_edge_variance(window, side));
     let budget = Budget {
         resolution_j: info.resolution / 6f64.sqrt(),
         edges_j: (edges[0] + edges[1]).sqrt(),
@@ -456,8 +465,7 @@ fn integrated(window: &Window<'_>, info: &SourceInfo) -> Result<Estimate, String
         joules += sample.value * (end - begin);
         squares += (end - begin).powi(2);
     }
-    let edges =
-        [Side::From, Side::To].map(|side| edge_variance(window, side, |outside, inside| (inside - outside).abs()));
+    let edges = [Side::From, Side::To].map(|side| edge_variance(window, side));
     let budget = Budget {
         noise_j: (noise_variance(samples) * squares).sqrt(),
         noise_freedom: FREEDOM * (samples.len() - 2) as f64,

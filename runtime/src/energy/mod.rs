@@ -3,6 +3,7 @@
 //! ```text
 //! sysfs, vcgencmd, ... --find--> EnergyMeter --Recorder (a thread)--> Recording --energy(from, to)--> Energy: J ± J
 //! log of another meter --------------------external::Log, aligned--------^
+//! an app --PushedReadings------------------------------------------------^
 //! ```
 //!
 //! A [`Source`] reads one kind of meter and knows what its figures are worth ([`SourceInfo`]). [`find`] looks for one
@@ -39,7 +40,7 @@ pub use self::external::Alignment;
 pub use self::find::{Found, Look, find};
 pub use self::pace::{Limits, Pace, Pacer, SystemTime, Time};
 pub use self::platform::Platform;
-pub use self::pushed::PushedReadings;
+pub use self::pushed::{PushedMeter, PushedReadings};
 pub use self::recorder::{Clock, MonotonicClock, Recorder, Sampler};
 pub use self::recording::{Failure, Recording, Sample, SamplerCost};
 pub use self::thermal::{Thermal, Throttling};

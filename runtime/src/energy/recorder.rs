@@ -10,15 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::external::External;
-use super::{
-    EnergyMeter, Failure, Integration, ReadError, Reading, Recording, Sample, SamplerCost, Source, SourceInfo,
-};
+use super::{EnergyMeter, Integration, Recording, SamplerCost, Source, SourceInfo};
 use crate::cpu_time;
 use crate::sampling::Random;
 use crate::{Error, Result};
-
-/// Failures that are kept with their time and text; of more, the number is.
-const KEPT_FAILURES: usize = 1000;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -51,10 +46,7 @@ pub struct Sampler {
     random: Random,
     /// The next piece of time.
     piece: f64,
-    samples: Vec<Sample>,
-    restarts: Vec<f64>,
-    failures: Vec<Failure>,
-    failed: usize,
+    recording: Recording,
 }
 
 impl Sampler {
@@ -67,17 +59,8 @@ impl Sampler {
         if !(hz > 0.0 && hz <= 1000.0) {
             return Err(Error::BadRequest(format!("{hz} samples per second: 0.1 to 1000 make sense")));
         }
-        let random = Random::new(seed);
-        Ok(Self {
-            source,
-            hz,
-            random,
-            piece: 0.0,
-            samples: Vec::new(),
-            restarts: Vec::new(),
-            failures: Vec::new(),
-            failed: 0,
-        })
+        let recording = Recording::new(source.info().clone());
+        Ok(Self { source, hz, random: Random::new(seed), piece: 0.0, recording })
     }
 
     /// When to sample next: a random moment of the next piece of time, at or after `now`. Pieces that are over are
@@ -94,41 +77,13 @@ impl Sampler {
         let reading = self.source.read();
         let after = clock.now();
         let time = (before + after) / 2.0;
-        let failure = match reading {
-            Ok(Reading::Joules(value) | Reading::Watts(value)) if value.is_finite() => {
-                let backwards = self.samples.last().is_some_and(|last| value < last.value);
-                if matches!(reading, Ok(Reading::Joules(_))) && backwards {
-                    self.restarts.push(time);
-                }
-                self.samples.push(Sample { time, within: (after - before) / 2.0, value });
-                return Some(time);
-            }
-            Ok(_) => "a reading that is no finite number".to_owned(),
-            Err(error) => {
-                if matches!(error, ReadError::Restarted(_)) {
-                    self.restarts.push(time);
-                }
-                error.to_string()
-            }
-        };
-        self.failed += 1;
-        if self.failures.len() < KEPT_FAILURES {
-            self.failures.push(Failure { time, why: failure });
-        }
-        None
+        self.recording.add(time, (after - before) / 2.0, reading).then_some(time)
     }
 
     /// What it has seen in `wall_s` seconds, with so much processor time.
     pub fn finish(self, wall_s: f64, cpu_s: Option<f64>) -> Recording {
-        Recording {
-            info: self.source.info().clone(),
-            samples: self.samples,
-            restarts: self.restarts,
-            failures: self.failures,
-            shift_s: 0.0,
-            start_unix: 0.0,
-            cost: SamplerCost { cpu_s, wall_s, failed: self.failed },
-        }
+        let Recording { cost, .. } = self.recording;
+        Recording { cost: SamplerCost { cpu_s, wall_s, ..cost }, ..self.recording }
     }
 }
 

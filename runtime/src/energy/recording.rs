@@ -5,8 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Energy, Integration, SourceInfo, budget};
+use super::{Energy, Integration, ReadError, Reading, SourceInfo, budget};
 use crate::{Error, Result};
+
+/// Failures that are kept with their time and text; of more, the number is.
+const KEPT_FAILURES: usize = 1000;
 
 /// One reading and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,6 +84,45 @@ struct Header {
 }
 
 impl Recording {
+    /// An empty one.
+    pub(super) fn new(info: SourceInfo) -> Self {
+        Self {
+            info,
+            samples: Vec::new(),
+            restarts: Vec::new(),
+            failures: Vec::new(),
+            shift_s: 0.0,
+            start_unix: 0.0,
+            cost: SamplerCost::default(),
+        }
+    }
+
+    /// Adds what the meter said at `time`, give or take `within`, and returns whether that is a sample.
+    pub(super) fn add(&mut self, time: f64, within: f64, reading: std::result::Result<Reading, ReadError>) -> bool {
+        let why = match reading {
+            Ok(Reading::Joules(value) | Reading::Watts(value)) if value.is_finite() => {
+                let backwards = self.samples.last().is_some_and(|last| value < last.value);
+                if matches!(reading, Ok(Reading::Joules(_))) && backwards {
+                    self.restarts.push(time);
+                }
+                self.samples.push(Sample { time, within, value });
+                return true;
+            }
+            Ok(_) => "a reading that is no finite number".to_owned(),
+            Err(error) => {
+                if matches!(error, ReadError::Restarted(_)) {
+                    self.restarts.push(time);
+                }
+                error.to_string()
+            }
+        };
+        self.cost.failed += 1;
+        if self.failures.len() < KEPT_FAILURES {
+            self.failures.push(Failure { time, why });
+        }
+        false
+    }
+
     /// What was used from one time of the recording to another, in its seconds.
     ///
     /// # Errors

@@ -56,6 +56,30 @@ pub(in crate::energy) struct Battery {
     folders: Vec<PathBuf>,
 }
 
+/// What the gauge of a battery is worth.
+pub(in crate::energy) fn info(name: String, reads: Vec<String>, integration: Integration) -> SourceInfo {
+    SourceInfo {
+        name,
+        class: Class::D,
+        scope: Scope::Device,
+        integration,
+        reads,
+        remark: "the whole device, its screen and radios included".into(),
+        resolution: match integration {
+            Integration::CounterDifference => STEP_J,
+            Integration::Trapezoid => STEP_W,
+        },
+        update_s: UPDATE_S,
+        gain: GAIN,
+        drift: DRIFT,
+        offset_w: OFFSET_W,
+        why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, step and update are assumptions".into(),
+        // Oversampled, to see when it changes.
+        default_hz: 10.0,
+        wraps_at_j: None,
+    }
+}
+
 impl Battery {
     pub(in crate::energy) fn find(root: &Path) -> Result<Self, ReadError> {
         let place = root.join("sys/class/power_supply");
@@ -92,23 +116,8 @@ impl Battery {
             Kind::Energy => &["energy_now"],
         };
         let reads = folders.iter().flat_map(|folder| files.iter().map(|file| folder.join(file).display().to_string()));
-        let info = SourceInfo {
-            name: format!("battery:{}", names.collect::<Vec<_>>().join("+")),
-            class: Class::D,
-            scope: Scope::Device,
-            integration: if kind == Kind::Energy { Integration::CounterDifference } else { Integration::Trapezoid },
-            reads: reads.collect(),
-            remark: "the whole device, its screen and radios included".into(),
-            resolution: if kind == Kind::Energy { STEP_J } else { STEP_W },
-            update_s: UPDATE_S,
-            gain: GAIN,
-            drift: DRIFT,
-            offset_w: OFFSET_W,
-            why: "drivers state no accuracy: 1.5 %, a drift of 0.3 %, 0.01 W, step and update are assumptions".into(),
-            // Oversampled, to see when it changes.
-            default_hz: 10.0,
-            wraps_at_j: None,
-        };
+        let integration = if kind == Kind::Energy { Integration::CounterDifference } else { Integration::Trapezoid };
+        let info = info(format!("battery:{}", names.collect::<Vec<_>>().join("+")), reads.collect(), integration);
         Ok(Self { info, kind, folders })
     }
 

@@ -10,7 +10,7 @@ mod nvidia;
 mod pmic;
 mod rapl;
 
-pub(super) use self::battery::Battery;
+pub(super) use self::battery::{Battery, info as battery_info};
 pub(super) use self::cpu_time::CpuSeconds;
 pub(super) use self::files::{entries, number, text};
 pub(super) use self::hwmon::Hwmon;

@@ -21,7 +21,9 @@ public enum Code {
   /** It was cancelled, or closed meanwhile. */
   CANCELLED,
   /** A mistake in babil. What it was found in can no longer be used; everything else can. */
-  INTERNAL;
+  INTERNAL,
+  /** The meter did not say enough, or nothing: there is no figure for this window. */
+  NOT_MEASURED;
 
   private static final Code[] ALL = values();
 

@@ -99,4 +99,15 @@ final class Native {
   static native long delete(byte[] name, byte[] folder);
 
   static native long pull(byte[] name, byte[] folder, byte[] endpoint, byte[] token);
+
+  static native long energyOpen(
+      int kind, byte[] name, int count, double resolution, double update, double gain, double offset);
+
+  static native boolean energyPush(long monitor, double reading, double age);
+
+  static native void energyFailed(long monitor, byte[] why);
+
+  static native long energyBegin(long monitor);
+
+  static native byte[] energyEnd(long window, boolean nothing);
 }

@@ -1,0 +1,4 @@
+package android.content;
+
+/** Nobody receives here. */
+public abstract class BroadcastReceiver {}

@@ -1,0 +1,6 @@
+package android.os;
+
+/** An open file. */
+public abstract class ParcelFileDescriptor {
+  public abstract int getFd();
+}
