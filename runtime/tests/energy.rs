@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use babil_runtime::energy::{
-    Choice, Class, EnergyMeter, Flag, Found, Integration, Platform, PushedMeter, PushedReadings, Reading, Recorder,
-    Scope, Source, SourceInfo, Thermal, Throttling, find,
+    Choice, Class, EnergyMeter, Flag, Found, Integration, Platform, PushedMeter, PushedReadings, Recorder, Scope,
+    Thermal, Throttling, find,
 };
 use tempfile::TempDir;
 
