@@ -40,16 +40,17 @@ impl PushedMeter {
                 integration: Integration::CounterDifference,
                 reads: Vec::new(),
                 remark: "the rails that were chosen, and nothing else of the device".into(),
-                // As far off as Android's readings are: of each it takes up to 10 J away, the same part of all, distributed
-                // as Beta(50, 1), which has a standard deviation of 0.19 J; sqrt(12) of that is such a step.
+                // As far off as Android's readings are: of each it takes up to 10 J away, the same part of all (Android
+                // Open Source Project, `PowerStatsService`), distributed as Beta(50, 1), which has a standard deviation
+                // of 0.19 J; sqrt(12) of that is such a step.
                 resolution: 0.67 * f64::from(rails),
                 // Readings have times of their own, in milliseconds.
                 update_s: 0.01,
                 gain: 0.02,
                 drift: 0.003,
                 offset_w: 0.005,
-                why: "makers state no accuracy: 2 %, a drift of 0.3 % and 0.005 W are assumptions; the step is the noise \
-                      that Android adds for apps"
+                why: "makers state no accuracy: 2 %, a drift of 0.3 % and 0.005 W are assumptions; the step is the \
+                      noise that Android adds for apps"
                     .into(),
                 default_hz: 1.0,
                 wraps_at_j: None,
