@@ -167,8 +167,8 @@ class Speech:
         self.sides = line["sides"]
 
     def best(self, peer, time):
-        """A peer's side with the best median of a time."""
-        sides = [side for side in self.sides if side["peer"] == peer]
+        """A peer's side with the best median of a time; `None` if it does not do this."""
+        sides = [side for side in self.sides if side["peer"] == peer and time in side["seconds"]]
         return min(sides, key=lambda side: statistics.median(side["seconds"][time]), default=None)
 
     def peers(self):
@@ -184,6 +184,8 @@ class Speech:
         return [self.tokens / s if time == "decode" else s * 1000 for s in seconds]
 
 
+SPEECH_SIDES = {"babil": "babil", "whisper.cpp": "whisper.cpp", "ctranslate2": "CTranslate2"}
+SPEECH_SIDES |= {"onnxruntime": "ONNX Runtime"}
 SPEECH_TIMES = {"encode": "encoder, ms", "decode": "decoder, tokens/s", "window": "window in all, ms"}
 
 
@@ -271,9 +273,9 @@ its settings. Its memory includes Python: what each process had before it opened
 
 Random weights at real shapes, a window of 30 s, all 1500 positions; then a prompt of 4 tokens and 8 + {cases[0].tokens}
 tokens, greedily, of which the last {cases[0].tokens} are the decoder's speed. CTranslate2's encoder does not include the
-decoder's keys and values of the window, the others' does; "in all" has everything. Ratios are of speed: above 1 is
-better for babil. For each number, and each other side, its fastest setting; memory is that of the fastest for the
-window in all, and includes Python, whose own is in brackets.
+decoder's keys and values of the window, the others' does; "in all" has everything. ONNX Runtime has an encoder alone.
+Ratios are of speed: above 1 is better for babil. For each number, and each other side, its fastest setting; memory is
+that of the fastest for the window in all, and includes Python, whose own is in brackets.
 
 {speech_table(cases)}
 """
@@ -310,28 +312,36 @@ memory at most, CTranslate2's with Python's.
         text += [markdown(head, rows), ""]
     cases = speech_cases(lines)
     if cases:
-        head = ["<Model", "Threads", "Encoder, ms: babil", "whisper.cpp", "CTranslate2", "Ratios of speed"]
-        head += ["Decoder, tokens/s: babil", "whisper.cpp", "CTranslate2", "Ratios of speed", "Memory, MB: all three"]
+        sides = {time: [s for s in SPEECH_SIDES if any(case.best(s, time) for case in cases)] for time in SPEECH_TIMES}
+        head = ["<Model", "Threads"]
+        for time, name in (("encode", "Encoder, ms"), ("decode", "Decoder, tokens/s")):
+            head += [f"{name}: babil", *(SPEECH_SIDES[side] for side in sides[time][1:]), "Ratios of speed"]
+        head.append(f"Memory, MB: {' / '.join(SPEECH_SIDES[side] for side in sides['window'])}")
         rows = []
         for case in cases:
-            row, sides = [case.model, case.threads], ("babil", "whisper.cpp", "ctranslate2")
+            row = [case.model, case.threads]
             for time in ("encode", "decode"):
-                for side in sides:
+                for side in sides[time]:
                     best = case.best(side, time)
                     row.append(median(case.shown(best["seconds"][time], time), 0) if best else UNKNOWN)
-                row.append(" / ".join(median(case.ratios(peer, time), 2) for peer in sides[1:] if case.best(peer, time)))
-            best = [case.best(side, "window") for side in sides]
+                peers = [peer for peer in sides[time][1:] if case.best(peer, time)]
+                row.append(" / ".join(median(case.ratios(peer, time), 2) for peer in peers))
+            best = [case.best(side, "window") for side in sides["window"]]
             rows.append(row + [" / ".join(f"{side['anonymous'] / 1e6:.0f}" for side in best if side)])
         text += ["Speech models, random weights, a window of 30 s and 128 tokens of it, beside whisper.cpp"]
         text += [f"({facts.get('whisper.cpp', 'not measured')})"]
-        text += [f"and CTranslate2 ({facts.get('ctranslate2', 'not measured')}), each in the best of its settings:", ""]
+        also = f"; the encoder also beside {facts['onnxruntime']}" if "onnxruntime" in sides["encode"] else ""
+        text += [f"and CTranslate2 ({facts.get('ctranslate2', 'not measured')}), each in the best of its settings{also}:"]
+        text.append("")
         text += [markdown(head, rows), ""]
     cases = language_cases(lines)
     if cases:
         most = max(case.threads for case in cases)
         head = ["<Model", "<Type", "Prefill 512: babil", "llama.cpp", "Ratio", "Decode: babil", "llama.cpp", "Ratio"]
         others = [peer for peer in peers_of(cases) if peer != "llama.cpp"]
-        head += ["Ratio after 4096", *(f"Decode: ratio to {peer}" for peer in others)]
+        decodes = {peer: any(case.speeds(peer, "decode 0") for case in cases) for peer in others}
+        names = {peer: "Decode" if decodes[peer] else "Prefill 512" for peer in others}
+        head += ["Ratio after 4096", *(f"{name}: ratio to {peer}" for peer, name in names.items())]
         head += ["Start, s: first, later / llama.cpp", "Memory, MB: babil / llama.cpp"]
         rows = []
         for case in cases:
@@ -344,7 +354,8 @@ memory at most, CTranslate2's with Python's.
             starts = [median(case.seconds(side), 2) for side in ("babil, first start", "babil", "llama.cpp")]
             memory = [f"{case.anonymous(side) / 1e6:.0f}" for side in ("babil", "llama.cpp")]
             row += [median(case.ratios("llama.cpp", "decode 4096"), 2)]
-            row += [median(case.ratios(peer, "decode 0"), 2) for peer in others]
+            works = {peer: "decode 0" if decodes[peer] else "prefill 512" for peer in others}
+            row += [median(case.ratios(peer, work), 2) for peer, work in works.items()]
             start = f"{starts[0]}, {starts[1]} / {starts[2]}" if case.seconds("babil") else "–"
             rows.append(row + [start, " / ".join(memory)])
         text += [f"Tokens per second beside llama.cpp ({facts['llama.cpp']}), random weights, {most} threads:", ""]
