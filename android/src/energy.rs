@@ -175,6 +175,7 @@ fn number(flag: Flag) -> Option<u8> {
         Flag::Gap => Some(2),
         Flag::FailedReadings => Some(3),
         Flag::Stuck => Some(4),
+        Flag::FewSteps => Some(5),
         // No meter of Java's is a model.
         Flag::Modelled => None,
     }

@@ -61,6 +61,7 @@ fn with_energy(row: &Row, class: Class, joules: &[f64]) -> Row {
         "source": "test", "class": class, "measured": class != Class::E, "scope": Scope::Package, "remark": "",
         "sample_hz": 10.0, "n_samples": 100, "window_s": 10.0, "integration": Integration::Trapezoid,
         "idle_w_pre": null, "idle_w_post": 1.5, "gross_j": joules.iter().sum::<f64>() * tokens, "net_j": null,
+        "net_j_ci95": null,
         "avg_w": 2.0, "peak_w": 3.0, "tokens": row.n_gen * joules.len() as u64, "tokens_per_j_gross": 1.0 / joules[0],
         "tokens_per_j_net": null, "j_per_token": joules[0], "j_per_token_ci95": null, "rel_uncertainty": null,
         "rel_systematic": 0.02, "samples_j": joules.iter().map(|j| j * tokens).collect::<Vec<_>>(), "samples_file": null,
@@ -216,4 +217,22 @@ fn speeds_are_compared_by_their_spread() {
     other[0].n_threads = 2;
     let alone = compare(&slow, &other);
     assert_eq!((alone.compared.len(), alone.alone.len()), (0, 2));
+}
+
+#[test]
+fn a_test_is_compared_with_that_of_the_same_type_first() {
+    let row = row();
+    let of = |kind: &str| Row { model_type: format!("llama 1M {kind}"), flags: Vec::new(), ..row.clone() };
+    let (coarse, fine, float) = (of("Q4_0"), of("Q8_0"), of("F16"));
+    let found = compare(&[coarse.clone(), fine.clone(), float.clone()], &[float, of("Q6_K"), fine, coarse]);
+    let types: Vec<&str> = found.compared.iter().map(|compared| compared.model.as_str()).collect();
+    assert_eq!(types, ["llama 1M Q4_0", "llama 1M Q8_0", "llama 1M F16"]);
+    let differs = |remarks: &[String]| remarks.iter().any(|remark| remark.contains("type of the model"));
+    assert!(!found.compared.iter().any(|compared| differs(&compared.remarks)), "{found:?}");
+    assert_eq!(found.alone.len(), 1);
+    assert!(found.alone[0].contains("Q6_K"), "{found:?}");
+    // What has no partner of its type has one of another, and says so.
+    let found = compare(&[of("Q4_0"), of("Q8_0")], &[of("Q8_0"), of("Q6_K")]);
+    assert_eq!(found.compared[0].remarks, ["the type of the model differs: llama 1M Q4_0, llama 1M Q6_K"]);
+    assert!(found.compared[1].remarks.is_empty() && found.alone.is_empty(), "{found:?}");
 }

@@ -29,6 +29,7 @@ pub mod quant;
 pub mod sampling;
 pub mod session;
 pub mod spec;
+pub mod statistics;
 pub mod text;
 pub mod threads;
 pub mod topology;

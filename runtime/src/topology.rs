@@ -98,6 +98,12 @@ impl Topology {
         (self.fast().count() < self.cpus.len()).then(|| self.fast().map(|cpu| cpu.number).collect())
     }
 
+    /// The numbers of the others, in order; `None` where all are alike.
+    pub fn slow_cpus(&self) -> Option<Vec<usize>> {
+        let slow: Vec<usize> = self.cpus.iter().filter(|cpu| !cpu.fast).map(|cpu| cpu.number).collect();
+        (!slow.is_empty()).then_some(slow)
+    }
+
     fn fast(&self) -> impl Iterator<Item = &Cpu> {
         self.cpus.iter().filter(|cpu| cpu.fast)
     }
@@ -142,7 +148,7 @@ fn folders(root: &Path) -> BTreeSet<usize> {
     entries.filter_map(number).filter(|&number| number < MOST_CPUS).collect()
 }
 
-pub(crate) use affinity::{Kept, keep_to};
+pub use affinity::{Kept, keep_to};
 
 /// Which CPUs a thread may run on.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -160,15 +166,15 @@ mod affinity {
 
     /// A thread that keeps to some CPUs until this is dropped.
     #[derive(Debug)]
-    pub(crate) struct Kept {
+    pub struct Kept {
         before: CpuSet,
         /// It is the calling thread's, so it stays there: a guard cannot be sent away.
         _thread: PhantomData<MutexGuard<'static, ()>>,
     }
 
-    /// Keeps the calling thread to those of `cpus` that it may use. `None` where there are none or it has no others
+    /// Keeps the calling thread, and those that it starts meanwhile, to those of `cpus` that it may use. `None` where there are none or it has no others
     /// already, or where the system refuses: it is a wish.
-    pub(crate) fn keep_to(cpus: &[usize]) -> Option<Kept> {
+    pub fn keep_to(cpus: &[usize]) -> Option<Kept> {
         let before = sched_getaffinity(None).ok()?;
         let mut set = CpuSet::new();
         cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU && before.is_set(cpu)).for_each(|&cpu| set.set(cpu));
@@ -200,10 +206,12 @@ mod affinity {
         |_| true
     }
 
+    /// A thread that keeps to some CPUs: there is none.
     #[derive(Debug)]
-    pub(crate) enum Kept {}
+    pub enum Kept {}
 
-    pub(crate) fn keep_to(_: &[usize]) -> Option<Kept> {
+    /// Not possible on this system.
+    pub fn keep_to(_: &[usize]) -> Option<Kept> {
         None
     }
 }

@@ -43,7 +43,7 @@ pub enum Efficiency {
     NotComparable(String),
     /// The second side's tokens per joule by the first side's: above 1 the second needs less.
     Compared {
-        /// Median tokens per joule of either side.
+        /// Tokens per joule of either side, over all repetitions.
         tokens_per_j: [f64; 2],
         /// With its interval.
         ratio: Ratio,
@@ -61,7 +61,8 @@ pub struct Comparison {
     pub alone: Vec<String>,
 }
 
-/// What makes two rows the same test. The batch may differ: it is a setting, like the build.
+/// What makes two rows the same test. The batch may differ: it is a setting, like the build. So may the type of the
+/// model, where the other report has no such test of the same type.
 fn key(row: &Row) -> (Task, String, u64, u64, u64, &str, &str, bool) {
     let test = if row.task == Task::Language { row.language_test().to_string() } else { row.test.clone() };
     (row.task, test, row.n_threads, row.n_depth, row.model_n_params, &row.type_k, &row.type_v, row.peer)
@@ -71,9 +72,16 @@ fn key(row: &Row) -> (Task, String, u64, u64, u64, &str, &str, bool) {
 pub fn compare(first: &[Row], second: &[Row]) -> Comparison {
     let mut comparison = Comparison::default();
     let mut rest: Vec<&Row> = second.iter().collect();
-    for row in first {
-        match rest.iter().position(|other| key(other) == key(row)) {
-            Some(at) => comparison.compared.push(pair(row, rest.remove(at))),
+    let mut partners: Vec<Option<&Row>> = vec![None; first.len()];
+    for same_type in [true, false] {
+        for (row, partner) in first.iter().zip(&mut partners).filter(|(_, partner)| partner.is_none()) {
+            let is_same = |other: &&Row| key(other) == key(row) && (!same_type || other.model_type == row.model_type);
+            *partner = rest.iter().position(is_same).map(|at| rest.remove(at));
+        }
+    }
+    for (row, partner) in first.iter().zip(partners) {
+        match partner {
+            Some(other) => comparison.compared.push(pair(row, other)),
             None => comparison.alone.push(format!("{} (first report only)", name(row))),
         }
     }

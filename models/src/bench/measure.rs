@@ -13,15 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use babil_runtime::cpu_time;
-use babil_runtime::energy::{EnergyMeter, Recorder, Recording, SourceInfo, Thermal};
+use babil_runtime::energy::{EnergyMeter, Recorder, Recording, SourceInfo, Thermal, Throttling};
 use babil_runtime::{Error, Result};
 
 use super::process::{Memory, cpu_ticks, memory};
 use super::work::{Work, Workload};
-
-/// What a phase must be for a meter to say something about it: ten seconds, and fifty samples.
-pub const LEAST_PHASE: Duration = Duration::from_secs(10);
-const LEAST_SAMPLES: f64 = 50.0;
 
 /// The time of a run, and what samples the meter during it.
 #[derive(Debug)]
@@ -97,11 +93,10 @@ impl Timeline {
         self.recorder.as_ref().map(Recorder::info)
     }
 
-    /// How long a phase must be at least: nothing without a meter.
+    /// How long a phase must be at least for the meter to say something about it (see [`Recorder::least_window`]):
+    /// nothing without a meter.
     pub fn least_phase(&self) -> Duration {
-        self.meter().map_or(Duration::ZERO, |info| {
-            LEAST_PHASE.max(Duration::from_secs_f64(LEAST_SAMPLES / info.default_hz.max(0.001)))
-        })
+        self.recorder.as_ref().map_or(Duration::ZERO, |recorder| Duration::from_secs_f64(recorder.least_window()))
     }
 
     /// Seconds since the beginning.
@@ -175,13 +170,15 @@ impl Timeline {
 pub struct Series {
     phases: Vec<Phase>,
     before: Thermal,
+    /// What was seen of the machine between repetitions.
+    throttling: Option<Throttling>,
     memory: Option<Memory>,
 }
 
 impl Series {
     /// Begins one on a machine in the state `before`.
     pub fn new(before: Thermal) -> Self {
-        Self { phases: Vec::new(), before, memory: None }
+        Self { phases: Vec::new(), before, throttling: None, memory: None }
     }
 
     /// One more repetition.
@@ -193,6 +190,11 @@ impl Series {
         self.memory = memory();
         self.phases.push(phase);
         Ok(self.phases.last().expect("it was just pushed"))
+    }
+
+    /// The machine is in this `state` after a repetition.
+    pub fn look(&mut self, state: &Thermal) {
+        self.throttling = [self.throttling, state.throttling].into_iter().flatten().reduce(Throttling::or);
     }
 
     /// Adds a repetition that somebody else has timed.
@@ -210,15 +212,18 @@ impl Series {
         self.phases.is_empty()
     }
 
-    /// The test is over, and the machine in the state `after`.
-    pub fn finish(self, idle: [Option<Idle>; 2], after: Thermal, interrupted: bool) -> Measured {
-        let Self { phases, before, memory } = self;
+    /// The test is over, and the machine in the state `after`; what slowed it down meanwhile is a part of that.
+    pub fn finish(self, idle: [Option<Idle>; 2], mut after: Thermal, interrupted: bool) -> Measured {
+        let Self { phases, before, throttling, memory } = self;
+        after.throttling = after.throttling.into_iter().chain(throttling).reduce(Throttling::or);
         Measured { phases, idle, thermal: [before, after], memory, interrupted }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use babil_runtime::energy::{Found, find};
+
     use super::*;
 
     /// Does something for a millisecond, and counts.
@@ -268,6 +273,51 @@ mod tests {
         let error = series.repeat(&timeline, &mut work, Duration::from_secs(3600)).unwrap_err();
         assert!(matches!(error, Error::Cancelled) && series.len() == 1);
         assert!(matches!(timeline.idle(Duration::from_secs(3600), &|| true), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_machine_that_is_slow_between_two_looks_was_throttled() {
+        let state = |throttled| {
+            let throttling = Some(Throttling { throttled, events: 4, ..Throttling::default() });
+            Thermal { throttling, ..Thermal::default() }
+        };
+        let found = |during: &[bool]| {
+            let mut series = Series::new(state(false));
+            during.iter().for_each(|&throttled| series.look(&state(throttled)));
+            series.finish([None; 2], state(false), false).thermal[1].throttling.unwrap().throttled
+        };
+        assert!(found(&[false, true, false]) && !found(&[false, false]) && !found(&[]));
+    }
+
+    /// A meter that measures once a second, however often it is asked.
+    #[test]
+    fn phases_are_as_long_as_fifty_readings() {
+        let folder = tempfile::tempdir().unwrap();
+        let battery = folder.path().join("sys/class/power_supply/BAT0");
+        std::fs::create_dir_all(&battery).unwrap();
+        for (file, value) in
+            [("type", "Battery"), ("status", "Discharging"), ("current_now", "500000"), ("voltage_now", "4000000")]
+        {
+            std::fs::write(battery.join(file), value).unwrap();
+        }
+        let log = folder.path().join("log.csv");
+        let lines: String = (0..10).map(|line| format!("{},5\n", 2 * line)).collect();
+        std::fs::write(&log, format!("time,power\n{lines}")).unwrap();
+        let least = |choice: &str, hz| {
+            let meter = match find(folder.path(), &choice.parse().unwrap()) {
+                Found::Meter { meter, .. } => meter,
+                other => panic!("{other}"),
+            };
+            Timeline::start(Some(meter), hz).unwrap().least_phase().as_secs_f64()
+        };
+        assert_eq!((least("battery", None), least("battery", Some(0.5))), (50.0, 100.0));
+        assert_eq!((least("model:5", None), least("model:5", Some(2.0))), (10.0, 25.0));
+        assert_eq!((least(&format!("csv:{}", log.display()), None), least("csv:no-such-file", None)), (100.0, 25.0));
+        for hz in [1e-30, 0.0, -1.0, f64::NAN, 1e9] {
+            let Found::Meter { meter, .. } = find(folder.path(), &"model:5".parse().unwrap()) else { panic!() };
+            let error = Timeline::start(Some(meter), Some(hz)).unwrap_err().to_string();
+            assert!(error.contains("0.001 to 1000 are possible"), "{error}");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -121,6 +121,7 @@ pub struct EnergyRow {
     pub idle_w_post: Option<f64>,
     pub gross_j: f64,
     pub net_j: Option<f64>,
+    pub net_j_ci95: Option<[f64; 2]>,
     pub avg_w: f64,
     pub peak_w: f64,
     pub tokens: u64,
@@ -204,10 +205,14 @@ pub enum Flag {
     FailedReadings,
     /// All readings of a phase are the same.
     Stuck,
+    /// The meter's counter moved by fewer than 30 of its steps in a phase.
+    FewSteps,
     /// Watts that were assumed, not measured.
     Modelled,
     /// The idle power before and after differs by more than 5 %.
     IdleDrift,
+    /// The meter could not say what an idle window took; net energy is left out.
+    IdleUnknown,
     /// The machine slowed down because of heat, power or voltage.
     Throttled,
     /// Repetitions deviate by more than 5 %.

@@ -1,7 +1,7 @@
 //! A test's phases and the meter's recording -> its [`Row`].
 
 use babil_runtime::Error;
-use babil_runtime::energy::{Class, Energy, Flag as MeterFlag, Platform, Recording};
+use babil_runtime::energy::{Class, Energy, Flag as MeterFlag, Integration, Platform, Recording};
 
 use super::measure::{Idle, Measured, Phase};
 use super::report::{EnergyRow, Flag, PlatformRow, Row, SCHEMA_VERSION, ThermalRow};
@@ -101,7 +101,11 @@ impl Row {
             }
             Some(Err(error)) => {
                 flags.push(Flag::EnergyUnknown);
-                (None, Some(error.to_string()))
+                let why = match error {
+                    Error::NotMeasured(why) => why,
+                    other => other.to_string(),
+                };
+                (None, Some(why))
             }
         };
         flags.sort_unstable();
@@ -223,6 +227,7 @@ fn of_meter(flag: MeterFlag) -> Flag {
         MeterFlag::Gap => Flag::Gap,
         MeterFlag::FailedReadings => Flag::FailedReadings,
         MeterFlag::Stuck => Flag::Stuck,
+        MeterFlag::FewSteps => Flag::FewSteps,
         MeterFlag::Modelled => Flag::Modelled,
     }
 }
@@ -230,8 +235,9 @@ fn of_meter(flag: MeterFlag) -> Flag {
 /// The energy of all repetitions.
 ///
 /// Half of the interval of joules per token is, in squares, Student's of the repetitions (which has what differs from
-/// one to the next: noise, resolution, edges) and what one meter gets wrong in the same way each time (gain, offset,
-/// shift).
+/// one to the next: noise, edges, the resolution of a counter) and what one meter gets wrong in the same way each time
+/// (gain, offset, shift, the resolution of power). An idle window that the meter could not measure costs the net figure
+/// alone.
 fn energy(
     recording: &Recording,
     measured: &Measured,
@@ -240,15 +246,16 @@ fn energy(
     let phases = &measured.phases;
     let of = |from, to| recording.energy(from, to);
     let each: Vec<Energy> = phases.iter().map(|phase| of(phase.from, phase.to)).collect::<Result<_, _>>()?;
-    let idle = |idle: &Option<Idle>| idle.map(|idle| of(idle.from, idle.to)).transpose();
-    let idle = [idle(&measured.idle[0])?, idle(&measured.idle[1])?];
+    let of_idle = |idle: &Option<Idle>| idle.and_then(|idle| of(idle.from, idle.to).ok());
+    let idle = [of_idle(&measured.idle[0]), of_idle(&measured.idle[1])];
     let first = each.first().ok_or_else(|| Error::NotMeasured("no repetition".to_owned()))?;
 
     let gross: f64 = each.iter().map(|energy| energy.joules).sum();
     let window: f64 = each.iter().map(|energy| energy.window_s).sum();
     let tokens: u64 = phases.iter().map(Phase::tokens).sum();
-    let watts: Vec<f64> = idle.iter().flatten().map(|idle| idle.avg_w).collect();
-    let net = (!watts.is_empty()).then(|| gross - mean(&watts) * window);
+    let idles: Vec<&Energy> = idle.iter().flatten().collect();
+    let all_known = idles.len() == measured.idle.iter().flatten().count();
+    let net = (all_known && !idles.is_empty()).then(|| net(&each, &idles));
 
     let per_token: Vec<f64> =
         each.iter().zip(phases).map(|(energy, phase)| energy.joules / phase.tokens() as f64).collect();
@@ -262,6 +269,9 @@ fn energy(
 
     let mut flags: Vec<Flag> =
         each.iter().chain(idle.iter().flatten()).flat_map(|e| e.flags.iter().copied()).map(of_meter).collect();
+    if !all_known {
+        flags.push(Flag::IdleUnknown);
+    }
     if let [Some(before), Some(after)] = &idle
         && (before.avg_w - after.avg_w).abs() > DEVIATION * before.avg_w.max(after.avg_w)
     {
@@ -280,13 +290,14 @@ fn energy(
         idle_w_pre: idle[0].as_ref().map(|idle| idle.avg_w),
         idle_w_post: idle[1].as_ref().map(|idle| idle.avg_w),
         gross_j: gross,
-        net_j: net,
+        net_j: net.map(|(joules, _)| joules),
+        net_j_ci95: net.filter(|_| !assumed).map(|(joules, half)| [joules - half, joules + half]),
         avg_w: gross / window,
         peak_w: each.iter().map(|energy| energy.peak_w).fold(0.0, f64::max),
         tokens,
         tokens_per_j_gross: (tokens > 0 && gross > 0.0).then(|| tokens as f64 / gross),
         // What is left of an assumed power is the rounding of its sums.
-        tokens_per_j_net: net.filter(|net| *net > 1e-3 * gross && tokens > 0).map(|net| tokens as f64 / net),
+        tokens_per_j_net: net.filter(|(net, _)| *net > 1e-3 * gross && tokens > 0).map(|(net, _)| tokens as f64 / net),
         j_per_token: value,
         j_per_token_ci95: value.zip(half).map(|(value, half)| [value - half, value + half]),
         rel_uncertainty: value.zip(half).map(|(value, half)| half / value),
@@ -300,14 +311,52 @@ fn energy(
 /// Half the 95 % interval of what a meter gets wrong in the same way each time, in parts of the energy.
 fn systematic(energy: &Energy) -> f64 {
     let budget = &energy.budget;
-    NORMAL_95 * budget.gain_j.hypot(budget.offset_j).hypot(budget.shift_j) / energy.joules.max(f64::MIN_POSITIVE)
+    let parts = budget.gain_j.hypot(budget.offset_j).hypot(budget.shift_j).hypot(same_rounding(energy));
+    NORMAL_95 * parts / energy.joules.max(f64::MIN_POSITIVE)
+}
+
+/// The part of the resolution that is the same in each repetition, in joules: power that does not change is rounded the
+/// same way every time, a counter differently.
+fn same_rounding(energy: &Energy) -> f64 {
+    match energy.integration {
+        Integration::Trapezoid => energy.budget.resolution_j,
+        Integration::CounterDifference => 0.0,
+    }
+}
+
+/// What the repetitions took beyond idling, in joules, and half of its 95 % interval. The gain counts for the difference
+/// alone, and an offset cancels ([`Energy::above`]); what is not known of the idle power is the same in all repetitions.
+fn net(each: &[Energy], idles: &[&Energy]) -> (f64, f64) {
+    let count = idles.len() as f64;
+    let window: f64 = each.iter().map(|energy| energy.window_s).sum();
+    let above: Vec<Vec<Energy>> =
+        each.iter().map(|energy| idles.iter().map(|idle| energy.above(idle)).collect()).collect();
+    let of_idles = |above: &[Energy], of: fn(&Energy) -> f64| above.iter().map(of).sum::<f64>() / count;
+    let sum = |of: fn(&Energy) -> f64| above.iter().map(|above| of_idles(above, of)).sum::<f64>();
+    let watts: Vec<f64> = above.iter().map(|above| of_idles(above, |energy| energy.avg_w)).collect();
+    // Joules that the idle watts of one window are wrong by, over all repetitions.
+    let scaled = |idle: &Energy, joules: f64| joules / idle.window_s * window / count;
+    let by_itself = |idle: &&Energy| {
+        let (budget, rounding) = (&idle.budget, same_rounding(idle));
+        let resolution = if rounding > 0.0 { 0.0 } else { budget.resolution_j };
+        scaled(idle, budget.noise_j.hypot(budget.edges_j).hypot(resolution))
+    };
+    let idle = idles.iter().map(by_itself).fold(0.0, f64::hypot);
+    let idle_rounding: f64 = idles.iter().map(|idle| scaled(idle, same_rounding(idle))).sum();
+    let rounding = each.iter().map(same_rounding).sum::<f64>().hypot(idle_rounding);
+    let common = NORMAL_95 * sum(|energy| energy.budget.gain_j).hypot(idle).hypot(rounding);
+    let half = match interval(watts.len(), stddev(&watts)) {
+        Some(half) => common.hypot(half * window),
+        None => sum(|energy| energy.half_width_95_j.unwrap_or(0.0)),
+    };
+    (sum(|energy| energy.joules), half)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use babil_runtime::energy::Thermal;
+    use babil_runtime::energy::{Sample, SamplerCost, Scope, SourceInfo, Thermal};
 
     use super::super::work::Work;
     use super::*;
@@ -395,5 +444,113 @@ mod tests {
         busy.interrupted = true;
         let row = Row::new(&facts(), &setup(Task::Language), &busy, None).unwrap();
         assert_eq!(row.flags, [Flag::BusyMachine, Flag::Interrupted]);
+    }
+
+    /// Random numbers from 0 to 1, and normal ones by the sum of twelve.
+    struct Dice(u64);
+
+    impl Dice {
+        fn unit(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1u64 << 53) as f64
+        }
+
+        fn normal(&mut self) -> f64 {
+            (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+        }
+    }
+
+    /// What a meter is said to be whose factor is wrong by `gain`, and which says power in steps of so many watts.
+    fn meter(gain: f64, resolution: f64) -> SourceInfo {
+        SourceInfo {
+            name: "test".to_owned(),
+            class: Class::B,
+            scope: Scope::Device,
+            integration: Integration::Trapezoid,
+            reads: Vec::new(),
+            remark: String::new(),
+            resolution,
+            update_s: 0.0,
+            gain,
+            drift: 0.0,
+            offset_w: 0.01,
+            why: String::new(),
+            default_hz: 10.0,
+            wraps_at_j: None,
+        }
+    }
+
+    /// Idling, five repetitions of ten seconds and idling as such a meter sees it, and the true watts of both.
+    fn recorded(info: SourceInfo, dice: &mut Dice) -> (Measured, Recording, [f64; 2]) {
+        let (idle, work) = (2.0 + dice.unit(), 3.5 + dice.unit());
+        let (gain, offset) = (1.0 + info.gain * dice.normal(), info.offset_w * dice.normal());
+        let mut measured = measured(Work { generated: 10, ..Work::default() }, &[10.0; 5]);
+        for phase in &mut measured.phases {
+            (phase.from, phase.to) = (phase.from + 30.0, phase.to + 30.0);
+        }
+        let quiet = |from, to| Some(Idle { from, to, ticks: None });
+        measured.idle = [quiet(0.0, 30.0), quiet(80.0, 110.0)];
+        let sample = |i: u32| {
+            let time = f64::from(i) / 10.0 + 0.05;
+            let truth = if (30.0..80.0).contains(&time) { work } else { idle };
+            let value = truth * gain + offset + 0.003 * dice.normal();
+            let value = (value / info.resolution).round() * info.resolution;
+            Sample { time, within: 0.0, value }
+        };
+        let recording = Recording {
+            samples: (0..1100).map(sample).collect(),
+            info,
+            restarts: Vec::new(),
+            failures: Vec::new(),
+            shift_s: 0.0,
+            start_unix: 0.0,
+            cost: SamplerCost { cpu_s: None, wall_s: 110.0, failed: 0 },
+        };
+        (measured, recording, [idle, work])
+    }
+
+    /// All repetitions are rounded the same way, so that their scatter does not tell of it.
+    #[test]
+    fn intervals_of_repetitions_hold_the_truth() {
+        let held = |gain: f64, resolution: f64| {
+            let (mut gross, mut net) = (0, 0);
+            for seed in 0..1000 {
+                let (measured, recording, [idle, work]) = recorded(meter(gain, resolution), &mut Dice(seed));
+                let row = Row::new(&facts(), &setup(Task::Language), &measured, Some(&recording)).unwrap();
+                let energy = row.energy.unwrap();
+                // Ten tokens, twice in each repetition of ten seconds.
+                let [low, high] = energy.j_per_token_ci95.unwrap();
+                gross += u32::from((low..=high).contains(&(work * 0.5)));
+                let [low, high] = energy.net_j_ci95.unwrap();
+                net += u32::from((low..=high).contains(&((work - idle) * 50.0)));
+            }
+            println!("gain {gain}, step {resolution} W: {gross} of 1000 hold the truth, {net} of net joules");
+            (gross, net)
+        };
+        let (coarse, fine) = (held(0.01, 0.1), held(0.02, 0.02));
+        assert!((920..=980).contains(&coarse.0) && (920..=980).contains(&fine.0), "{coarse:?} {fine:?}");
+        // Two roundings have bounds, which a normal distribution does not know.
+        assert!(coarse.1 >= 920 && (920..=980).contains(&fine.1), "{coarse:?} {fine:?}");
+    }
+
+    #[test]
+    fn what_was_not_measured_says_so_once() {
+        let (measured, mut recording, _) = recorded(meter(0.01, 0.1), &mut Dice(1));
+        recording.samples.clear();
+        let row = Row::new(&facts(), &setup(Task::Language), &measured, Some(&recording)).unwrap();
+        let why = row.no_energy.unwrap();
+        assert!(why.starts_with("test: 0 readings") && row.flags.contains(&Flag::EnergyUnknown), "{why}");
+    }
+
+    #[test]
+    fn a_bad_idle_window_costs_the_net_figure_alone() {
+        let (measured, mut recording, _) = recorded(meter(0.01, 0.1), &mut Dice(1));
+        recording.samples.retain(|sample| !(5.0..25.0).contains(&sample.time));
+        let row = Row::new(&facts(), &setup(Task::Language), &measured, Some(&recording)).unwrap();
+        let energy = row.energy.unwrap();
+        assert!(energy.gross_j > 150.0 && energy.j_per_token_ci95.is_some(), "{energy:?}");
+        assert!(energy.idle_w_pre.is_none() && energy.idle_w_post.is_some(), "{energy:?}");
+        assert_eq!((energy.net_j, energy.net_j_ci95, energy.tokens_per_j_net), (None, None, None));
+        assert!(row.flags.contains(&Flag::IdleUnknown) && !row.flags.contains(&Flag::EnergyUnknown), "{:?}", row.flags);
     }
 }

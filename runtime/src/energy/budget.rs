@@ -2,7 +2,8 @@
 //!
 //! What is known of a window `[a, b]` are samples `(t, v)`, each made within `w` seconds around `t`. Let `T = b - a`.
 //!
-//! **Energy.** Only samples inside the window are used: those outside belong to another phase.
+//! **Energy.** Only samples inside the window are used: those outside belong to another phase. A sample of power whose
+//! `t +- w` holds an edge may belong to either, and is left out.
 //! - Counters: `E = (v_last - v_first) / (t_last - t_first) T`. A recorder reads a counter at the edges of its
 //!   windows, so that the factor is nearly `b - a` over itself.
 //! - Power: the trapezoid rule from the first sample to the last, which stand for the time up to the edges. That is a
@@ -20,12 +21,12 @@
 //!   Student's t for it.
 //! - *Resolution*: power that does not change is rounded the same way every time, by `q / 2` at most: `q T /
 //!   sqrt(12)`. A counter is rounded twice, independently: `q / sqrt(6)`.
-//! - *Edges*. Between an edge and the first sample inside, power is on its way from the phase before to this one: it
-//!   is wrong by the step between them at most, for the time from the edge to the sample, but not for longer than
-//!   power takes to follow the load ([`SETTLE_S`]); and by the step for the time `w` in which the sample was made. Of
-//!   a counter that time and `w` are wrong by the power itself: the time, because nothing was counted at the edge
-//!   where somebody else makes the readings ([`super::PushedReadings`]), and `w`, because it moves the reading. Where
-//!   there is no sample before, the step is all of the power.
+//! - *Edges*. Power follows the load. So between the beginning of the window and the first sample inside, it is on its
+//!   way from the phase before to this one: it is wrong by the step between them at most, for the time from the edge to
+//!   the sample, but not for longer than power takes to follow ([`SETTLE_S`]). Where there is no sample before, the step
+//!   is all of the power. Before the end it stays what it was. Of a counter, both edges are wrong by the power itself,
+//!   for the time from the edge to the sample, because nothing was counted at the edge where somebody else makes the
+//!   readings ([`super::PushedReadings`]), and for the time `w` in which it was made, because that moves the reading.
 //! - *Shift*: an error that all times share moves both edges alike, and costs the difference between the power before
 //!   the window and after it.
 //!
@@ -36,17 +37,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Class, Integration, Recording, Sample, Scope, SourceInfo};
+use crate::statistics::student;
 
 /// How long power takes to follow a load, in seconds: capacitors, and a governor that raises the frequency. An
 /// assumption.
 pub(super) const SETTLE_S: f64 = 0.2;
 
-/// Readings of a counter that are nearer to each other are too near to tell a power from.
-pub(super) const LEAST_SLOPE_S: f64 = 0.02;
+/// Readings of a counter that are nearer to each other, in seconds, in its updates or in its steps, are too near to tell
+/// a power from.
+const LEAST_SLOPE_S: f64 = 0.02;
+const LEAST_SLOPE_UPDATES: f64 = 2.0;
+const LEAST_SLOPE_STEPS: f64 = 10.0;
 
 /// What a window should have, for its figures to mean something.
 const ENOUGH_SAMPLES: usize = 50;
 const ENOUGH_SECONDS: f64 = 10.0;
+/// Of a counter, which is wrong by a step at either end.
+const ENOUGH_STEPS: f64 = 30.0;
 
 /// Effective degrees of freedom per sample of a variance from differences to neighbours, which share samples: 18 / 35.
 const FREEDOM: f64 = 18.0 / 35.0;
@@ -116,6 +123,8 @@ pub enum Flag {
     FailedReadings,
     /// All readings of power are the same, as of a meter that hangs.
     Stuck,
+    /// The counter moved by fewer than 30 of its steps.
+    FewSteps,
     /// Watts that were assumed, not measured.
     Modelled,
 }
@@ -133,22 +142,14 @@ impl Budget {
         let noise = self.noise_j / total;
         // Welch and Satterthwaite: only the noise has been estimated.
         let freedom = if noise > 0.0 { self.noise_freedom / noise.powi(4) } else { f64::INFINITY };
-        students_t_95(freedom) * total
+        student(0.975, freedom) * total
     }
 }
 
-/// The two-sided 95 % quantile of Student's t: Fisher and Cornish's series around the normal one, exact to 1 % from
-/// three degrees of freedom on.
-fn students_t_95(freedom: f64) -> f64 {
-    let z = 1.959_964_f64;
-    let n = freedom.max(2.0);
-    let z2 = z * z;
-    let terms = [
-        (z2 + 1.0) / 4.0,
-        ((5.0 * z2 + 16.0) * z2 + 3.0) / 96.0,
-        (((3.0 * z2 + 19.0) * z2 + 17.0) * z2 - 15.0) / 384.0,
-    ];
-    z * (1.0 + terms[0] / n + terms[1] / (n * n) + terms[2] / (n * n * n))
+/// How long a window has to be, in seconds, for the figures of a meter that is sampled `hz` times a second to mean
+/// something: ten seconds, and fifty readings, of which a meter has no more than it makes.
+pub(super) fn least_window(info: &SourceInfo, hz: f64) -> f64 {
+    ENOUGH_SECONDS.max(ENOUGH_SAMPLES as f64 * info.update_s.max(1.0 / hz))
 }
 
 impl Energy {
@@ -205,7 +206,7 @@ pub(super) fn of_window(recording: &Recording, from: f64, to: f64) -> Result<Ene
         return Err(format!("{}: the counter began anew meanwhile", info.name));
     }
     let samples = readings(recording);
-    let window = Window::new(&samples, from, to, recording.counts_joules());
+    let window = Window::new(&samples, from, to, info);
     let least = if recording.counts_joules() { 2 } else { 4 };
     if window.inside.len() < least {
         let number = window.inside.len();
@@ -251,6 +252,8 @@ fn flags(recording: &Recording, window: &Window<'_>) -> Vec<Flag> {
     } else {
         flag(Flag::FewSamples, inside.len() < ENOUGH_SAMPLES);
         flag(Flag::Stuck, same);
+        let moved = inside[inside.len() - 1].value - inside[0].value;
+        flag(Flag::FewSteps, recording.counts_joules() && moved < ENOUGH_STEPS * recording.info.resolution);
     }
     flag(Flag::ShortWindow, window.seconds() < ENOUGH_SECONDS);
     flag(Flag::Gap, window.longest_gap() > 3.0 * window.usual);
@@ -304,6 +307,33 @@ enum Side {
     To,
 }
 
+/// Power between readings of a counter, at their middle: `(seconds, watts)`. Readings that are too near to each other
+/// are taken together.
+pub(super) fn slopes(samples: &[Sample], info: &SourceInfo) -> Vec<(f64, f64)> {
+    let mut slopes = Vec::new();
+    let mut last: Option<&Sample> = None;
+    for sample in samples {
+        match last {
+            // It began anew.
+            Some(before) if sample.value < before.value => {}
+            Some(before) => match slope(before, sample, info) {
+                Some(watts) => slopes.push(((before.time + sample.time) / 2.0, watts)),
+                None => continue,
+            },
+            None => {}
+        }
+        last = Some(sample);
+    }
+    slopes
+}
+
+/// The power between two readings of a counter that are far enough from each other.
+fn slope(first: &Sample, last: &Sample, info: &SourceInfo) -> Option<f64> {
+    let (seconds, joules) = (last.time - first.time, last.value - first.value);
+    let far = seconds >= LEAST_SLOPE_S.max(LEAST_SLOPE_UPDATES * info.update_s);
+    (far && joules >= LEAST_SLOPE_STEPS * info.resolution).then(|| joules.max(0.0) / seconds)
+}
+
 /// Samples, of which some are inside of two times.
 struct Window<'s> {
     from: f64,
@@ -313,16 +343,35 @@ struct Window<'s> {
     after: &'s [Sample],
     /// The median interval of all samples.
     usual: f64,
-    /// Whether they are joules.
-    counts: bool,
+    /// The source.
+    info: &'s SourceInfo,
 }
 
 impl<'s> Window<'s> {
-    fn new(samples: &'s [Sample], from: f64, to: f64, counts: bool) -> Self {
-        let start = samples.partition_point(|sample| sample.time < from);
-        let end = samples.partition_point(|sample| sample.time <= to).max(start);
-        let (before, inside, after) = (&samples[..start], &samples[start..end], &samples[end..]);
-        Self { from, to, inside, before, after, usual: median_interval(samples), counts }
+    fn new(samples: &'s [Sample], from: f64, to: f64, info: &'s SourceInfo) -> Self {
+        // The readings of a counter at the edges are those that were made for them.
+        let reach = |sample: &Sample| match info.integration {
+            Integration::CounterDifference => 0.0,
+            Integration::Trapezoid => sample.within,
+        };
+        let count = samples.len();
+        let first = |from: usize, is: &dyn Fn(&Sample) -> bool| {
+            samples[from..].iter().position(is).map_or(count, |place| from + place)
+        };
+        let near = samples.partition_point(|sample| sample.time < from);
+        let start = first(near, &|sample| sample.time - reach(sample) >= from);
+        let end = first(start, &|sample| sample.time + reach(sample) > to);
+        let after = first(end, &|sample| sample.time - reach(sample) > to);
+        let before = samples[..near].iter().rposition(|sample| sample.time + reach(sample) < from);
+        Self {
+            from,
+            to,
+            inside: &samples[start..end],
+            before: &samples[..before.map_or(0, |last| last + 1)],
+            after: &samples[after..],
+            usual: median_interval(samples),
+            info,
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -360,38 +409,43 @@ impl<'s> Window<'s> {
         inner.chain([self.gap(Side::From), self.gap(Side::To)]).fold(0.0, f64::max)
     }
 
-    /// The power beyond an edge, of its nearest samples; 0 where there are none.
+    /// The power beyond an edge, of its nearest samples; 0 where they tell none.
     fn outside(&self, side: Side) -> f64 {
-        match side {
-            Side::From => self.power(self.before, side),
-            Side::To => self.power(self.after, side),
-        }
+        let samples = match side {
+            Side::From => self.before,
+            Side::To => self.after,
+        };
+        self.power(samples, side).unwrap_or(0.0)
     }
 
-    /// The power on this side of an edge.
+    /// The power on this side of an edge; of a counter that moves too little for that, the power of all that is inside.
     fn within(&self, side: Side) -> f64 {
         // The end of what is inside lies at the other end of the slice.
-        self.power(self.inside, if side == Side::From { Side::To } else { Side::From })
+        let power = self.power(self.inside, if side == Side::From { Side::To } else { Side::From });
+        let all = || match self.inside {
+            [first, .., last] => (last.value - first.value).max(0.0) / self.span().max(LEAST_SLOPE_S),
+            _ => 0.0,
+        };
+        power.unwrap_or_else(all)
     }
 
     /// The power of the few samples at the end of `samples` that lies at [`Side::From`]'s edge, or at its beginning,
     /// which lies at [`Side::To`]'s: the mean of three, or of a counter the slope of what is long enough for one.
-    fn power(&self, samples: &[Sample], edge: Side) -> f64 {
+    fn power(&self, samples: &[Sample], edge: Side) -> Option<f64> {
         let near = |count: usize| match edge {
             Side::From => &samples[samples.len() - count..],
             Side::To => &samples[..count],
         };
-        if !self.counts {
+        if self.info.integration == Integration::Trapezoid {
             let few = near(samples.len().min(3));
-            return few.iter().map(|sample| sample.value).sum::<f64>() / few.len().max(1) as f64;
+            let sum: f64 = few.iter().map(|sample| sample.value).sum();
+            return (!few.is_empty()).then(|| sum / few.len() as f64);
         }
         let slope = |count| match near(count) {
-            [first, .., last] if last.time - first.time >= LEAST_SLOPE_S => {
-                Some((last.value - first.value).max(0.0) / (last.time - first.time))
-            }
+            [first, .., last] => slope(first, last, self.info),
             _ => None,
         };
-        (2..=samples.len()).find_map(slope).unwrap_or(0.0)
+        (2..=samples.len()).find_map(slope)
     }
 }
 
@@ -402,10 +456,10 @@ struct Estimate {
     budget: Budget,
 }
 
-/// How far the energy of power between an edge and the samples inside may be off, squared.
-fn edge_variance(window: &Window<'_>, side: Side) -> f64 {
-    let step = window.within(side) - window.outside(side);
-    ((step * window.gap(side).min(SETTLE_S)).powi(2) + (step * window.made(side)).powi(2)) / 3.0
+/// How far the energy between the beginning of the window and the first sample inside may be off, squared.
+fn edge_variance(window: &Window<'_>) -> f64 {
+    let step = window.within(Side::From) - window.outside(Side::From);
+    (step * window.gap(Side::From).min(SETTLE_S)).powi(2) / 3.0
 }
 
 /// How far what a counter has counted at an edge may be off, squared.
@@ -425,15 +479,7 @@ fn counted(window: &Window<'_>, recording: &Recording) -> Result<Estimate, Strin
     if counted == 0.0 && info.class != Class::E {
         return Err(format!("{}: the counter stood still for {span:.3} s", info.name));
     }
-    // Pieces that are long enough to tell a power.
-    let mut begin = first;
-    let mut peak_w: f64 = 0.0;
-    for sample in window.inside.iter().filter(|sample| sample.time - first.time >= LEAST_SLOPE_S) {
-        if sample.time - begin.time >= LEAST_SLOPE_S {
-            peak_w = peak_w.max((sample.value - begin.value) / (sample.time - begin.time));
-            begin = *sample;
-        }
-    }
+    let peak_w = slopes(window.inside, info).into_iter().map(|(_, watts)| watts).fold(counted / span, f64::max);
     if let Some(wraps_at) = info.wraps_at_j
         && peak_w * window.longest_gap() > wraps_at / 2.0
     {
@@ -446,7 +492,7 @@ fn counted(window: &Window<'_>, recording: &Recording) -> Result<Estimate, Strin
         edges_j: (edges[0] + edges[1]).sqrt(),
         ..Budget::default()
     };
-    Ok(Estimate { joules: counted / span * window.seconds(), peak_w: peak_w.max(counted / span), budget })
+    Ok(Estimate { joules: counted / span * window.seconds(), peak_w, budget })
 }
 
 /// The integral of power.
@@ -465,12 +511,14 @@ fn integrated(window: &Window<'_>, info: &SourceInfo) -> Result<Estimate, String
         joules += sample.value * (end - begin);
         squares += (end - begin).powi(2);
     }
-    let edges = [Side::From, Side::To].map(|side| edge_variance(window, side));
+    if joules <= 0.0 {
+        return Err(format!("{}: it says {joules:.3} J for {:.1} s", info.name, window.seconds()));
+    }
     let budget = Budget {
         noise_j: (noise_variance(samples) * squares).sqrt(),
         noise_freedom: FREEDOM * (samples.len() - 2) as f64,
         resolution_j: info.resolution * window.seconds() / 12f64.sqrt(),
-        edges_j: (edges[0] + edges[1]).sqrt(),
+        edges_j: edge_variance(window).sqrt(),
         ..Budget::default()
     };
     let peak_w = samples.iter().map(|sample| sample.value).fold(f64::MIN, f64::max);

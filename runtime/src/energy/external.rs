@@ -6,7 +6,8 @@
 //!
 //! Times are aligned by the first of these that applies:
 //! 1. the time that the user names ([`Alignment::Start`]);
-//! 2. a marker: the first line with something in a column called `marker` or `event` is when the recording began;
+//! 2. a marker: the recording began between the first line with something in a column called `marker` or `event` and the
+//!    line before;
 //! 3. the clock, where the log has dates, and they cover the recording;
 //! 4. the load: the shift at which power goes with the processor's load best.
 
@@ -53,6 +54,9 @@ pub(super) struct Log {
 /// the interval is too narrow.
 const GAIN: f64 = 0.01;
 
+/// The time between two lines of a log that does not exist yet, in seconds: as of most USB-C meters. An assumption.
+const USUAL_INTERVAL_S: f64 = 0.5;
+
 /// Power and load go together at least so well (Pearson's r) where a shift is believed.
 const LEAST_CORRELATION: f64 = 0.7;
 
@@ -63,6 +67,8 @@ impl External {
         } else {
             (Class::B, Scope::Device, "2 % of an external meter, taken as two standard deviations: an assumption")
         };
+        // The file may be being written, or have lines only when the run is over.
+        let log = fs::read_to_string(&path).ok().and_then(|text| Log::parse(&text).ok());
         let info = SourceInfo {
             name: "csv".into(),
             class,
@@ -71,7 +77,7 @@ impl External {
             reads: vec![path.display().to_string()],
             remark: "the log of another meter".into(),
             resolution: 0.0,
-            update_s: 0.0,
+            update_s: log.map_or(USUAL_INTERVAL_S, |log| log.interval()),
             gain: GAIN,
             drift: 0.0,
             offset_w: 0.0,
@@ -101,7 +107,8 @@ impl External {
         let covers = |start: f64| first <= start + interval && start + seconds <= last + interval;
         let (start, shift_s) = match (self.alignment, log.marker) {
             (Alignment::Start(start), _) => (start, interval / 12f64.sqrt()),
-            (_, Some(marker)) => (marker, interval / 12f64.sqrt()),
+            // It stands in the first line after the event.
+            (_, Some(marker)) => (marker - interval / 2.0, interval / 12f64.sqrt()),
             _ if log.dated && load.start_unix > 0.0 && covers(load.start_unix) => {
                 (load.start_unix, interval / 12f64.sqrt())
             }

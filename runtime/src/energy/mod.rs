@@ -41,7 +41,7 @@ pub use self::find::{Found, Look, find};
 pub use self::pace::{Limits, Pace, Pacer, SystemTime, Time};
 pub use self::platform::Platform;
 pub use self::pushed::{PushedMeter, PushedReadings};
-pub use self::recorder::{Clock, MonotonicClock, Recorder, Sampler};
+pub use self::recorder::{Clock, MonotonicClock, RATES, Recorder, Sampler};
 pub use self::recording::{Failure, Recording, Sample, SamplerCost};
 pub use self::thermal::{Thermal, Throttling};
 

@@ -1,7 +1,8 @@
 //! Rests between pieces of work: for less heat, and below a temperature.
 //!
-//! Who computes calls [`Pacer::between`] between two tokens or sentences. It rests in proportion to the work since the
-//! call before, and as long as the processor is too hot. Nothing rests inside of a forward pass.
+//! Who computes calls [`Pacer::begin`] when it begins, after waiting for somebody or something, and [`Pacer::between`]
+//! between two tokens or sentences. That rests in proportion to the work since the call before, and as long as the
+//! processor is too hot. Nothing rests inside of a forward pass.
 
 use std::path::PathBuf;
 use std::thread;
@@ -127,6 +128,11 @@ impl<T: Time> Pacer<T> {
     /// Whether it will ever rest.
     pub fn is_idle(&self) -> bool {
         self.limits == Limits::default()
+    }
+
+    /// Work begins now: what was before it, such as waiting for the user, earns no rest.
+    pub fn begin(&mut self) {
+        self.since = self.time.now();
     }
 
     /// Rests as long as is due. `stop` is asked meanwhile, and ends the rest.
@@ -295,6 +301,19 @@ mod tests {
         machine.work(&mut pacer, 100);
         let pace = pacer.pace();
         assert!((pace.rested_s - 2.5).abs() < 1e-9 && pace.cooled_s == 0.0, "{pace:?}");
+    }
+
+    #[test]
+    fn waiting_earns_no_rest() {
+        let machine = Machine::new(40.0);
+        let mut pacer = machine.pacer(Limits { rest: 0.5, max_temp_c: None }).unwrap();
+        // A user who thinks for a minute before each of ten answers.
+        for _ in 0..10 {
+            machine.pass(60.0, 0.0);
+            pacer.begin();
+            machine.work(&mut pacer, 10);
+        }
+        assert!((pacer.pace().rested_s - 2.5).abs() < 1e-6, "{:?}", pacer.pace());
     }
 
     #[test]

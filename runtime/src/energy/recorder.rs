@@ -4,16 +4,20 @@
 //! as it is sampled (a token, a frame) would otherwise always be met in the same phase; so it is noise, whose size the
 //! samples show.
 
+use std::ops::RangeInclusive;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::external::External;
-use super::{EnergyMeter, Integration, Recording, SamplerCost, Source, SourceInfo};
+use super::{EnergyMeter, Integration, Recording, SamplerCost, Source, SourceInfo, budget};
 use crate::cpu_time;
 use crate::sampling::Random;
 use crate::{Error, Result};
+
+/// How many samples per second can be taken. Fewer leave no time that a thread could wait for.
+pub const RATES: RangeInclusive<f64> = 0.001..=1000.0;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -53,11 +57,12 @@ impl Sampler {
     /// For `hz` samples per second, or as many as the source advises; `seed` is where its random moments begin.
     ///
     /// # Errors
-    /// Rates that are not above 0 and at most 1000.
+    /// Rates that are not [`RATES`].
     pub fn new(source: Box<dyn Source>, hz: Option<f64>, seed: u64) -> Result<Self> {
-        let hz = hz.unwrap_or(source.info().default_hz);
-        if !(hz > 0.0 && hz <= 1000.0) {
-            return Err(Error::BadRequest(format!("{hz} samples per second: 0.1 to 1000 make sense")));
+        let hz = hz.unwrap_or(source.info().default_hz.clamp(*RATES.start(), *RATES.end()));
+        if !RATES.contains(&hz) {
+            let (least, most) = (RATES.start(), RATES.end());
+            return Err(Error::BadRequest(format!("{hz} samples per second: {least} to {most} are possible")));
         }
         let recording = Recording::new(source.info().clone());
         Ok(Self { source, hz, random: Random::new(seed), piece: 0.0, recording })
@@ -94,6 +99,7 @@ pub struct Recorder {
     clock: MonotonicClock,
     start_unix: f64,
     info: SourceInfo,
+    hz: f64,
     external: Option<Box<External>>,
     /// Ends the thread when it is dropped.
     stop: Sender<()>,
@@ -105,11 +111,13 @@ impl Recorder {
     /// Starts to sample `hz` times per second, or as often as the source advises.
     ///
     /// # Errors
-    /// Rates that are not above 0 and at most 1000; a thread that the system refuses.
+    /// Rates that are not [`RATES`]; a thread that the system refuses.
     pub fn start(meter: EnergyMeter, hz: Option<f64>) -> Result<Self> {
         let info = meter.info().clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let sampler = Arc::new(Mutex::new(Sampler::new(meter.source, hz, now.as_nanos() as u64)?));
+        let sampler = Sampler::new(meter.source, hz, now.as_nanos() as u64)?;
+        let hz = sampler.hz;
+        let sampler = Arc::new(Mutex::new(sampler));
         let clock = MonotonicClock::start();
         let (stop, stopped) = mpsc::channel::<()>();
         let sampling = Arc::clone(&sampler);
@@ -129,12 +137,18 @@ impl Recorder {
         let builder = thread::Builder::new().name("babil-energy".into());
         let refused = |error| Error::BadRequest(format!("the system refuses a thread that samples the meter: {error}"));
         let thread = builder.spawn(life).map_err(refused)?;
-        Ok(Self { sampler, clock, start_unix: now.as_secs_f64(), info, external: meter.external, stop, thread })
+        Ok(Self { sampler, clock, start_unix: now.as_secs_f64(), info, hz, external: meter.external, stop, thread })
     }
 
     /// What is recorded.
     pub fn info(&self) -> &SourceInfo {
         &self.info
+    }
+
+    /// How long a window of the recording has to be, in seconds, for its figures to mean something: ten seconds, and
+    /// fifty readings.
+    pub fn least_window(&self) -> f64 {
+        budget::least_window(&self.info, self.hz)
     }
 
     /// The time of the recording, in seconds, as the edge of a window. A counter is read now, so that the edge is

@@ -138,25 +138,12 @@ impl Recording {
     }
 
     /// Power over time: `(seconds, watts)`, for plots. Of a counter it is the slope between readings, at their middle;
-    /// readings nearer to each other than 20 ms are taken together.
+    /// readings nearer to each other than 20 ms, two of its updates or ten of its steps are taken together.
     pub fn power(&self) -> Vec<(f64, f64)> {
         if !self.counts_joules() {
             return self.samples.iter().map(|sample| (sample.time, sample.value)).collect();
         }
-        let mut points = Vec::new();
-        let mut last: Option<&Sample> = None;
-        for sample in &self.samples {
-            match last {
-                Some(before) if sample.time - before.time < budget::LEAST_SLOPE_S => continue,
-                Some(before) if sample.value >= before.value => {
-                    let middle = (before.time + sample.time) / 2.0;
-                    points.push((middle, (sample.value - before.value) / (sample.time - before.time)));
-                }
-                _ => {}
-            }
-            last = Some(sample);
-        }
-        points
+        budget::slopes(&self.samples, &self.info)
     }
 
     /// Writes the samples as a CSV file, with the source's description in comments.

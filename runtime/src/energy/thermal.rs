@@ -48,6 +48,17 @@ impl Throttling {
     pub fn happened_until(&self, later: &Self) -> bool {
         self.events != later.events || [self, later].iter().any(|state| state.undervoltage || state.throttled)
     }
+
+    /// This with what was so at another moment: bits that the system keeps since its start do not tell that it happened
+    /// again.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            undervoltage: self.undervoltage || other.undervoltage,
+            throttled: self.throttled || other.throttled,
+            events: self.events,
+        }
+    }
 }
 
 impl Thermal {

@@ -70,7 +70,7 @@ pub(super) fn short(number: f64) -> String {
     format!("{number:.digits$}")
 }
 
-/// A value, and half of its 95 % interval.
+/// A value, and half of a 95 % interval: beside a median, that of the mean.
 fn with_half(value: f64, interval: Option<[f64; 2]>) -> String {
     match interval {
         Some([low, high]) => format!("{} ± {}", short(value), short((high - low) / 2.0)),
@@ -79,7 +79,7 @@ fn with_half(value: f64, interval: Option<[f64; 2]>) -> String {
 }
 
 fn spread(spread: &Spread, scale: f64) -> String {
-    with_half(spread.mean * scale, spread.ci95.map(|ends| ends.map(|end| end * scale)))
+    with_half(spread.median * scale, spread.ci95.map(|ends| ends.map(|end| end * scale)))
 }
 
 impl Table {
@@ -99,7 +99,7 @@ impl Table {
             column("threads", true, |row| Some(row.n_threads.to_string())),
             column("kv", false, move |row| kinds.then(|| row.type_k.clone())),
             column("test", false, |row| Some(row.test.clone())),
-            column("tokens/s", true, |row| Some(with_half(row.avg_ts, row.ci95_ts))),
+            column("tokens/s", true, |row| Some(with_half(row.median_ts, row.ci95_ts))),
             column("words/s", true, |row| row.words_per_s.map(short)),
             column("real-time factor", true, |row| row.rtf.map(short)),
             column("CPU ms/token", true, |row| row.cpu_s_per_token.as_ref().map(|cpu| spread(cpu, 1e3))),
@@ -242,8 +242,10 @@ fn meaning(flag: Flag) -> &'static str {
         Flag::Gap => "the meter said nothing for more than three of its intervals",
         Flag::FailedReadings => "some readings of the meter failed",
         Flag::Stuck => "the meter said the same all the time",
+        Flag::FewSteps => "the meter's counter moved by fewer than 30 of its steps in a phase or an idle window",
         Flag::Modelled => "watts that were assumed, not measured",
         Flag::IdleDrift => "the idle power before and after differs by more than 5 %",
+        Flag::IdleUnknown => "the meter could not say what an idle window took, so there is no net energy",
         Flag::Throttled => "the machine slowed down because of heat, power or voltage",
         Flag::Noisy => "repetitions deviate by more than 5 %",
         Flag::FewRepetitions => "fewer than five repetitions",

@@ -9,8 +9,8 @@ use crate::sampling::Random;
 /// Steps of the curve per second.
 const STEPS: f64 = 500.0;
 
-/// How long a board is simulated, in seconds.
-pub(super) const LENGTH: f64 = 16.0;
+/// How long a board is simulated beyond its window, in seconds.
+const AROUND: f64 = 6.0;
 
 /// Random numbers of the distributions that errors have.
 #[derive(Clone, Debug)]
@@ -72,6 +72,16 @@ impl Life {
             wanders: dice.between(0.0, 0.05),
         }
     }
+
+    /// One whose window has so many seconds.
+    pub(super) fn lasting(self, seconds: f64) -> Self {
+        Self { window: [self.window[0], self.window[0] + seconds], ..self }
+    }
+
+    /// How long it is simulated, in seconds.
+    pub(super) fn length(&self) -> f64 {
+        self.window[1] - self.window[0] + AROUND
+    }
 }
 
 /// Power and energy over time.
@@ -83,7 +93,7 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new(life: &Life, dice: &mut Dice) -> Self {
-        let count = (LENGTH * STEPS) as usize + 1;
+        let count = (life.length() * STEPS) as usize + 1;
         let (mut level, mut wander) = (life.watts[0], 0.0);
         let [begin, end] = life.window;
         let token_phase = dice.between(0.0, 1.0);
@@ -97,7 +107,7 @@ impl Board {
                 let token = (time * life.tokens.1 + token_phase).fract() < 0.6;
                 let works = time >= begin && time < end;
                 let part = if works && token { life.tokens.0 } else { 0.0 };
-                level * (1.0 + life.warms * time / LENGTH) * (1.0 + part + wander)
+                level * (1.0 + life.warms * time / life.length()) * (1.0 + part + wander)
             })
             .collect();
         let mut sum = 0.0;
@@ -109,6 +119,11 @@ impl Board {
             })
             .collect::<Vec<_>>();
         Self { watts, joules: std::iter::once(0.0).chain(joules).collect() }
+    }
+
+    /// When half of it is over, in seconds.
+    pub(super) fn middle(&self) -> f64 {
+        (self.watts.len() - 1) as f64 / STEPS / 2.0
     }
 
     pub(super) fn watts(&self, time: f64) -> f64 {

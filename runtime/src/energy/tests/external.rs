@@ -1,19 +1,33 @@
 //! Logs of other meters: what is understood of a file, and that what is aligned is right.
 
-use super::board::{Board, Dice, LENGTH, Life};
+use super::board::{Board, Dice, Life};
+use super::coverage::check;
 use crate::energy::external::{External, Log};
 use crate::energy::sources::CpuSeconds;
-use crate::energy::{Alignment, Energy, Recording, Sample, SamplerCost, Source};
+use crate::energy::{Alignment, Energy, Recording, Sample, SamplerCost, Source, SourceInfo, budget};
 
-/// A log of 16 seconds of a board, with 20 more of idling before, whose clock is `ahead`.
+/// A log of a board, with 20 seconds of idling before, whose clock is `ahead`.
 fn log(board: &Board, ahead: f64, interval: f64, dice: &mut Dice) -> String {
     let gain = 1.0 + 0.01 * dice.normal();
     let phase = dice.between(0.0, interval);
     let mut text = String::from("time_s,power_mw\n");
-    for line in 0..(((LENGTH + 22.0) / interval) as usize) {
+    for line in 0..(((2.0 * board.middle() + 22.0) / interval) as usize) {
         let time = line as f64 * interval + phase - 20.0;
         let milliwatts = (board.watts(time) * gain * (1.0 + 0.005 * dice.normal()) * 1e3).round();
         text += &format!("{:.3},{milliwatts}\n", time + ahead);
+    }
+    text
+}
+
+/// `log` with a marker in the first line at or after `time`.
+fn marked(log: &str, time: f64) -> String {
+    let mut lines = log.lines();
+    let mut text = format!("{},marker\n", lines.next().unwrap());
+    let mut before = f64::NEG_INFINITY;
+    for line in lines {
+        let at: f64 = line.split(',').next().unwrap().parse().unwrap();
+        text += &format!("{line},{}\n", if before < time && time <= at { "start" } else { "" });
+        before = at;
     }
     text
 }
@@ -24,7 +38,7 @@ fn load(life: &Life, start_unix: f64) -> Recording {
     let [idle, work, after] = life.watts;
     let after = ((after - idle) / (work - idle)).max(0.0);
     let seconds = |time: f64| (time.min(end) - begin).max(0.0) + after * (time - end).max(0.0);
-    let times = (0..(LENGTH * 20.0) as usize).map(|i| i as f64 / 20.0);
+    let times = (0..(life.length() * 20.0) as usize).map(|i| i as f64 / 20.0);
     Recording {
         info: CpuSeconds::new("/nowhere".as_ref()).info().clone(),
         samples: times.map(|time| Sample { time, within: 0.0, value: seconds(time) }).collect(),
@@ -32,42 +46,73 @@ fn load(life: &Life, start_unix: f64) -> Recording {
         failures: Vec::new(),
         shift_s: 0.0,
         start_unix,
-        cost: SamplerCost { cpu_s: None, wall_s: LENGTH, failed: 0 },
+        cost: SamplerCost { cpu_s: None, wall_s: life.length(), failed: 0 },
     }
 }
 
-fn run(seed: u64, interval: f64, alignment: Alignment, dated: bool) -> (Energy, f64) {
+/// How a log is aligned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Start,
+    Marker,
+    Dates,
+    Load,
+}
+
+/// One run: what the log says of the window, what the truth is, and by how much the recording begins too late.
+fn run(seed: u64, interval: f64, way: Way) -> (Energy, f64, f64) {
     let mut dice = Dice::new(seed);
-    let life = Life::drawn(&mut dice);
+    let life = Life::drawn(&mut dice).lasting(budget::least_window(&of_interval(interval), 20.0));
     let board = Board::new(&life, &mut dice);
-    let ahead = match (alignment, dated) {
-        (Alignment::Start(start), _) => start,
-        (_, true) => 1.7e9,
-        _ => dice.between(0.0, 1000.0),
-    };
-    let log = Log::parse(&log(&board, ahead, interval, &mut dice)).unwrap();
+    let ahead = if way == Way::Dates { 1.7e9 } else { dice.between(0.0, 1000.0) };
+    let text = log(&board, ahead, interval, &mut dice);
+    let log = Log::parse(&if way == Way::Marker { marked(&text, ahead) } else { text }).unwrap();
+    let alignment = if way == Way::Start { Alignment::Start(ahead) } else { Alignment::Auto };
     let external = External::new("log.csv".into(), alignment, false);
-    let recording = external.aligned(&log, &load(&life, if dated { 1.7e9 } else { 0.0 }));
+    let recording = external.aligned(&log, &load(&life, if way == Way::Dates { 1.7e9 } else { 0.0 }));
+    let recording = recording.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let late = log.readings().next().unwrap().0 - recording.samples[0].time - ahead;
     let [from, to] = life.window;
-    let energy = recording.and_then(|recording| recording.energy(from, to).map_err(|error| error.to_string()));
-    (energy.unwrap_or_else(|error| panic!("seed {seed}: {error}")), board.joules(to) - board.joules(from))
+    let energy = recording.energy(from, to).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    (energy, board.joules(to) - board.joules(from), late)
+}
+
+/// The description of a log whose lines are so far apart.
+fn of_interval(interval: f64) -> SourceInfo {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.csv");
+    let lines: String = (0..10).map(|line| format!("{},5\n", f64::from(line) * interval)).collect();
+    std::fs::write(&path, format!("time_s,power_w\n{lines}")).unwrap();
+    External::new(path, Alignment::Auto, false).info().clone()
 }
 
 #[test]
 fn an_aligned_log_holds_the_truth() {
-    let ways = [(Alignment::Start(500.0), false), (Alignment::Auto, true), (Alignment::Auto, false)];
-    for (interval, (alignment, dated)) in [0.1, 0.5].into_iter().flat_map(|interval| ways.map(|way| (interval, way))) {
-        let mut widest: f64 = 0.0;
-        let held = (0..200).filter(|&seed| {
-            let (energy, truth) = run(seed, interval, alignment, dated);
-            widest = widest.max(energy.rel_uncertainty().unwrap());
-            (energy.joules - truth).abs() <= energy.half_width_95_j.unwrap()
-        });
-        let held = held.count();
-        println!("{interval} s, {alignment:?}, dated {dated}: {held} of 200, at most {:.2} %", 100.0 * widest);
-        // A log's lines come at equal intervals: a load that repeats is not quite noise to it.
-        assert!(held >= 180, "{interval} s, {alignment:?}, dated {dated}: {held} of 200 intervals hold the truth");
+    for interval in [0.1, 0.5] {
+        for way in [Way::Start, Way::Marker, Way::Dates, Way::Load] {
+            check(&format!("a log every {interval} s, {way:?}"), 0.05, |seed| {
+                let (energy, truth, _) = run(seed, interval, way);
+                (energy, truth)
+            });
+        }
     }
+}
+
+/// The event lies before the marker's line, by half an interval in the mean.
+#[test]
+fn markers_are_not_late() {
+    let late: Vec<f64> = (0..200).map(|seed| run(seed, 0.5, Way::Marker).2).collect();
+    assert!(late.iter().all(|late| late.abs() <= 0.2501), "{late:?}");
+    let mean = late.iter().sum::<f64>() / 200.0;
+    assert!(mean.abs() < 0.05, "{mean}");
+}
+
+#[test]
+fn a_log_tells_how_long_windows_have_to_be() {
+    let least = |info: &SourceInfo| budget::least_window(info, 20.0);
+    assert!((least(&of_interval(2.0)) - 100.0).abs() < 1e-9);
+    let absent = External::new("no/such/log.csv".into(), Alignment::Auto, false);
+    assert!((least(absent.info()) - 25.0).abs() < 1e-9);
 }
 
 /// The times, in seconds, and the watts of a log of two lines, which eight more follow.

@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::board::{Board, Dice, LENGTH, Life, VirtualClock};
+use super::board::{Board, Dice, Life, VirtualClock};
 use crate::energy::sources::{Battery, Hwmon, Pmic, Rapl};
-use crate::energy::{Clock, Energy, Integration, ReadError, Reading, Recording, Sampler, Scope, Source, SourceInfo};
+use crate::energy::{
+    Clock, Energy, Integration, ReadError, Reading, Recording, Sampler, Scope, Source, SourceInfo, budget,
+};
 
 /// The errors of one device, drawn from what its source states.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl Device {
 
     /// What it has counted until `time`: the drift is that of the window's middle.
     fn joules(&self, board: &Board, time: f64) -> f64 {
-        let warm = 1.0 - (-8.0_f64 / 60.0).exp();
+        let warm = 1.0 - (-board.middle() / 60.0).exp();
         board.joules(time) * (1.0 + self.gain + self.drift * warm) + self.offset * time
     }
 }
@@ -97,10 +99,14 @@ pub(super) enum Meter {
     Rapl,
     Pmic,
     Ina226,
+    /// A rail of which current and voltage are told.
+    Ina3221,
     /// Of a phone, whose gauge measures four times a second.
     Battery,
     /// Of a laptop: once a second.
     SlowBattery,
+    /// Of a laptop that tells what is left, in steps.
+    EnergyNow,
 }
 
 thread_local! {
@@ -142,7 +148,8 @@ const RAILS: [(&str, f64, f64); 12] = [
 impl Meter {
     /// The source of this meter on `board`.
     fn source(self, board: &Arc<Board>, clock: &VirtualClock, dice: &mut Dice) -> Box<dyn Source> {
-        let root = folder();
+        // Meters do not see each other's files.
+        let root = folder().join(format!("{self:?}"));
         let board = Arc::clone(board);
         let clock = clock.clone();
         let mut own = Dice::new(dice.between(0.0, 1e15) as u64);
@@ -218,6 +225,52 @@ impl Meter {
                 let dice = Dice::new(dice.between(0.0, 1e15) as u64);
                 Box::new(Simulated { source: Box::new(source), clock, write, latency: (0.5e-3, 2e-3), dice })
             }
+            Self::Ina3221 => {
+                let file = |name: &str| root.join("sys/class/hwmon/hwmon0").join(name);
+                for (name, value) in [
+                    ("name", "ina3221"),
+                    ("in1_label", "VDD_IN"),
+                    ("in1_input", "5000"),
+                    ("curr1_input", "500"),
+                    ("shunt1_resistor", "10000"),
+                    ("update_interval", "140"),
+                ] {
+                    write(file(name), value);
+                }
+                let source = Hwmon::find(&root, None).unwrap();
+                let (mut device, step) = (Device::new(source.info(), 0.01, dice), source.info().resolution);
+                let (period, volts) = (source.info().update_s, 5.0);
+                let phase = own.between(0.0, period);
+                let current = Rewritten::open(&file("curr1_input"));
+                let mut last = -1.0;
+                let write = move |time: f64| {
+                    let measured = ((time - phase) / period).floor() * period + phase;
+                    if measured != last {
+                        last = measured;
+                        let watts = (device.watts(&board, measured) / step).round() * step;
+                        current.write((watts / volts * 1e3).round() as i64);
+                    }
+                };
+                Box::new(Simulated { source: Box::new(source), clock, write, latency: (0.5e-3, 2e-3), dice: own })
+            }
+            Self::EnergyNow => {
+                let file = |name: &str| root.join("sys/class/power_supply/BAT0").join(name);
+                let full = 40_000_000 + (own.between(0.0, 1e6) as i64);
+                for (name, value) in [("type", "Battery"), ("status", "Discharging"), ("energy_now", "40000000")] {
+                    write(file(name), value);
+                }
+                let source = Battery::find(&root).unwrap();
+                assert!(source.info().integration == Integration::CounterDifference);
+                let (device, step) = (Device::new(source.info(), 0.0, dice), source.info().resolution);
+                let phase = own.between(0.0, 1.0);
+                let left = Rewritten::open(&file("energy_now"));
+                let write = move |time: f64| {
+                    let measured = (time - phase).floor() + phase;
+                    let joules = full as f64 * 3.6e-3 - device.joules(&board, measured.max(0.0));
+                    left.write(((joules / step).floor() * step / 3.6e-3).round() as i64);
+                };
+                Box::new(Simulated { source: Box::new(source), clock, write, latency: (50e-6, 500e-6), dice: own })
+            }
             Self::Battery | Self::SlowBattery => {
                 let file = |name: &str| root.join("sys/class/power_supply/BAT0").join(name);
                 let volts = 3.85;
@@ -274,13 +327,22 @@ pub(super) fn record(
             edges[next_edge] = if counts { sampler.sample(clock).unwrap() } else { clock.now() };
             next_edge += 1;
         }
-        if time > LENGTH - 0.1 {
+        if time > life.length() - 0.1 {
             break;
         }
         clock.set(time.max(clock.now()));
         sampler.sample(clock);
     }
     (sampler.finish(clock.now(), None), edges)
+}
+
+/// How long a benchmark's phases are with a meter, in seconds.
+pub(super) fn least_window(meter: Meter) -> f64 {
+    let mut dice = Dice::new(0);
+    let life = Life::drawn(&mut dice);
+    let board = Arc::new(Board::new(&life, &mut dice));
+    let source = meter.source(&board, &VirtualClock::default(), &mut dice);
+    budget::least_window(source.info(), source.info().default_hz)
 }
 
 /// One run: what was measured of the window, and what the truth is.

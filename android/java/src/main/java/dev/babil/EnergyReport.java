@@ -36,7 +36,9 @@ public final class EnergyReport {
     /** Some readings failed. */
     FAILED_READINGS,
     /** All readings of power are the same, as of a meter that hangs. */
-    STUCK
+    STUCK,
+    /** The counter moved by fewer than 30 of its steps. */
+    FEW_STEPS
   }
 
   private static final MeterClass[] CLASSES = MeterClass.values();
