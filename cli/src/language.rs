@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use babil_models::bench::process::memory;
 use babil_models::catalogue::{self, Catalogue, Resolved};
 use babil_models::language::{Answer, Described, LanguageModel, LanguageOptions, Request};
 use babil_models::tasks::chat::Chat;
@@ -287,20 +288,12 @@ impl Opened {
             drafted: counts.drafted,
             accepted: counts.accepted,
             gigabytes_per_second: generation.map(|rate| rate * self.file_bytes as f64 / 1e9),
-            anonymous_memory: anonymous_memory(),
+            anonymous_memory: memory().map(|memory| memory.anonymous),
             context: self.model.context(),
             pace: self.pacing.pace(),
             accelerator: self.model.accelerator(),
         }
     }
-}
-
-/// Resident memory of this process that belongs to no file, in bytes, where the system says it.
-fn anonymous_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 /// Numbers about an answer.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
+use babil_models::bench::root;
 use babil_models::catalogue::{self, Resolved};
 use babil_models::power::{Power, PowerProfile, Setting, profile_folder};
 use babil_models::tasks::translate::{LanguagePair, Progress, SentenceTranslator, TranslateOptions, Translation};
@@ -75,7 +76,7 @@ impl PowerArgs {
             context.output.note(format_args!("this system does not let babil keep to the CPUs {cpus:?}"));
         }
         let limits = Limits { rest: setting.rest, max_temp_c: self.max_temp };
-        let pacer = Pacer::new("/", limits, SystemTime::default())?;
+        let pacer = Pacer::new(root(), limits, SystemTime::default())?;
         Ok(Powered {
             threads: Some(setting.threads).filter(|threads| *threads > 0),
             prompt_threads: setting.prompt_threads,
@@ -90,7 +91,7 @@ impl PowerArgs {
 }
 
 /// Where the model called `name` is. What is wrong with a name is told when it is opened.
-fn place(name: &str) -> Option<PathBuf> {
+pub(crate) fn place(name: &str) -> Option<PathBuf> {
     if Path::new(name).exists() {
         return Some(name.into());
     }
@@ -102,24 +103,41 @@ fn place(name: &str) -> Option<PathBuf> {
 
 /// What was measured, or else a guess that is called one: half of the threads to save energy.
 fn setting(power: Power, model: Option<&Path>, context: &Context) -> Result<Setting> {
-    let cpu = Platform::read("/".as_ref()).cpu;
+    let cpu = Platform::read(&root()).cpu;
     let profile = model.map(|model| PowerProfile::load(&profile_folder(), model, &cpu)).transpose()?.flatten();
     if let Some(profile) = profile {
         return Ok(profile.setting(power).clone());
     }
     let all = Topology::detect().threads(None, None).decode;
     let threads = if power == Power::Eco { all.div_ceil(2) } else { all };
-    context.output.note(format_args!(
-        "nothing was measured of this model on this machine (`babil bench MODEL --sweep threads` does that): \
-         {threads} threads are a guess"
-    ));
+    context.output.note(guess(model.is_some(), threads));
     Ok(Setting { threads, ..Setting::default() })
+}
+
+/// What is said where no profile says how many threads are best.
+fn guess(in_a_file: bool, threads: usize) -> String {
+    let why = match in_a_file {
+        true => "nothing was measured of this model on this machine (`babil bench MODEL --sweep threads` does that)",
+        // A profile belongs to a file.
+        false => "the built-in model has no profile",
+    };
+    match threads {
+        1 => format!("{why}: 1 thread is a guess"),
+        _ => format!("{why}: {threads} threads are a guess"),
+    }
 }
 
 /// Rests between pieces of work, if there are any.
 pub(crate) struct Pacing(Option<Mutex<Pacer>>);
 
 impl Pacing {
+    /// Work begins now, after loading or waiting, which earns no rest.
+    pub(crate) fn begin(&self) {
+        if let Some(pacer) = &self.0 {
+            pacer.lock().unwrap_or_else(PoisonError::into_inner).begin();
+        }
+    }
+
     /// Rests as long as is due, or until the user asks to stop.
     pub(crate) fn between(&self) {
         if let Some(pacer) = &self.0 {
@@ -155,7 +173,7 @@ fn said(pace: &Pace) -> String {
     text
 }
 
-/// A translator that rests before each batch of sentences.
+/// A translator that rests after each batch of sentences.
 pub(crate) struct Paced {
     pub(crate) translator: Box<dyn SentenceTranslator>,
     pub(crate) pacing: Arc<Pacing>,
@@ -185,14 +203,26 @@ impl SentenceTranslator for Paced {
         options: &TranslateOptions,
         progress: &mut dyn FnMut(Progress<'_>) -> std::ops::ControlFlow<()>,
     ) -> babil_runtime::Result<Vec<Translation>> {
+        // Before it, the text may have been waited for.
+        self.pacing.begin();
+        let translations = self.translator.translate(batch, pair, options, progress);
         self.pacing.between();
-        self.translator.translate(batch, pair, options, progress)
+        translations
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guess_is_called_one() {
+        insta::assert_snapshot!([guess(true, 1), guess(true, 2), guess(false, 4)].join("\n"), @r"
+        nothing was measured of this model on this machine (`babil bench MODEL --sweep threads` does that): 1 thread is a guess
+        nothing was measured of this model on this machine (`babil bench MODEL --sweep threads` does that): 2 threads are a guess
+        the built-in model has no profile: 4 threads are a guess
+        ");
+    }
 
     #[test]
     fn rests_are_reported_as_what_they_were() {

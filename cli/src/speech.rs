@@ -383,6 +383,7 @@ pub(crate) fn write_down(
                 continue;
             }
             let (mut segments, mut failed): (Vec<Segment>, _) = (Vec::new(), None);
+            speech.pacing.begin();
             let result = transcription.stretch(&stretch, &mut |segment| {
                 failed = bar.suspend(|| page.segment(&segment)).err();
                 segments.push(segment);

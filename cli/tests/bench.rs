@@ -256,6 +256,15 @@ fn a_sweep_keeps_what_was_measured() {
     let kept = stderr(&output).lines().find_map(|line| line.strip_prefix("profile for --power -> ")).unwrap();
     let profile: Value = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
     assert!(kept.starts_with(&cache) && profile["eco"]["threads"].as_u64().unwrap() > 0, "{kept}");
+    // And used.
+    let run = ["run", &model, "--power", "eco", "--temperature", "0", "-n", "3", "--stats", "once"];
+    let power = |cache: &str| {
+        let run =
+            babil(&run).env("BABIL_SYSFS_ROOT", package.folder.root()).env("BABIL_CACHE", cache).output().unwrap();
+        assert_exit(&run, 0);
+        stderr(&run).contains("are a guess") || stderr(&run).contains("is a guess")
+    };
+    assert!(!power(&cache) && power(&package.folder.path("empty")));
     // What was assumed is ranked as such, and is no profile.
     let args = [model.as_str(), "--sweep", "threads", "-t", "1", "-n", "4", "-r", "1", "--phase", "1", "--idle", "0"];
     let named = || bench(&[&args[..], &["--energy", "model:5"]].concat());
@@ -348,6 +357,18 @@ fn an_idle_window_tells_what_the_program_used() {
     assert!(cfg!(not(target_os = "linux")) || ticks.is_some_and(|ticks| ticks < 2), "{ticks:?}");
 }
 
+/// Ten seconds before and ten after, with the model loaded and no meter. The least of a few runs: what is counted in
+/// hundredths of a second may be one more than it was.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_loaded_model_uses_no_processor() {
+    let ticks = (0..3).map(|_| {
+        let output = llama(&["-p", "8", "-n", "0", "-r", "1", "--idle", "10", "--json"]);
+        rows(&output)[0]["idle_cpu_ticks"].as_u64().unwrap()
+    });
+    assert!(ticks.into_iter().any(|ticks| ticks == 0));
+}
+
 #[cfg(feature = "bundled")]
 #[test]
 fn a_translator_has_words_per_second() {
@@ -397,7 +418,14 @@ fn reports_are_saved_compared_and_checked() {
     let folder = Folder::new();
     let [first, second] = ["first.json", "second.json"].map(|name| folder.path(name));
     for path in [&first, &second] {
-        assert_exit(&llama(&["-p", "8", "-n", "4", "-r", "3", "--save", path]), 0);
+        let output = llama(&["-p", "8", "-n", "4", "-r", "3", "--save", path]);
+        assert_exit(&output, 0);
+        // The table has the medians.
+        let report: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let median = report[0]["median_ts"].as_f64().unwrap();
+        let line = stdout(&output).lines().find(|line| line.contains(" pp8 ")).unwrap();
+        let shown: f64 = line.split('±').next().unwrap().split_whitespace().last().unwrap().parse().unwrap();
+        assert!((shown / median - 1.0).abs() < 2e-3, "{line}: {median}");
     }
     let exists = llama(&["-p", "8", "-n", "4", "-r", "3", "--save", &first]);
     assert_exit(&exists, 2);
@@ -449,7 +477,7 @@ fn reports_are_saved_compared_and_checked() {
 fn fake_llama_bench(folder: &Folder) -> String {
     let said: Value = serde_json::from_str(include_str!("../../models/tests/bench/llama-bench.json")).unwrap();
     let script = format!(
-        "#!/bin/sh\ncase \"$*\" in\n*'-p 0 -n'*) kind=generation; row='{}' ;;\n*) kind=prompt; row='{}' ;;\nesac\n\
+        "#!/bin/sh\necho \"$*\" >> \"$0.args\"\ncase \"$*\" in\n*'-p 0 -n'*) kind=generation; row='{}' ;;\n*) kind=prompt; row='{}' ;;\nesac\n\
          echo \"llama-bench: benchmark 1/1: warmup $kind run\" >&2\n\
          echo \"llama-bench: benchmark 1/1: $kind run 1/1\" >&2\necho \"$row\" >&2\n",
         said[1], said[0]
@@ -482,6 +510,9 @@ fn a_peer_runs_in_turns() {
         (&2048.into(), &"f16".into(), &"llama.cpp".into())
     );
     assert_valid(&output);
+    // It reads prompts in the same batches.
+    let asked = String::from_utf8(folder.read("llama-bench.args")).unwrap();
+    assert!(asked.lines().count() == 4 && asked.lines().all(|line| line.contains("-b 256 -ub 256")), "{asked}");
     let table = llama(&["-p", "16", "-n", "0", "-r", "1", "--peer", &peer]);
     assert!(stdout(&table).contains("llama.cpp 0.3.36 (peer)"), "{}", stdout(&table));
 
@@ -495,6 +526,26 @@ fn a_peer_runs_in_turns() {
     assert_exit(&output, 5);
     assert!(stderr(&output).contains("cannot run no-such-program"), "{}", stderr(&output));
     assert_exit(&llama(&["--peer", "ollama=x"]), 2);
+}
+
+/// The report of a run whose readings cannot be kept in the end, because their folder has gone.
+#[test]
+fn readings_that_cannot_be_kept_do_not_cost_the_report() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path("kept")).unwrap();
+    let said: Value = serde_json::from_str(include_str!("../../models/tests/bench/llama-bench.json")).unwrap();
+    let script = format!(
+        "#!/bin/sh\nrm -rf '{}'\necho 'prompt run 1/1' >&2\nsleep 0.5\necho '{}' >&2\n",
+        folder.path("kept"),
+        said[0]
+    );
+    let peer = format!("llama.cpp={}", executable(&folder, "llama-bench", &script));
+    let args =
+        ["--energy", "model:5", "-t", "1", "-p", "8", "-n", "0", "-r", "1", "--phase", "0.5", "--idle", "0", "--json"];
+    let (model, samples) = (model("llama"), folder.path("kept/samples.csv"));
+    let output = bench(&[&[model.as_str(), "--samples", &samples, "--peer", &peer], &args[..]].concat());
+    assert!(!output.status.success() && stderr(&output).contains("samples.csv"), "{}", stderr(&output));
+    assert_eq!(json(&output).as_array().unwrap().len(), 2);
 }
 
 #[test]
@@ -528,7 +579,43 @@ fn a_sweep_needs_a_meter_or_says_what_it_ranks() {
     let output = llama(&["--sweep", "freq", "--by-cpu"]);
     assert_exit(&output, 1);
     assert!(stderr(&output).contains("--sweep freq: "), "{}", stderr(&output));
-    assert_exit(&bench(&["en-fr", "--sweep", "threads"]), 2);
+    // What it would ignore is refused.
+    for more in
+        [&["-p", "8"][..], &["--pg", "8,4"], &["--csv"], &["--md"], &["-n", "4,8"], &["-n", "0"], &["-d", "0,8"]]
+    {
+        assert_exit(&llama(&[&["--sweep", "threads", "--by-cpu"], more].concat()), 2);
+    }
+    for more in [&["--kv", "f16,f32"][..], &["--quant", "q8_0,q4_0"], &["-t", "1,2"]] {
+        assert_exit(&bench(&[&[model("llama").as_str(), "--sweep", "freq", "--by-cpu"], more].concat()), 2);
+    }
+    // Each number of threads once, and no profile of what --power does not do.
+    let args = [model("llama"), "--energy".into(), "off".into(), "--by-cpu".into(), "--sweep".into(), "threads".into()];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = bench(&[&args[..], &["-t", "1000,2000", "-n", "4", "-r", "1", "--quant", "q8_0", "--json"]].concat());
+    assert_eq!(rows(&output).len(), 1);
+    assert!(stderr(&output).contains("without --kv and --quant"), "{}", stderr(&output));
+}
+
+#[cfg(feature = "bundled")]
+#[test]
+fn a_translator_can_be_swept() {
+    let folder = Folder::new();
+    let text = folder.write("text.txt", "Il pleut.\n");
+    let args = ["en-fr", "--energy", "off", "--from", "fr", "--text", &text, "--beam", "1", "-t", "1", "-r", "1"];
+    let output = bench(&[&args[..], &["--sweep", "threads", "--by-cpu"]].concat());
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("most tokens per CPU second: 1 thread;"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("this one is built in"), "{}", stderr(&output));
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn a_speech_model_can_be_swept() {
+    let model = sound::speech_model("en");
+    let args = [model.as_str(), "--energy", "off", "-t", "1", "-r", "1", "--sweep", "threads", "--by-cpu"];
+    let output = bench(&args);
+    assert_exit(&output, 0);
+    assert!(stdout(&output).contains("most tokens per CPU second: 1 thread;"), "{}", stdout(&output));
 }
 
 #[cfg(feature = "plot")]
@@ -541,6 +628,12 @@ fn plots_are_pictures() {
     for part in ["<svg", "tokens per second", "depth", "tg4", "pp8"] {
         assert!(svg.contains(part), "{part}");
     }
+    // Curves of different keys and values are different curves.
+    let kinds = folder.path("kinds.svg");
+    let args = ["-p", "0", "-n", "4", "-d", "0,8", "--kv", "f16,f32", "-r", "2", "--plot", &kinds];
+    assert_exit(&llama(&args), 0);
+    let svg = String::from_utf8(folder.read("kinds.svg")).unwrap();
+    assert!(svg.contains("kv f16") && svg.contains("kv f32"), "{svg}");
     assert_exit(&llama(&["-p", "8", "-n", "4", "-r", "2", "--plot", &bars]), 0);
     assert!(folder.read("bars.png").starts_with(b"\x89PNG\r\n\x1a\n"));
     // Found out before anything is measured.
@@ -550,7 +643,7 @@ fn plots_are_pictures() {
         assert!(stderr(&output).contains(path), "{}", stderr(&output));
     }
     let names = fs::read_dir(folder.root()).unwrap().count();
-    assert_eq!(names, 2, "nothing is left of what failed");
+    assert_eq!(names, 3, "nothing is left of what failed");
 }
 
 #[cfg(feature = "plot")]
@@ -623,6 +716,9 @@ fn what_cannot_be_measured_is_said() {
         &["--energy", "watts:5"],
         &["--json", "--csv", "--md"],
         &["--idle", "-1"],
+        &["--hz", "1e-30"],
+        &["--hz", "0"],
+        &["--hz", "nan"],
     ] {
         assert_exit(&llama(args), 2);
     }

@@ -25,7 +25,7 @@ mod validate;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use babil_runtime::energy::Choice;
+use babil_runtime::energy::{Choice, RATES};
 use babil_runtime::quant::BlockType;
 use clap::Args;
 
@@ -140,8 +140,10 @@ struct TestArgs {
     /// One long run of each test, for so many minutes: the first minute beside the last
     #[arg(long, value_name = "MINUTES", value_parser = minutes, conflicts_with_all = ["sweep", "peer"])]
     sustain: Option<f64>,
-    /// Which setting gives the most tokens per joule: `threads`, `freq` (the highest, through cpufreq), or both
-    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    /// Which setting gives the most tokens per joule: of `threads`, `cores` (where some are slow), `freq` (the highest,
+    /// through cpufreq), or several of them
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',',
+        conflicts_with_all = ["n_prompt", "pg", "csv", "md"])]
     sweep: Vec<sweep::Dimension>,
     /// Without a meter, let --sweep rank by processor time instead, which is no energy
     #[arg(long, requires = "sweep")]
@@ -160,12 +162,13 @@ struct EnergyArgs {
     #[arg(long, value_name = "METER", default_value = "auto")]
     energy: Choice,
     /// Readings per second [default: as the meter advises]
-    #[arg(long, value_name = "HZ")]
+    #[arg(long, value_name = "HZ", value_parser = hertz)]
     hz: Option<f64>,
-    /// Idle windows before and after each test, with the model loaded [default: 30 with a meter, else 0]
+    /// Idle windows before and after each test, with the model loaded [default: with a meter 30, or as --phase if that
+    /// is more; else 0]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<f64>,
-    /// Least duration of a repetition [default: 10 and 50 readings with a meter, else 0]
+    /// Least duration of a repetition [default: with a meter 10, or 50 readings if they take longer; else 0]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     phase: Option<f64>,
     /// Keep the readings in this CSV file
@@ -204,6 +207,12 @@ fn number(text: &str, most: f64, what: &str) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     number(text, 86_400.0, "seconds")
+}
+
+fn hertz(text: &str) -> Result<f64, String> {
+    let (least, most) = (RATES.start(), RATES.end());
+    let hertz = text.parse::<f64>().ok().filter(|hertz| RATES.contains(hertz));
+    hertz.ok_or_else(|| format!("`{text}` is no number of readings per second, from {least} to {most}"))
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

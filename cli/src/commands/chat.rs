@@ -133,6 +133,7 @@ impl Talk<'_> {
         let output = &self.context.output;
         let request = self.args.generation.request()?;
         let mut shown = Ok(());
+        self.opened.pacing.begin();
         let answer = self.chat.say(text, &request, &mut |news| {
             match news {
                 ChatNews::Answer(text) if !output.is_json() => shown = output.text(text),

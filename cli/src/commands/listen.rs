@@ -146,6 +146,7 @@ fn hear(recording: &Recording, live: &mut Live<'_, '_>, page: &mut Page<'_>, pac
             Ok(None) => return Ok(None),
             Err(error) => return Ok(Some(error)),
         };
+        pacing.begin();
         live.push(&block)?.iter().try_for_each(|event| page.event(event))?;
         page.settled(Duration::from_secs_f64(live.settled()))?;
         pacing.between();

@@ -3,6 +3,7 @@
 //! Only tests of the same model that were measured by the same kind of meter over the same part of a device stand
 //! beside each other. Reports that are not valid are named, and left out.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -49,14 +50,15 @@ impl Entry {
         }
     }
 
-    fn joules_are_measured(&self) -> bool {
-        self.row.energy.as_ref().is_some_and(|energy| energy.measured)
+    /// Tokens per joule, where they were measured.
+    fn tokens_per_j(&self) -> Option<f64> {
+        self.row.energy.as_ref().filter(|energy| energy.measured)?.tokens_per_j_gross
     }
 
-    /// Higher is better: tokens per joule where they were measured, else per second.
-    fn worth(&self) -> f64 {
-        let measured = self.row.energy.as_ref().filter(|energy| energy.measured);
-        measured.and_then(|energy| energy.tokens_per_j_gross).unwrap_or(self.row.median_ts)
+    /// The better the higher: tokens per joule where they were measured, and behind all of those tokens per second.
+    fn worth(&self) -> (bool, f64) {
+        let figure = self.tokens_per_j();
+        (figure.is_some(), figure.unwrap_or(self.row.median_ts))
     }
 }
 
@@ -145,7 +147,7 @@ fn html(entries: &[Entry], left_out: &[(String, String)]) -> Result<String> {
         let _ = writeln!(page, "<section>\n<h2>{}{of}</h2>", escape(&capital(class)));
         for ((model, test), entries) in tests {
             let mut entries = entries.clone();
-            entries.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
+            entries.sort_by(|a, b| by_worth(a.worth(), b.worth()));
             let _ = writeln!(page, "<h3>{}, {}</h3>", escape(model), escape(test));
             page += &picture(model, test, &entries)?;
             page += &table(&entries);
@@ -163,6 +165,11 @@ fn html(entries: &[Entry], left_out: &[(String, String)]) -> Result<String> {
     Ok(page)
 }
 
+/// The better first.
+fn by_worth(a: (bool, f64), b: (bool, f64)) -> Ordering {
+    b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
+}
+
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -174,17 +181,19 @@ fn picture(model: &str, test: &str, entries: &[&Entry]) -> Result<String> {
         true => format!("{}, {}, {}", entry.board(), threads(entry.row.n_threads), entry.row.engine),
         false => format!("{}, {}", entry.board(), threads(entry.row.n_threads)),
     };
-    let measured = entries.iter().all(|entry| entry.joules_are_measured());
-    let value = |entry: &Entry| match entry.row.energy.as_ref().filter(|_| measured) {
-        Some(energy) => {
-            let interval =
-                energy.j_per_token_ci95.filter(|ends| ends[0] > 0.0).map(|[low, high]| [1.0 / high, 1.0 / low]);
-            Value::new(energy.tokens_per_j_gross.unwrap_or(0.0), interval)
+    // Of those with a figure, if there are any; of none of them else.
+    let measured = entries.iter().any(|entry| entry.tokens_per_j().is_some());
+    let value = |entry: &Entry| match (measured, entry.tokens_per_j()) {
+        (true, Some(figure)) => {
+            let ends = entry.row.energy.as_ref().and_then(|energy| energy.j_per_token_ci95);
+            let interval = ends.filter(|ends| ends[0] > 0.0).map(|[low, high]| [1.0 / high, 1.0 / low]);
+            Some(Value::new(figure, interval))
         }
-        None => Value::new(entry.row.avg_ts, entry.row.ci95_ts),
+        (true, None) => None,
+        (false, _) => Some(Value::new(entry.row.avg_ts, entry.row.ci95_ts)),
     };
     let label = if measured { "tokens per joule" } else { "tokens per second" };
-    let bars = entries.iter().take(BARS).map(|entry| (name(entry), value(entry))).collect();
+    let bars = entries.iter().filter_map(|entry| Some((name(entry), value(entry)?))).take(BARS).collect();
     let svg = bars_svg(&format!("{model}, {test}"), label, bars)?;
     Ok(format!("<figure>{svg}</figure>\n"))
 }
@@ -235,4 +244,16 @@ fn table(entries: &[&Entry]) -> String {
         let _ = writeln!(text, "<tr>{}</tr>", cells.iter().map(cell).collect::<String>());
     }
     text + "</tbody>\n</table></div>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_is_not_ranked_against_energy() {
+        let mut worths = vec![(false, 900.0), (true, 2.0), (false, 1000.0), (true, 3.0)];
+        worths.sort_by(|a, b| by_worth(*a, *b));
+        assert_eq!(worths, [(true, 3.0), (true, 2.0), (false, 1000.0), (false, 900.0)]);
+    }
 }

@@ -43,6 +43,14 @@ impl FromStr for Peer {
 /// Most repetitions of a process: a test that is shorter than this part of a phase is not worth more.
 const MOST_RUNS: f64 = 10_000.0;
 
+/// Runs may be faster than the first one was.
+const MARGIN: f64 = 1.1;
+
+/// How often a test that took so many seconds is done, for it to take the `least`.
+fn runs(seconds: f64, least: f64) -> u64 {
+    if seconds >= least { 1 } else { (MARGIN * least / seconds.max(1e-9)).ceil().min(MOST_RUNS) as u64 }
+}
+
 /// What llama-bench says of a test and itself: a row of its own JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Said(Map<String, Value>);
@@ -115,10 +123,10 @@ impl Peer {
         least: Duration,
     ) -> Result<(Phase, Said)> {
         let first = self.process(timeline, facts, setup, test, 1)?;
-        let seconds = first.0.seconds.max(1e-9);
-        let runs = (least.as_secs_f64() / seconds).ceil().min(MOST_RUNS);
-        // What was short tells how often it must be done.
-        if runs <= 1.0 { Ok(first) } else { self.process(timeline, facts, setup, test, runs as u64) }
+        match runs(first.0.seconds, least.as_secs_f64()) {
+            1 => Ok(first),
+            runs => self.process(timeline, facts, setup, test, runs),
+        }
     }
 
     /// A process that does `test` so often.
@@ -138,6 +146,8 @@ impl Peer {
             _ => command.args(["-p", "0", "-n", "0", "-pg", &format!("{prompt},{generate}")]),
         };
         command.args(["-d", &depth.to_string(), "-t", &setup.threads.to_string(), "-r", &runs.to_string()]);
+        let batch = setup.batch.to_string();
+        command.args(["-b", &batch, "-ub", &batch]);
         command.args(["-ctk", &setup.kv, "-ctv", &setup.kv, "--progress", "-o", "jsonl", "-oe", "jsonl"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let program = self.llama_bench.display();
@@ -194,6 +204,12 @@ fn ticks(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_short_is_done_more_often() {
+        assert_eq!([runs(10.0, 10.0), runs(3.0, 0.0), runs(9.9, 10.0), runs(1.0, 10.0)], [1, 1, 2, 11]);
+        assert_eq!(runs(0.0, 10.0), 10_000);
+    }
 
     #[test]
     fn peers_have_names() {

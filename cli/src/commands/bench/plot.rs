@@ -121,6 +121,7 @@ fn figure(rows: &[Row]) -> Vec<Panel> {
     let of = models.first().filter(|_| one_model).map_or_else(String::new, |model| format!(" of {model}"));
     let axis = Axis::of(rows);
     let several_threads = rows.windows(2).any(|pair| pair[0].n_threads != pair[1].n_threads);
+    let several_kinds = rows.windows(2).any(|pair| pair[0].type_k != pair[1].type_k);
     // What makes a curve: all that differs but the axis.
     let name = |row: &Row| {
         let test = row.test.split(" @ d").next().unwrap_or_default().to_owned();
@@ -128,7 +129,8 @@ fn figure(rows: &[Row]) -> Vec<Panel> {
         let threads = (several_threads && axis != Some(Axis::Threads)).then(|| threads(row.n_threads));
         let engine = row.peer.then(|| row.engine.clone());
         let model = (!one_model).then(|| row.model_type.clone());
-        [model, Some(test), threads, engine].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let kind = several_kinds.then(|| format!("kv {}", row.type_k));
+        [model, Some(test), threads, kind, engine].into_iter().flatten().collect::<Vec<_>>().join(", ")
     };
     let panel = |title: String, y: &'static str, value: &dyn Fn(&Row) -> Option<Value>| -> Option<Panel> {
         let known: Vec<(&Row, Value)> = rows.iter().filter_map(|row| Some((row, value(row)?))).collect();

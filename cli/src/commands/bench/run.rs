@@ -38,7 +38,7 @@ const ENGINE: &str = concat!("babil ", env!("CARGO_PKG_VERSION"));
 /// What --bandwidth reads, in MiB, and how often.
 const READ_MIB: usize = 512;
 const READ_PASSES: usize = 8;
-/// Idle windows under a meter, in seconds.
+/// Idle windows under a meter, in seconds; longer where the meter needs longer phases.
 const IDLE: f64 = 30.0;
 
 pub(super) fn run(args: &BenchArgs, context: &Context) -> Result<()> {
@@ -76,7 +76,6 @@ fn check(args: &BenchArgs, subjects: &[Subject]) -> Result<()> {
         (Task::Language, "--kv", !tests.kv.is_empty()),
         (Task::Language, "--quant", !tests.quant.is_empty()),
         (Task::Language, "--peer", tests.peer.is_some()),
-        (Task::Language, "--sweep", !tests.sweep.is_empty()),
         (Task::Translation, "--text", tests.text.is_some()),
         (Task::Translation, "--from", tests.from.is_some()),
         (Task::Translation, "--to", tests.to.is_some()),
@@ -214,10 +213,9 @@ impl<'a> Run<'a> {
         depths.into_iter().flat_map(of_depth).collect()
     }
 
-    /// The numbers of threads, as far as the machine has them.
-    fn threads(&self) -> Vec<usize> {
-        let machine = Topology::detect();
-        let asked = numbers(&self.args.tests.threads, &[machine.threads(None, None).decode]);
+    /// The numbers of threads that were asked for, or `otherwise`, as far as the `machine` has them; each once.
+    pub(super) fn threads(&self, machine: &Topology, otherwise: &[usize]) -> Vec<usize> {
+        let asked = numbers(&self.args.tests.threads, otherwise);
         let mut all: Vec<usize> = Vec::new();
         for threads in asked {
             let possible = machine.threads(Some(threads), None).decode;
@@ -239,7 +237,8 @@ impl<'a> Run<'a> {
         let kinds = if tests.kv.is_empty() { vec![KvArg::F16] } else { tests.kv.clone() };
         let quants: Vec<_> =
             if tests.quant.is_empty() { vec![None] } else { tests.quant.iter().copied().map(Some).collect() };
-        for threads in self.threads() {
+        let machine = Topology::detect();
+        for threads in self.threads(&machine, &[machine.threads(None, None).decode]) {
             for &kv in &kinds {
                 for &quant in &quants {
                     self.model(subject, &facts, How { threads, kv, quant })?;
@@ -349,10 +348,12 @@ impl<'a> Run<'a> {
                         self.bar.set_position(number.into());
                         self.bar.set_message(setup.test.clone());
                         series.repeat(&self.timeline, work, least)?;
+                        series.look(&Thermal::read(&self.root));
                         if let (Some(peer), Some(test)) = (&self.args.tests.peer, test) {
                             self.bar.set_message(format!("{}: {}", setup.test, peer.name()));
                             let (phase, what) = peer.phase(&self.timeline, facts, &setup, test, least)?;
                             peer_series.push(phase);
+                            peer_series.look(&Thermal::read(&self.root));
                             said = Some(what);
                         }
                     }
@@ -405,7 +406,9 @@ impl<'a> Run<'a> {
         self.bar.set_length(seconds as u64);
         loop {
             series.repeat(&self.timeline, work, part)?;
-            temperatures.push(Thermal::read(&self.root).cpu_c);
+            let state = Thermal::read(&self.root);
+            series.look(&state);
+            temperatures.push(state.cpu_c);
             let elapsed = self.timeline.mark() - start;
             self.bar.set_position(elapsed as u64);
             if elapsed >= seconds && series.len() > 1 {
@@ -416,7 +419,11 @@ impl<'a> Run<'a> {
 
     /// The idle window, if one is wanted.
     fn idle(&self) -> Result<Option<Idle>> {
-        let seconds = self.args.energy.idle.unwrap_or(if self.has_meter() { IDLE } else { 0.0 });
+        let default = || match self.has_meter() {
+            true => IDLE.max(self.timeline.least_phase().as_secs_f64()),
+            false => 0.0,
+        };
+        let seconds = self.args.energy.idle.unwrap_or_else(default);
         if seconds == 0.0 {
             return Ok(None);
         }
@@ -477,8 +484,10 @@ impl<'a> Run<'a> {
                 .output
                 .note(format_args!("interrupted: {} tests are complete, and shown with what is not", tests.count()));
         }
-        if let (Some(recording), Some(path)) = (&recording, &args.energy.samples) {
-            recording.write(path)?;
+        if let (Some(recording), Some(path)) = (&recording, &args.energy.samples)
+            && let Err(problem) = recording.write(path)
+        {
+            error.get_or_insert(problem.into());
         }
         Ok(Report { rows, recording, windows, error })
     }

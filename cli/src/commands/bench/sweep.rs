@@ -14,7 +14,7 @@ use babil_models::bench::report::Row;
 use babil_models::bench::subject::Subject;
 use babil_models::power::{self, Point, PowerProfile, Setting, profile_folder};
 use babil_runtime::Error;
-use babil_runtime::topology::Topology;
+use babil_runtime::topology::{Topology, keep_to};
 use clap::ValueEnum;
 
 use super::BenchArgs;
@@ -26,12 +26,15 @@ use super::table::{Table, short};
 use crate::args::Context;
 use crate::exit::UsageError;
 use crate::language::KvArg;
+use crate::power::place;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dimension {
     /// Numbers of threads: those of -t, or all from 1 on
     Threads,
+    /// All cores, and the slow ones alone
+    Cores,
     /// The highest frequency of the processor
     Freq,
 }
@@ -39,24 +42,79 @@ pub(crate) enum Dimension {
 /// Frequencies that are tried, at most.
 const FREQUENCIES: usize = 6;
 
-pub(super) fn run(args: &BenchArgs, subjects: &[Subject], mut files: Files, context: &Context) -> Result<()> {
-    let [subject @ Subject::Language(path)] = subjects else {
-        return Err(UsageError::new("--sweep takes one language model").into());
-    };
+/// A setting that was tried.
+#[derive(Clone, Debug, PartialEq)]
+struct Tried {
+    threads: usize,
+    /// The CPUs that it kept to; none where babil chose.
+    cpus: Option<Vec<usize>>,
+    /// The highest frequency in kHz, where that was chosen.
+    freq_khz: Option<u64>,
+}
+
+impl Tried {
+    /// As in `2 threads on CPUs 0,1 at 1500 MHz`.
+    fn text(&self) -> String {
+        let Self { threads, cpus, freq_khz } = self;
+        let plural = if *threads == 1 { "" } else { "s" };
+        let on = cpus.as_ref().map_or_else(String::new, |cpus| format!(" on CPUs {}", listed(cpus)));
+        let at = freq_khz.map_or_else(String::new, |khz| format!(" at {:.0} MHz", khz as f64 / 1e3));
+        format!("{threads} thread{plural}{on}{at}")
+    }
+}
+
+fn listed(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Refuses what a sweep would ignore: it has one test.
+fn check(args: &BenchArgs, subjects: &[Subject]) -> Result<()> {
     let tests = &args.tests;
+    if subjects.len() != 1 {
+        return Err(UsageError::new("--sweep takes one model").into());
+    }
+    let several = |lists: &[super::List]| numbers(lists, &[]).len() > 1;
+    let given = [
+        ("-n", several(&tests.n_gen)),
+        ("-d", several(&tests.n_depth)),
+        ("-t", several(&tests.threads) && !tests.sweep.contains(&Dimension::Threads)),
+        ("--kv", tests.kv.len() > 1),
+        ("--quant", tests.quant.len() > 1),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(UsageError::new(format!("--sweep has one test: {option} takes one value")).into()),
+        None if numbers(&tests.n_gen, &[1]) == [0] => Err(UsageError::new("nothing to measure: -n is 0").into()),
+        None => Ok(()),
+    }
+}
+
+/// The CPUs to keep to: babil's own choice, and the slow ones where they are wanted.
+fn places(machine: &Topology, wanted: bool) -> Result<Vec<Option<Vec<usize>>>> {
+    match (wanted, machine.slow_cpus()) {
+        (false, _) => Ok(vec![None]),
+        (true, Some(slow)) => Ok(vec![None, Some(slow)]),
+        (true, None) => {
+            let problem = "--sweep cores: all cores that babil may use are alike here: sweep threads alone";
+            Err(Error::NotMeasured(problem.to_owned()).into())
+        }
+    }
+}
+
+pub(super) fn run(args: &BenchArgs, subjects: &[Subject], mut files: Files, context: &Context) -> Result<()> {
+    check(args, subjects)?;
+    let tests = &args.tests;
+    let subject = &subjects[0];
+    let path = match subject {
+        Subject::Language(path) | Subject::Speech(path) => Some(path.clone()),
+        Subject::Translation(_) => place(&args.models[0]),
+    };
     let mut run = Run::start(args, context)?;
     if !run.has_meter() && !tests.by_cpu {
         let problem = "--sweep looks for the most tokens per joule, and there is no meter of energy; --by-cpu ranks by \
                        tokens per CPU second instead, which is no energy";
         return Err(Error::NotMeasured(problem.to_owned()).into());
     }
-    let machine = Topology::detect();
-    let threads = match tests.sweep.contains(&Dimension::Threads) {
-        true => numbers(&tests.threads, &(1..=machine.most_threads()).collect::<Vec<_>>()),
-        false => vec![
-            machine.threads(tests.threads.first().map(|list| numbers(std::slice::from_ref(list), &[])[0]), None).decode,
-        ],
-    };
+    let places = places(&Topology::detect(), tests.sweep.contains(&Dimension::Cores))?;
     let mut cpus = match tests.sweep.contains(&Dimension::Freq) {
         true => Some(Frequencies::open(run.root())?),
         false => None,
@@ -75,10 +133,22 @@ pub(super) fn run(args: &BenchArgs, subjects: &[Subject], mut files: Files, cont
                 cpus.set(step)?;
                 run.look_at_machine();
             }
-            for &threads in &threads {
-                let threads = machine.threads(Some(threads), None).decode;
-                tried.push((threads, step));
-                run.of_tests(subject, &facts, How { threads, kv, quant }, &[test])?;
+            for place in &places {
+                // Those that compute are started by this thread.
+                let kept = place.as_deref().and_then(keep_to);
+                if place.is_some() && kept.is_none() {
+                    let problem = "--sweep cores: this system does not let babil keep to some CPUs";
+                    return Err(Error::NotMeasured(problem.to_owned()).into());
+                }
+                let machine = Topology::detect();
+                let otherwise: Vec<usize> = match tests.sweep.contains(&Dimension::Threads) {
+                    true => (1..=machine.most_threads()).collect(),
+                    false => vec![machine.threads(None, None).decode],
+                };
+                for threads in run.threads(&machine, &otherwise) {
+                    tried.push(Tried { threads, cpus: place.clone(), freq_khz: step });
+                    run.of_tests(subject, &facts, How { threads, kv, quant }, &[test])?;
+                }
             }
         }
         Ok(())
@@ -99,7 +169,15 @@ pub(super) fn run(args: &BenchArgs, subjects: &[Subject], mut files: Files, cont
     if let Some(error) = report.error {
         return Err(error);
     }
-    keep(path, &report.rows, &tried, highest, context)
+    if !tests.kv.is_empty() || !tests.quant.is_empty() {
+        context.output.note("no profile for --power is kept: it is for the model without --kv and --quant");
+        return Ok(());
+    }
+    let Some(path) = path else {
+        context.output.note("no profile for --power is kept: it belongs to a model's file, and this one is built in");
+        return Ok(());
+    };
+    keep(&path, &report.rows, &tried, highest, context)
 }
 
 /// What a setting is ranked by, the better the higher: tokens per joule, or per CPU second.
@@ -112,8 +190,8 @@ fn worth(row: &Row, by_cpu: bool) -> Option<f64> {
 }
 
 /// The settings as a table, the best first, and what it is that is best.
-fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String {
-    let mut order: Vec<(&Row, (usize, Option<u64>))> = rows.iter().zip(tried.iter().copied()).collect();
+fn ranking(rows: &[Row], tried: &[Tried], by_cpu: bool) -> String {
+    let mut order: Vec<(&Row, &Tried)> = rows.iter().zip(tried).collect();
     let key = |row: &Row| worth(row, by_cpu).unwrap_or(f64::NEG_INFINITY);
     order.sort_by(|(a, _), (b, _)| key(b).total_cmp(&key(a)));
     let energy = rows.iter().find_map(|row| row.energy.as_ref());
@@ -123,12 +201,13 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
         None if by_cpu => "tokens/CPU s",
         None => "tokens/J",
     };
-    let line = |(row, (threads, frequency)): &(&Row, (usize, Option<u64>))| {
-        let mhz = frequency.map_or_else(String::new, |khz| format!("{:.0}", khz as f64 / 1e3));
+    let line = |(row, tried): &(&Row, &Tried)| {
+        let mhz = tried.freq_khz.map_or_else(String::new, |khz| format!("{:.0}", khz as f64 / 1e3));
         let watts = row.energy.as_ref().map_or_else(String::new, |energy| short(energy.avg_w));
         let flags: Vec<String> = row.flags.iter().map(|flag| flag.name()).collect();
         vec![
-            threads.to_string(),
+            tried.threads.to_string(),
+            tried.cpus.as_deref().map_or_else(|| "any".to_owned(), listed),
             mhz,
             short(row.median_ts),
             worth(row, by_cpu).map_or_else(String::new, short),
@@ -136,17 +215,24 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
             flags.join(", "),
         ]
     };
-    let headings =
-        [("threads", true), ("MHz", true), ("tokens/s", true), (heading, true), ("W", true), ("flags", false)];
+    let headings = [
+        ("threads", true),
+        ("CPUs", false),
+        ("MHz", true),
+        ("tokens/s", true),
+        (heading, true),
+        ("W", true),
+        ("flags", false),
+    ];
     let mut text = Table::new(&headings, order.iter().map(line).collect()).text();
-    if let Some((best, (threads, frequency))) = order.first() {
-        let at = frequency.map_or_else(String::new, |khz| format!(" at {:.0} MHz", khz as f64 / 1e3));
+    if let Some((best, tried)) = order.first() {
+        let setting = tried.text();
         text += &match energy {
-            Some(energy) if energy.measured => format!("most tokens per joule: {threads} threads{at}\n"),
+            Some(energy) if energy.measured => format!("most tokens per joule: {setting}\n"),
             Some(_) => {
-                format!("{threads} threads{at} come first under watts that were assumed: that ranks nothing but time\n")
+                format!("first under watts that were assumed, which ranks nothing but time: {setting}\n")
             }
-            None if by_cpu => format!("most tokens per CPU second: {threads} threads{at}; energy was not measured\n"),
+            None if by_cpu => format!("most tokens per CPU second: {setting}; energy was not measured\n"),
             None => "nothing to rank by: the meter could not say what any setting took\n".to_owned(),
         };
         if best.samples_ts.len() < 5 {
@@ -157,13 +243,7 @@ fn ranking(rows: &[Row], tried: &[(usize, Option<u64>)], by_cpu: bool) -> String
 }
 
 /// Keeps what was measured for `--power`.
-fn keep(
-    path: &Path,
-    rows: &[Row],
-    tried: &[(usize, Option<u64>)],
-    highest: Option<u64>,
-    context: &Context,
-) -> Result<()> {
+fn keep(path: &Path, rows: &[Row], tried: &[Tried], highest: Option<u64>, context: &Context) -> Result<()> {
     let measured = rows.iter().find_map(|row| row.energy.as_ref()).filter(|energy| energy.measured);
     let (Some(energy), Some(row)) = (measured, rows.first()) else {
         let reasons: BTreeSet<&str> = rows.iter().filter_map(|row| row.no_energy.as_deref()?.lines().next()).collect();
@@ -171,11 +251,11 @@ fn keep(
         context.output.note("no profile for --power is kept: it takes energy that was measured");
         return Ok(());
     };
-    // `--power` chooses threads; the frequency is the system's.
-    let of_system = rows.iter().zip(tried).filter(|(_, (_, frequency))| *frequency == highest);
-    let points = of_system.map(|(row, &(threads, freq_khz))| Point {
-        setting: Setting { threads, ..Setting::default() },
-        freq_khz,
+    // `--power` chooses threads and CPUs; the frequency is the system's.
+    let of_system = rows.iter().zip(tried).filter(|(_, tried)| tried.freq_khz == highest);
+    let points = of_system.map(|(row, tried)| Point {
+        setting: Setting { threads: tried.threads, cpus: tried.cpus.clone(), ..Setting::default() },
+        freq_khz: tried.freq_khz,
         tokens_per_s: row.median_ts,
         tokens_per_j: row.energy.as_ref().and_then(|energy| energy.tokens_per_j_gross),
     });
@@ -290,6 +370,23 @@ impl Drop for Frequencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_cores_are_a_place_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        for (cpu, capacity) in [(0, 300), (1, 300), (2, 1024), (3, 1024)] {
+            let folder = root.path().join(format!("cpu{cpu}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("cpu_capacity"), capacity.to_string()).unwrap();
+        }
+        let machine = |allowed: &dyn Fn(usize) -> bool| Topology::read(root.path(), allowed, 4);
+        assert_eq!(places(&machine(&|_| true), true).unwrap(), [None, Some(vec![0, 1])]);
+        assert_eq!(places(&machine(&|_| true), false).unwrap(), [None]);
+        assert!(places(&machine(&|cpu| cpu > 1), true).unwrap_err().to_string().contains("all cores"));
+        let tried = Tried { threads: 2, cpus: Some(vec![0, 1]), freq_khz: Some(1_500_000) };
+        assert_eq!(tried.text(), "2 threads on CPUs 0,1 at 1500 MHz");
+        assert_eq!(Tried { threads: 1, cpus: None, freq_khz: None }.text(), "1 thread");
+    }
 
     #[test]
     fn frequencies_are_thinned_and_set_back() {
