@@ -477,7 +477,8 @@ fn reports_are_saved_compared_and_checked() {
 fn fake_llama_bench(folder: &Folder) -> String {
     let said: Value = serde_json::from_str(include_str!("../../models/tests/bench/llama-bench.json")).unwrap();
     let script = format!(
-        "#!/bin/sh\necho \"$*\" >> \"$0.args\"\ncase \"$*\" in\n*'-p 0 -n'*) kind=generation; row='{}' ;;\n*) kind=prompt; row='{}' ;;\nesac\n\
+        "#!/bin/sh\necho \"$*\" >> \"$0.args\"\ncase \"$*\" in\n\
+         *'-p 0 -n'*) kind=generation; row='{}' ;;\n*) kind=prompt; row='{}' ;;\nesac\n\
          echo \"llama-bench: benchmark 1/1: warmup $kind run\" >&2\n\
          echo \"llama-bench: benchmark 1/1: $kind run 1/1\" >&2\necho \"$row\" >&2\n",
         said[1], said[0]

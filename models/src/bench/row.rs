@@ -324,8 +324,9 @@ fn same_rounding(energy: &Energy) -> f64 {
     }
 }
 
-/// What the repetitions took beyond idling, in joules, and half of its 95 % interval. The gain counts for the difference
-/// alone, and an offset cancels ([`Energy::above`]); what is not known of the idle power is the same in all repetitions.
+/// What the repetitions took beyond idling, in joules, and half of its 95 % interval. The gain counts for the
+/// difference alone, and an offset cancels ([`Energy::above`]); what is not known of the idle power is the same in all
+/// repetitions.
 fn net(each: &[Energy], idles: &[&Energy]) -> (f64, f64) {
     let count = idles.len() as f64;
     let window: f64 = each.iter().map(|energy| energy.window_s).sum();
