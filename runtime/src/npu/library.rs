@@ -236,23 +236,33 @@ fn library_name() -> String {
 fn candidates() -> Vec<PathBuf> {
     for variable in ["BABIL_ONNXRUNTIME", "ORT_DYLIB_PATH"] {
         if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
-            let path = PathBuf::from(path);
-            return vec![if path.is_dir() {
-                newest_in(&path).unwrap_or_else(|| path.join(library_name()))
-            } else {
-                path
-            }];
+            return vec![named(path.into())];
         }
     }
     let beside = env::current_exe().ok().and_then(|program| newest_in(program.parent()?));
     beside.into_iter().chain([library_name().into()]).collect()
 }
 
-/// The library in `folder`, whose name may end with a version.
+/// The library that a user names: a file, or its folder. What is not there may be a name for the system to look up.
+fn named(path: PathBuf) -> PathBuf {
+    // Plugins are found by where it is.
+    let path = if path.exists() { std::path::absolute(&path).unwrap_or(path) } else { path };
+    if path.is_dir() { newest_in(&path).unwrap_or_else(|| path.join(library_name())) } else { path }
+}
+
+/// The library in `folder`, the newest of those with versions in their names.
 fn newest_in(folder: &Path) -> Option<PathBuf> {
-    let name = library_name();
-    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    entries.filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name))).max()
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let found = entries.filter_map(|entry| Some((version_in(entry.file_name().to_str()?, DLL_SUFFIX)?, entry.path())));
+    found.max().map(|(_, path)| path)
+}
+
+/// The version in the name of a file of the library, `.1.24.0` behind `suffix`, or before it as on Apple's systems; `None`
+/// for other files.
+fn version_in(name: &str, suffix: &str) -> Option<Vec<u64>> {
+    let (before, after) = name.strip_prefix(DLL_PREFIX)?.strip_prefix("onnxruntime")?.split_once(suffix)?;
+    let numbers = before.split('.').chain(after.split('.')).filter(|number| !number.is_empty());
+    numbers.map(|number| number.parse().ok()).collect()
 }
 
 /// Plugins to register with the library at `library`, each once.
@@ -344,10 +354,22 @@ mod tests {
     fn libraries_with_versions_in_their_names_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let name = library_name();
-        for file in [format!("{name}.1.24.0"), "libother.so".to_owned()] {
+        for file in ["", ".1", ".1.9.2", ".1.24.0"].map(|version| format!("{name}{version}")) {
             fs::write(folder.path().join(file), "").unwrap();
         }
-        assert_eq!(newest_in(folder.path()), Some(folder.path().join(format!("{name}.1.24.0"))));
+        fs::write(folder.path().join("libother.so.2"), "").unwrap();
+        let newest = folder.path().join(format!("{name}.1.24.0"));
+        assert_eq!(newest_in(folder.path()), Some(newest.clone()));
+        assert_eq!(named(folder.path().to_owned()), newest);
         assert_eq!(newest_in(&folder.path().join("none")), None);
+        // A folder that has none, named from where the test runs.
+        let missing = named("src".into());
+        assert!(missing.is_absolute() && missing.ends_with(format!("src/{name}")), "{}", missing.display());
+        assert_eq!(named("libonnxruntime.so.1".into()), Path::new("libonnxruntime.so.1"), "for the system to find");
+
+        let version = |name: &str, suffix| version_in(&format!("{DLL_PREFIX}{name}"), suffix);
+        assert_eq!(version("onnxruntime.1.24.0.dylib", ".dylib"), Some(vec![1, 24, 0]));
+        assert_eq!(version("onnxruntime.dylib", ".dylib"), Some(vec![]));
+        assert_eq!(version("onnxruntime_providers_shared.so", ".so"), None);
     }
 }
