@@ -179,7 +179,23 @@ fn what_was_compiled_is_loaded_in_a_new_process() {
             assert_eq!(start(), (1, made - 1), "half a file is made again");
             assert_eq!(compiled(&folder), entries);
             assert_eq!(start(), (0, made));
+            // Names that are taken, as good as a disk that is full: what is compiled is used, and not kept.
+            for entry in &entries {
+                fs::remove_dir_all(entry).unwrap();
+                fs::write(entry, "").unwrap();
+            }
+            assert_eq!((start(), start()), ((made, 0), (made, 0)));
+            entries.iter().for_each(|entry| fs::remove_file(entry).unwrap());
+            assert_eq!(start(), (made, 0));
         }
+    }
+    // No place for what is compiled at all.
+    let folder = Folder::new();
+    fs::write(PathBuf::from(folder.root()).join("accelerated"), "").unwrap();
+    for precision in ["f32", "int8"] {
+        let heard = transcribe(&folder, &["--device", "npu"], &[OPENVINO, ("BABIL_NPU_PRECISION", precision)]);
+        assert_eq!(stdout(&heard), stdout(&expected), "{precision}");
+        assert!(stderr(&heard).contains("computed on OpenVINO"), "{precision}: {}", stderr(&heard));
     }
 }
 

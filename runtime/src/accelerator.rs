@@ -315,6 +315,25 @@ pub struct Placement {
     pub loaded: bool,
 }
 
+impl Placement {
+    /// Refuses what does not run on the device at all, and what does not run there wholly unless `allow_fallback`.
+    ///
+    /// # Errors
+    /// [`Error::Accelerator`] says how much does not.
+    pub fn check(&self, allow_fallback: bool) -> Result<()> {
+        let all = self.ops + self.fallback_ops;
+        let problem = match self {
+            Self { ops: 0, fallback_ops: 0, .. } => "its provider does not say that anything runs on it".to_owned(),
+            Self { ops: 0, .. } => format!("all {all} operations would run on the CPU"),
+            Self { fallback_ops, .. } if *fallback_ops > 0 && !allow_fallback => {
+                format!("{fallback_ops} of {all} operations would run on the CPU: --npu-fallback allows that")
+            }
+            Self { .. } => return Ok(()),
+        };
+        Err(Error::Accelerator(problem))
+    }
+}
+
 /// What a computation took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {

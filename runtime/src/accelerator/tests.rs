@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use self::fake::{Fake, Fault, warnings};
 use self::models::{decoder, hearing, translator};
-use super::{Choices, Cost, Offload, Report};
+use super::{Choices, Cost, Offload, Placement, Report};
 use crate::generate::{Context, StreamOptions, TokenStream};
 use crate::model::{EncoderDecoder, FrameEncoder, Logits, Model, Row, Want};
 use crate::plan::{DecoderPlan, EncoderDecoderPlan};
@@ -141,6 +141,27 @@ fn a_device_that_works_is_not_warned_about() {
     let used = offload(&Fake::new(Fault::None));
     let (_, warned) = warnings(|| tell(&decoder, Some(used.clone()), 300, 256));
     assert_eq!((warned, used.report().failure), (0, None));
+}
+
+#[test]
+fn what_does_not_run_on_the_device_is_refused_unless_it_is_allowed() {
+    let check = |ops, fallback_ops, allow| Placement { ops, fallback_ops, loaded: false }.check(allow).is_ok();
+    assert_eq!([false, true].map(|allow| check(3, 0, allow)), [true, true]);
+    assert_eq!([false, true].map(|allow| check(1, 2, allow)), [false, true]);
+    assert_eq!([false, true].map(|allow| check(0, 2, allow)), [false, false], "nothing runs there");
+    assert_eq!([false, true].map(|allow| check(0, 0, allow)), [false, false], "nobody knows");
+
+    let translator = translator();
+    let expected = translate(&translator, None, &[5]);
+    for allowed in [true, false] {
+        let used = offload(&Fake::new(Fault::Fallback(allowed)));
+        let (found, warned) = warnings(|| translate(&translator, Some(used.clone()), &[5]));
+        let report = used.report();
+        assert_eq!((found, warned), (expected.clone(), usize::from(!allowed)));
+        assert_eq!((report.fallback_ops, counts(&report)), if allowed { (2, (1, 0)) } else { (0, (0, 1)) });
+        let failure = report.failure.unwrap_or_default();
+        assert_eq!(failure.contains("2 of 3 operations would run on the CPU: --npu-fallback"), !allowed, "{failure}");
+    }
 }
 
 /// `auto`: the first use is a test; what it finds holds from then on, in other processes too.

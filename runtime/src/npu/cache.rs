@@ -91,8 +91,9 @@ impl Entry {
         tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(root)
     }
 
-    /// Gives a complete folder its name. Where another process was first, its folder stays.
-    pub(super) fn keep(&self, folder: tempfile::TempDir) -> io::Result<&Path> {
+    /// Gives a complete folder its name. Where another process was first, its folder stays. What cannot be kept is still
+    /// where it was.
+    pub(super) fn keep(&self, folder: &tempfile::TempDir) -> io::Result<&Path> {
         let mut files = BTreeMap::new();
         for file in fs::read_dir(folder.path())? {
             let path = file?.path();
@@ -141,7 +142,21 @@ mod tests {
     fn make(entry: &Entry, text: &str) {
         let folder = entry.begin().unwrap();
         fs::write(folder.path().join("model.onnx"), text).unwrap();
-        entry.keep(folder).unwrap();
+        entry.keep(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_kept_can_be_used() {
+        let root = tempfile::tempdir().unwrap();
+        let entry = Entry::new(root.path(), "model".to_owned());
+        let folder = entry.begin().unwrap();
+        fs::write(folder.path().join("model.onnx"), "compiled").unwrap();
+        // A name that is taken, as on a disk that is full or read-only.
+        fs::write(&entry.folder, "").unwrap();
+        assert!(entry.keep(&folder).is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("model.onnx")).unwrap(), "compiled");
+        drop(folder);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "it goes when it is no longer used");
     }
 
     #[test]

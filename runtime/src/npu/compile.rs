@@ -113,18 +113,18 @@ impl Npu {
         Error::Accelerator(text)
     }
 
-    /// Writes the subgraph to `folder`.
-    fn write(&self, job: &Job<'_>, folder: &Path) -> Result<()> {
+    /// Writes the subgraph of `entry` to `folder`.
+    fn write(&self, job: &Job<'_>, entry: &Entry, folder: &Path) -> Result<()> {
         if self.precision != Precision::Int8 {
             return graph::write(job.subgraph, self.precision, &Calibration::None, folder).map(|_| ());
         }
-        let ranges = self.measure(job)?;
+        let ranges = self.measure(job, entry)?;
         graph::write(job.subgraph, self.precision, &Calibration::Ranges(&ranges), folder).map(|_| ())
     }
 
     /// The ranges of what goes into the linear maps, as the sample has them. Computed by ONNX Runtime's code for CPUs.
-    fn measure(&self, job: &Job<'_>) -> Result<Ranges> {
-        let folder = tempfile::tempdir().map_err(|e| Error::io("write", std::env::temp_dir(), e))?;
+    fn measure(&self, job: &Job<'_>, entry: &Entry) -> Result<Ranges> {
+        let folder = place(entry)?;
         let count = graph::write(job.subgraph, Precision::F32, &Calibration::Measure, folder.path())?;
         let builder = Session::builder(&self.library.environment).map_err(failed("a session cannot be made"))?;
         let mut builder = builder.with_intra_threads(self.options.threads).map_err(refused)?;
@@ -153,27 +153,35 @@ impl Npu {
                 }
             }
         }
-        let in_temporary = || tempfile::tempdir().map_err(|e| Error::io("write", std::env::temp_dir(), e));
-        // Beside the cache, so that the weights' file can have a second name there.
-        let source = entry.begin().or_else(|_| in_temporary())?;
-        self.write(job, source.path())?;
+        let source = place(&entry)?;
+        self.write(job, &entry, source.path())?;
         if !compiles {
             let session = self.load(source.path())?;
             return Ok((false, session, Some(source)));
         }
-        let compiled = entry.begin().or_else(|_| in_temporary())?;
+        let compiled = place(&entry)?;
         let compiler = ModelCompiler::new(self.builder()?).map_err(failed("nothing can be compiled"))?;
         compiler
             .with_model_from_file(source.path().join("model.onnx"))
             .and_then(|compiler| compiler.compile_to_file(compiled.path().join("model.onnx")))
             .map_err(|error| self.explain(&error))?;
         drop(source);
-        // A folder that cannot be kept is used all the same, this time.
-        match entry.keep(compiled) {
+        match entry.keep(&compiled) {
             Ok(folder) => Ok((false, self.load(folder)?, None)),
-            Err(error) => Err(Error::io("write", self.options.folder.clone(), error)),
+            Err(error) => {
+                let folder = self.options.folder.display();
+                tracing::debug!("the next start compiles again: {folder} cannot be written: {error}");
+                Ok((false, self.load(compiled.path())?, Some(compiled)))
+            }
         }
     }
+}
+
+/// A folder to write to: beside `entry`, where there is room for the weights or their file can have a second name; if that
+/// cannot be written, one for temporary files.
+fn place(entry: &Entry) -> Result<tempfile::TempDir> {
+    let elsewhere = |_| tempfile::tempdir().map_err(|error| Error::io("write", std::env::temp_dir(), error));
+    entry.begin().or_else(elsewhere)
 }
 
 impl Accelerator for Npu {
@@ -185,11 +193,7 @@ impl Accelerator for Npu {
         let (loaded, session, folder) = self.session(job)?;
         let assigned = raw::assignment(&session).map_err(failed("it is not known what runs where"))?;
         let placement = self.placement(loaded, &assigned);
-        if self.compiles() && !self.options.allow_fallback && placement.fallback_ops > 0 {
-            let (ops, all) = (placement.fallback_ops, placement.ops + placement.fallback_ops);
-            let problem = format!("{ops} of {all} operations would run on the CPU: --npu-fallback allows that");
-            return Err(Error::Accelerator(problem));
-        }
+        placement.check(self.options.allow_fallback)?;
         let (inputs, outputs) = (job.subgraph.inputs(), job.subgraph.outputs());
         Ok(Box::new(OnDevice { session, inputs, outputs, placement, _folder: folder }))
     }

@@ -33,6 +33,8 @@ pub(super) enum Fault {
     NotFinite,
     /// It works, and takes minutes.
     Hangs,
+    /// Its provider would leave two operations of three to the CPU; whether that is allowed.
+    Fallback(bool),
 }
 
 pub(super) struct Fake {
@@ -67,6 +69,13 @@ impl Fake {
     }
 }
 
+impl Fake {
+    fn placement(&self) -> Placement {
+        let fallback_ops = if matches!(self.fault, Fault::Fallback(_)) { 2 } else { 0 };
+        Placement { ops: 1, fallback_ops, loaded: false }
+    }
+}
+
 impl Accelerator for Fake {
     fn device(&self) -> &str {
         "a fake device"
@@ -78,6 +87,9 @@ impl Accelerator for Fake {
             return Err(Error::Accelerator("it does not compile".to_owned()));
         }
         let fake = self.own.upgrade().expect("it is in use");
+        if let Fault::Fallback(allowed) = self.fault {
+            fake.placement().check(allowed)?;
+        }
         self.alive.fetch_add(1, SeqCst);
         Ok(Box::new(Part { fake, subgraph: job.subgraph.clone() }))
     }
@@ -96,7 +108,7 @@ impl Drop for Part {
 
 impl Compiled for Part {
     fn placement(&self) -> Placement {
-        Placement { ops: 1, fallback_ops: 0, loaded: false }
+        self.fake.placement()
     }
 
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<Cost> {
