@@ -2,6 +2,7 @@
 # Builds the native library for Android, stripped, into FOLDER/ABI/libbabil_jni.so (target/android/jni by default).
 #
 #   native.sh [FOLDER]
+#   BABIL_ANDROID_FEATURES=npu native.sh [FOLDER]    with features that the published library does not have
 #
 # With an NDK (ANDROID_NDK_HOME and cargo-ndk): arm64-v8a and x86_64, as for any app. Without one, on Debian as root:
 # arm64-v8a, with the root of `just arm-setup`. Rust's standard library is built from its source, and the linker sees
@@ -12,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 api=24
 # The bundled translator is an archive beside the library, so that apps with other models are without it.
-features=audio,pull
+features=audio,pull${BABIL_ANDROID_FEATURES:+,$BABIL_ANDROID_FEATURES}
 # Pages of 16 KB, of newer phones. Relocations take a tenth of their size in Android's form, and functions of the same code
 # are one. A file for each ABI, so nothing for searching libraries or for debuggers.
 link="-zmax-page-size=16384 -zrelro -znow --pack-dyn-relocs=android --icf=all --gc-sections --hash-style=gnu"

@@ -14,6 +14,8 @@ pub fn ensure_on_device(report: Option<&Report>) -> Result<()> {
     ensure!(report.is_some_and(|report| report.accelerator_used.is_some()), "nothing ran on the device");
     let left = report.into_iter().flat_map(|report| &report.subgraphs).find(|graph| graph.cpu_runs > 0);
     ensure!(left.is_none(), "the CPU computed the {}", left.map_or("", |graph| &graph.name));
+    let skipped = report.map_or(0, |report| report.too_short + report.too_long);
+    ensure!(skipped == 0, "the CPU computed what is too short or too long for the device, {skipped} times");
     Ok(())
 }
 
@@ -68,6 +70,10 @@ mod tests {
             (Some(report(None, 0, None)), "nothing ran on the device"),
             (Some(report(Some("a device"), 1, None)), "the CPU computed the encoder of 1500 positions"),
             (Some(report(Some("a device"), 1, Some("lost"))), "the device was given up: lost"),
+            (
+                Some(Report { too_short: 2, ..report(Some("a device"), 0, None) }),
+                "the CPU computed what is too short or too long for the device, 2 times",
+            ),
         ];
         for (report, problem) in others {
             assert_eq!(ensure_on_device(report.as_ref()).unwrap_err().to_string(), problem);

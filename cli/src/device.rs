@@ -66,6 +66,22 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
             [place(graph.runs, "device"), place(graph.cpu_runs, "CPU"), made].into_iter().flatten().collect();
         lines.push(format!("{}: {}", graph.name, parts.join(", ")));
     }
+    if report.accelerator_used.is_none() && report.failure.is_none() {
+        let counted = |count: usize, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("a {one}")),
+            count => Some(format!("{count} {many}")),
+        };
+        let tested = (!report.subgraphs.is_empty()).then(|| "the CPU is better, or a test is not over".to_owned());
+        let reasons = [
+            tested,
+            counted(report.too_short, "prompt is too short to be worth it", "prompts are too short to be worth it"),
+            counted(report.too_long, "text is longer than what is compiled", "texts are longer than what is compiled"),
+        ];
+        let reasons: Vec<_> = reasons.into_iter().flatten().collect();
+        let why = if reasons.is_empty() { "there was nothing for it".to_owned() } else { reasons.join(", ") };
+        lines.push(format!("nothing ran on the device: {why}"));
+    }
     lines.extend(report.failure.iter().map(|failure| format!("the device was given up: {failure}")));
     lines
 }
@@ -93,8 +109,33 @@ mod tests {
                 graph("encoder of 1500 positions", Placement::default(), 0, 2),
             ],
             failure: Some("encoder of 750 positions: the device was lost".to_owned()),
+            ..Report::default()
         };
         insta::assert_snapshot!(lines(&report).join("\n"));
-        assert_eq!(lines(&Report::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_said_that_nothing_ran() {
+        let said = |too_short, too_long, cpu_runs: Option<usize>| {
+            let name = "prompt of 128 tokens after 0".to_owned();
+            let graph = |cpu_runs| SubgraphReport { name, placement: Placement::default(), runs: 0, cpu_runs };
+            lines(&Report {
+                too_short,
+                too_long,
+                subgraphs: cpu_runs.map(graph).into_iter().collect(),
+                ..Report::default()
+            })
+            .join("\n")
+        };
+        insta::assert_snapshot!(
+            [said(0, 0, None), said(1, 0, None), said(2, 3, None), said(0, 1, Some(2))].join("\n"),
+            @r"
+        nothing ran on the device: there was nothing for it
+        nothing ran on the device: a prompt is too short to be worth it
+        nothing ran on the device: 2 prompts are too short to be worth it, 3 texts are longer than what is compiled
+        prompt of 128 tokens after 0: 2 times on the CPU
+        nothing ran on the device: the CPU is better, or a test is not over, a text is longer than what is compiled
+        "
+        );
     }
 }

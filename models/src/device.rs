@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use babil_runtime::accelerator::{Offload, Precision, Report};
+use babil_runtime::accelerator::{Accelerator, Choices, Offload, Precision, Remembered, Report};
+use babil_runtime::quant::BlockType;
 use babil_runtime::topology::Topology;
 use babil_runtime::weights::Weights;
 use babil_runtime::{Error, Result};
+
+use crate::fingerprint::fingerprint;
 
 /// What computes encoders and prompts. Text is generated on the CPU in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,10 +69,12 @@ fn folder(packed: &Path) -> PathBuf {
     packed.with_file_name("accelerated")
 }
 
-/// What takes over parts of the model that has these `weights`; nothing on the CPU, and where `auto` finds no device.
+/// What takes over parts of the model that has these `weights`, quantised to `floats` where they are not yet; nothing on the
+/// CPU, and where `auto` finds no device.
 pub(crate) fn offload(
     options: &DeviceOptions,
     weights: &Weights,
+    floats: Option<BlockType>,
     threads: Option<usize>,
     packed: &Path,
 ) -> Result<Option<Arc<Offload>>> {
@@ -79,9 +84,13 @@ pub(crate) fn offload(
     let threads = Topology::detect().threads(threads, None).prefill;
     match open(options, threads, folder(packed)) {
         Ok(accelerator) => {
-            let choices = (options.device == Device::Auto)
-                .then(|| babil_runtime::accelerator::Choices::in_folder(&folder(packed)));
-            Ok(Some(Arc::new(Offload::new(accelerator, weights.identity(), choices))))
+            let choices = (options.device == Device::Auto).then(|| Choices::in_folder(&folder(packed)));
+            let (weights, known) = (weights.clone(), Remembered::at(folder(packed).join("models.json")));
+            let model = move || {
+                let floats = floats.map_or("as it is", BlockType::name);
+                format!("{} {floats}", fingerprint(&weights, &known))
+            };
+            Ok(Some(Arc::new(Offload::new(accelerator, model, choices))))
         }
         Err(error) if options.device == Device::Auto => {
             tracing::debug!("computing on the CPU: {error}");
@@ -92,18 +101,14 @@ pub(crate) fn offload(
 }
 
 #[cfg(feature = "npu")]
-fn open(
-    options: &DeviceOptions,
-    threads: usize,
-    folder: PathBuf,
-) -> Result<Arc<dyn babil_runtime::accelerator::Accelerator>> {
+fn open(options: &DeviceOptions, threads: usize, folder: PathBuf) -> Result<Arc<dyn Accelerator>> {
     use babil_runtime::npu::{Npu, NpuOptions};
     let DeviceOptions { stand_in, precision, allow_fallback, .. } = options.clone();
     Ok(Arc::new(Npu::open(NpuOptions { device: stand_in, precision, allow_fallback, threads, folder })?))
 }
 
 #[cfg(not(feature = "npu"))]
-fn open(_: &DeviceOptions, _: usize, _: PathBuf) -> Result<Arc<dyn babil_runtime::accelerator::Accelerator>> {
+fn open(_: &DeviceOptions, _: usize, _: PathBuf) -> Result<Arc<dyn Accelerator>> {
     Err(Error::Accelerator("this build is without NPUs (feature `npu`)".to_owned()))
 }
 

@@ -12,6 +12,7 @@ pub mod convert;
 mod device;
 pub mod families;
 pub mod files;
+mod fingerprint;
 pub mod language;
 mod open;
 pub mod power;

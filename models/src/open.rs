@@ -128,9 +128,10 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     match options.backend {
         Backend::Cpu => {
             let packed = options.packed_folder.clone().unwrap_or_else(packed_folder);
-            let (plan, weights) =
-                plan_and_weights(files, &config, options.quant.unwrap_or(Quant::Q8_0), Kernels::from_env()?, &packed)?;
-            let offload = device::offload(&options.device, &weights, options.threads, &packed)?;
+            let quant = options.quant.unwrap_or(Quant::Q8_0);
+            let weights = files.weights_in(&packed)?;
+            let plan = plan_of(&weights, &config, quant, Kernels::from_env()?, &packed)?;
+            let offload = device::offload(&options.device, &weights, quant.block(), options.threads, &packed)?;
             Ok(Box::new(Translator::new(Native(Arc::new(plan), offload), spec, pool)?))
         }
         #[cfg(feature = "candle")]
@@ -181,20 +182,20 @@ pub fn plan(
     kernels: Kernels,
     packed: &Path,
 ) -> Result<EncoderDecoderPlan> {
-    plan_and_weights(files, config, quant, kernels, packed).map(|(plan, _)| plan)
+    plan_of(&files.weights_in(packed)?, config, quant, kernels, packed)
 }
 
-/// The plan, and the weights that it is made of.
-fn plan_and_weights(
-    files: &ModelFiles,
+/// The plan of a model that has these `weights`.
+fn plan_of(
+    weights: &Weights,
     config: &marian::Config,
     quant: Quant,
     kernels: Kernels,
     packed: &Path,
-) -> Result<(EncoderDecoderPlan, Weights)> {
+) -> Result<EncoderDecoderPlan> {
     let names = marian::Names { shared: config.share_encoder_decoder_embeddings };
     let spec = config.spec()?;
-    let mut weights = files.weights_in(packed)?;
+    let mut weights = weights.clone();
     if let Some(block) = quant.block() {
         let parameters = parameters(&spec, &weights, &names);
         let float = |name: &str| weights.get(name).is_some_and(|tensor| tensor.as_packed().is_none());
@@ -202,7 +203,7 @@ fn plan_and_weights(
             weights = packed_copy(&weights, &parameters, Some(block), packed)?;
         }
     }
-    Ok((EncoderDecoderPlan::new(spec, &weights, &names, kernels)?, weights))
+    EncoderDecoderPlan::new(spec, &weights, &names, kernels)
 }
 
 /// Where babil keeps what it made itself: `BABIL_CACHE`, else a folder in the user's cache folder.

@@ -14,10 +14,12 @@ mod choices;
 mod encoding;
 mod offload;
 mod prefill;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,12 +29,13 @@ use serde::Serialize;
 pub use self::choices::Choices;
 pub(crate) use self::encoding::Encoding;
 pub use self::offload::{Offload, Report, SubgraphReport};
-pub(crate) use self::offload::{Ran, Trial};
+pub(crate) use self::offload::{Ran, Skipped, Trial, tested};
 pub(crate) use self::prefill::{Filled, Prefill};
+pub use self::remembered::Remembered;
 use crate::cpu_time;
 use crate::plan::{DecoderPlan, EncoderDecoderPlan, EncoderInput};
 use crate::spec::{AttentionSpec, LayerSpec, Mixer, QueryGrowth, Span};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// A number that is added to scores of what is not to be seen: its exponential is 0, and float16 has it.
 pub const UNSEEN: f32 = -3e4;
@@ -110,6 +113,25 @@ impl Subgraph {
         match *self {
             Self::Encoder { positions, .. } => Shape::Encoder { positions },
             Self::Prefill { chunk, past, .. } => Shape::Prefill { chunk, past },
+        }
+    }
+
+    /// What tells the model's spec from others: the same weights in another configuration are another model.
+    fn spec(&self) -> u64 {
+        let spec = match self {
+            Self::Encoder { plan, .. } => format!("{:?}", plan.spec()),
+            Self::Prefill { plan, .. } => format!("{:?}", plan.spec()),
+        };
+        let mut hasher = DefaultHasher::new();
+        spec.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The instruction set of the CPU's side.
+    fn isa(&self) -> &'static str {
+        match self {
+            Self::Encoder { plan, .. } => plan.kernels().isa.name(),
+            Self::Prefill { plan, .. } => plan.kernels().isa.name(),
         }
     }
 
@@ -272,7 +294,7 @@ impl FromStr for Precision {
 
 /// Something to compile.
 pub struct Job<'a> {
-    /// What tells the model's weights from any others.
+    /// What tells the model's weights from any others: a hash of them, and what they were quantised to.
     pub model: &'a str,
     /// The part of it.
     pub subgraph: &'a Subgraph,
@@ -280,10 +302,20 @@ pub struct Job<'a> {
     pub sample: &'a [&'a [f32]],
 }
 
+impl Job<'_> {
+    /// All that a compiled subgraph depends on, and what is remembered of it: made on an accelerator with this `setup`.
+    pub(crate) fn key(&self, setup: &str) -> String {
+        format!("{setup} | {} | {:016x} | {}", self.model, self.subgraph.spec(), self.subgraph.shape())
+    }
+}
+
 /// A device, or the way to one.
 pub trait Accelerator: Send + Sync {
-    /// What it is: provider, version and device. Another name is another device.
+    /// What it is: provider, version and device.
     fn device(&self) -> &str;
+
+    /// All that what it compiles depends on beside the job: the device, its driver, versions and options.
+    fn setup(&self) -> String;
 
     /// Compiles a subgraph, or loads what was compiled before.
     ///
@@ -297,11 +329,43 @@ pub trait Compiled: Send {
     /// What runs where.
     fn placement(&self) -> Placement;
 
-    /// Computes `outputs` (as many as [`Subgraph::outputs`]; it sets their lengths) of `inputs`, and says what that took.
+    /// Computes `outputs` (as many as [`Subgraph::outputs`]; it sets their lengths) of `inputs`. Ends when `stop` says so, as
+    /// soon as it can.
     ///
     /// # Errors
-    /// The device's own. The outputs are meaningless then.
-    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<Cost>;
+    /// The device's own, and that of `stop`. The outputs are meaningless then.
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>], stop: &Stop) -> Result<()>;
+}
+
+/// When a run has to end though it is not done.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    cancel: Cancel,
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Stop {
+    /// How often a run that takes long should ask.
+    pub const INTERVAL: Duration = Duration::from_millis(20);
+
+    /// One for a run that begins now: when `cancel` says so, or after `patience`.
+    pub fn new(cancel: &Cancel, patience: Duration) -> Self {
+        Self { cancel: cancel.clone(), begun: Instant::now(), patience }
+    }
+
+    /// Whether it is time.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        if self.begun.elapsed() >= self.patience {
+            let problem = format!("it was not done after {} s", self.patience.as_secs_f32());
+            return Err(Error::Accelerator(problem));
+        }
+        Ok(())
+    }
 }
 
 /// Where the operations of a compiled subgraph run.
@@ -352,10 +416,10 @@ impl Cost {
         (result, Self { wall: start.elapsed(), cpu })
     }
 
-    /// The share of one of `count` equal pieces of work.
-    pub(crate) fn of_one(self, count: usize) -> Self {
-        let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-        Self { wall: self.wall / count, cpu: self.cpu.map(|cpu| cpu / count) }
+    /// The share of `part` of `all` tokens.
+    pub(crate) fn share(self, part: usize, all: usize) -> Self {
+        let share = |time: Duration| time.mul_f64(part as f64 / all.max(1) as f64);
+        Self { wall: share(self.wall), cpu: self.cpu.map(share) }
     }
 
     /// Whether it is faster than `other`, or keeps the CPUs free for half of the time at a price of no more than as much

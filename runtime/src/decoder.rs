@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::accelerator::{Cost, Filled, Prefill};
+use crate::accelerator::{Filled, Prefill};
 use crate::layer::{Attention, Context, Scratch, set_positions, sized};
 use crate::model::{Logits, Row};
 use crate::ops::{Block, Heads, Machine, Partial, Pasts, ShortConv, attend, attend_part, attention_weights, parts};
@@ -195,7 +195,7 @@ pub(crate) fn hidden(
     step: &mut StepScratch,
     scratch: &mut Scratch,
     cancel: &Cancel,
-    watched: Option<&mut Watched<'_>>,
+    mut watched: Option<&mut Watched<'_>>,
 ) -> Result<usize> {
     let stack = &parts.stack;
     let StepScratch { at, partials, prefill } = step;
@@ -210,29 +210,38 @@ pub(crate) fn hidden(
             embed(parts, tokens.iter(), at, sized(&mut scratch.x, at.len() * dim));
             prefill.run(machine.kernels, state, &mut scratch.x[..at.len() * dim], cancel)
         }
-        _ => Filled::Cpu,
+        _ => Ok(Filled::default()),
     };
-    let run = || {
-        let tokens = rows.iter().flat_map(|row| row.tokens);
-        embed(parts, tokens, at, sized(&mut scratch.x, at.len() * dim));
-        set_positions(&stack.ropes, scratch, at.iter().map(|&(_, position)| position));
-        let mut context = Rows { rows: &mut *rows, at, layer: 0, partials, watched };
-        for (index, layer) in stack.layers.iter().enumerate() {
-            cancel.check()?;
-            context.layer = index;
-            layer.forward(machine, &stack.ropes, scratch, at.len(), dim, &mut context);
+    let done = filled.and_then(|Filled { done, trial }| {
+        let rest = &at[done..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let first = scratch.x[..done * dim].to_vec();
+        let mut run = || {
+            let tokens = rows.iter().flat_map(|row| row.tokens).skip(done);
+            embed(parts, tokens, rest, sized(&mut scratch.x, rest.len() * dim));
+            set_positions(&stack.ropes, scratch, rest.iter().map(|&(_, position)| position));
+            let watched = watched.as_deref_mut();
+            let mut context = Rows { rows: &mut *rows, at: rest, layer: 0, partials, watched };
+            for (index, layer) in stack.layers.iter().enumerate() {
+                cancel.check()?;
+                context.layer = index;
+                layer.forward(machine, &stack.ropes, scratch, rest.len(), dim, &mut context);
+            }
+            Ok(())
+        };
+        match trial {
+            Some((trial, count)) => trial.against_cpu(count, rest.len(), run),
+            None => run(),
+        }?;
+        if done > 0 {
+            let x = sized(&mut scratch.x, at.len() * dim);
+            x.copy_within(..rest.len() * dim, done * dim);
+            x[..done * dim].copy_from_slice(&first);
         }
         Ok(())
-    };
-    let done = match filled {
-        Filled::Device => Ok(()),
-        Filled::Cancelled(error) => Err(error),
-        Filled::Cpu => run(),
-        Filled::Trial(trial, chunks) => {
-            let (done, cost) = Cost::measure(run);
-            done.map(|()| trial.decide(cost.of_one(chunks)))
-        }
-    };
+    });
     if let Err(error) = done {
         for Row { state, tokens, .. } in rows {
             state.cache.truncate(state.cache.positions() - tokens.len());

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::accelerator::{Cost, Encoding, Offload, Prefill, Ran};
+use crate::accelerator::{Encoding, Offload, Prefill, Ran};
 use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
 use crate::decoder::{StepScratch, Watched};
 use crate::layer::{Scratch, sized};
@@ -356,7 +356,7 @@ impl EncoderDecoderSession {
         });
         let places = SourcePlace::all(sources);
         let memory = Memory::new(self.kv, spec.layers.len(), heads, head_dim, &places);
-        Sources { plan: self.plan.clone(), memory, places, written: 0, keys: Vec::new(), values: Vec::new() }
+        Sources { plan: self.plan.clone(), memory, places, next: Vec::new(), keys: Vec::new(), values: Vec::new() }
     }
 
     /// A sequence for each source.
@@ -375,16 +375,23 @@ struct Sources {
     plan: Arc<EncoderDecoderPlan>,
     memory: Memory,
     places: Vec<SourcePlace>,
-    /// How many sources are there already.
-    written: usize,
+    /// Which sources [`Sources::add`] is given next, the last one first.
+    next: Vec<usize>,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
 
 impl Sources {
+    /// Lets [`Sources::add`] have these sources.
+    fn expect(&mut self, sources: impl DoubleEndedIterator<Item = usize>) {
+        self.next.clear();
+        self.next.extend(sources.rev());
+    }
+
     /// Adds sources: the encoder's output, and the rows of each.
     fn add(&mut self, machine: Machine<'_>, activations: &mut Activations, output: &[f32], rows: &[Range<usize>]) {
-        let Self { plan, memory, places, written, keys, values } = self;
+        let Self { plan, memory, places, next, keys, values } = self;
+        let added: Vec<_> = next.drain(next.len() - rows.len()..).rev().map(|source| places[source]).collect();
         let dim = plan.spec().decoder.stack.dim;
         let maps = || plan.decoder.stack.layers.iter().filter_map(|layer| layer.cross.as_ref());
         let users: Vec<_> = maps().flat_map(|(cross, _)| [&cross.key, &cross.value]).collect();
@@ -392,23 +399,21 @@ impl Sources {
         for (layer, (cross, _)) in maps().enumerate() {
             let (keys, values) = (sized(keys, output.len()), sized(values, output.len()));
             forward_all(machine, input, [(&cross.key, &mut *keys), (&cross.value, &mut *values)]);
-            for (rows, &place) in rows.iter().zip(&places[*written..]) {
+            for (rows, &place) in rows.iter().zip(&added) {
                 let span = rows.start * dim..rows.end * dim;
                 memory.write(machine, layer, place, &keys[span.clone()], &values[span]);
             }
         }
-        *written += rows.len();
     }
 
-    /// Adds a source by its keys and values in each layer, of which only the first positions may be its own.
-    fn add_layers<'l>(&mut self, machine: Machine<'_>, layers: impl Iterator<Item = [&'l [f32]; 2]>) {
+    /// Adds a source by the keys and values of each layer in turn, of which only the first positions may be its own.
+    fn add_layers(&mut self, machine: Machine<'_>, source: usize, layers: &[Vec<f32>]) {
         let dim = self.plan.spec().decoder.stack.dim;
-        let place = self.places[self.written];
-        for (layer, [keys, values]) in layers.enumerate() {
+        let place = self.places[source];
+        for (layer, [keys, values]) in layers.as_chunks::<2>().0.iter().enumerate() {
             let own = place.positions * dim;
             self.memory.write(machine, layer, place, &keys[..own], &values[..own]);
         }
-        self.written += 1;
     }
 }
 
@@ -488,37 +493,38 @@ impl EncoderDecoderSession {
         sources: &[&[Token]],
         memory: &mut Sources,
     ) -> Result<()> {
-        let mut trial = None;
-        if let Some(encoding) = encoding {
-            let mut all = !sources.is_empty();
-            for source in sources {
-                self.cancel.check()?;
-                match encoding.tokens(source) {
-                    Ran::Device => {}
-                    Ran::Cpu => all = false,
-                    Ran::Trial(found) => (all, trial) = (false, Some(found)),
+        let (mut left, mut trial) = (Vec::new(), None);
+        match encoding {
+            None => left.extend(0..sources.len()),
+            Some(encoding) => {
+                for (index, source) in sources.iter().enumerate() {
+                    self.cancel.check()?;
+                    let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(source.len()) };
+                    let take = |layers: &[Vec<f32>]| memory.add_layers(machine, index, layers);
+                    match encoding.tokens(source, &self.cancel, take) {
+                        Ran::Device => {}
+                        Ran::Cpu => left.push(index),
+                        Ran::Trial(found) => {
+                            // What it finds is for those that come after this batch.
+                            left.extend(index..sources.len());
+                            trial = Some((found, source.len()));
+                            break;
+                        }
+                    }
                 }
-                if !all {
-                    break;
-                }
-                let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(source.len()) };
-                memory.add_layers(machine, encoding.layers());
             }
-            if all {
-                return Ok(());
-            }
-            memory.written = 0;
         }
-        let (done, cost) = Cost::measure(|| {
-            self.run_encoder(sources, |machine, activations, output, rows| {
+        let rest: Vec<&[Token]> = left.iter().map(|&index| sources[index]).collect();
+        let mut run = || {
+            memory.expect(left.iter().copied());
+            self.run_encoder(&rest, |machine, activations, output, rows| {
                 memory.add(machine, activations, output, rows);
             })
-        });
-        done?;
-        if let Some(trial) = trial {
-            trial.decide(cost.of_one(sources.len()));
+        };
+        match trial {
+            Some((trial, tokens)) => trial.against_cpu(tokens, rest.iter().map(|source| source.len()).sum(), run),
+            None => run(),
         }
-        Ok(())
     }
 
     /// The same of `frames`, which make `rows` rows.
@@ -529,28 +535,22 @@ impl EncoderDecoderSession {
         rows: usize,
         memory: &mut Sources,
     ) -> Result<()> {
-        let mut trial = None;
+        let mut ran = Ran::Cpu;
         if let Some(encoding) = encoding {
             self.cancel.check()?;
-            match encoding.frames(frames) {
-                Ran::Device => {
-                    let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(rows) };
-                    memory.add_layers(machine, encoding.layers());
-                    return Ok(());
-                }
-                Ran::Cpu => {}
-                Ran::Trial(found) => trial = Some(found),
-            }
+            let machine = Machine { kernels: self.plan.kernels(), team: &self.pool.team(rows) };
+            ran = encoding.frames(frames, &self.cancel, |layers| memory.add_layers(machine, 0, layers));
         }
-        let (done, cost) = Cost::measure(|| {
+        let mut run = || {
+            memory.expect(0..1);
             self.run_encoder_on_frames(frames, |machine, activations, output, rows| {
                 memory.add(machine, activations, output, rows);
             })
-        });
-        done?;
-        if let Some(trial) = trial {
-            trial.decide(cost);
+        };
+        match ran {
+            Ran::Device => Ok(()),
+            Ran::Cpu => run(),
+            Ran::Trial(trial) => trial.against_cpu(1, 1, run),
         }
-        Ok(())
     }
 }

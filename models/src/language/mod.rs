@@ -272,7 +272,8 @@ impl LanguageModel {
         DecoderPlan::new(language.spec.clone(), &weights, &*language.names, kernels)?;
         let parameters = decoder_parameters(&language.spec, &weights, &*language.names);
         let packed = packed_copy(&weights, &parameters, options.quant, &options.packed_folder)?;
-        let offload = device::offload(&options.device, &packed, options.threads, &options.packed_folder)?;
+        let offload =
+            device::offload(&options.device, &weights, options.quant, options.threads, &options.packed_folder)?;
         let plan = DecoderPlan::new(language.spec, &packed, &*language.names, kernels)?;
         Ok(Self {
             engine: Engine::Native(Arc::new(plan), Arc::new(weights)),

@@ -150,12 +150,13 @@ impl SpeechModel {
             return Err(Error::bad_file("generation_config.json", problem));
         }
         let quant = options.quant.unwrap_or(Quant::Q8_0);
+        let packed = options.packed();
+        let offload = device::offload(&options.device, &weights, quant.block(), options.threads, &packed)?;
         let parameters = parameters(&spec, &weights, &names);
         let blocks = weights.iter().any(|(_, tensor)| matches!(tensor.encoding(), Encoding::Blocks(_)));
         if quant != Quant::F32 || blocks {
-            weights = packed_copy(&weights, &parameters, quant.block(), &options.packed())?;
+            weights = packed_copy(&weights, &parameters, quant.block(), &packed)?;
         }
-        let offload = device::offload(&options.device, &weights, options.threads, &options.packed())?;
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
         let whole_blocks = (config.d_model / config.decoder_attention_heads).is_multiple_of(BLOCK);

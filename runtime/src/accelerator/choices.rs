@@ -1,86 +1,77 @@
-//! Which subgraphs pay on which device, as short tests on this machine found: a small file in the cache folder.
+//! Which subgraphs pay on which device, as short tests on this machine found.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Cost;
+use super::{Cost, Remembered};
 
-/// What a test found, in seconds.
+/// What a test found, in seconds; nothing where the device failed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Found {
-    device: f64,
-    cpu: f64,
+    device: Option<f64>,
+    cpu: Option<f64>,
     use_device: bool,
 }
 
-/// Answers that are remembered from one start to the next. A file that is missing, damaged or cannot be written costs
-/// another test and nothing else.
+/// Answers that are kept from one start to the next, `choices.json` of the cache folder.
 #[derive(Clone, Debug)]
 pub struct Choices {
-    path: PathBuf,
+    found: Remembered<Found>,
+    /// Whether the first is better than the second.
+    is_better: fn(Cost, Cost) -> bool,
 }
 
 impl Choices {
     /// Those in `folder`.
     pub fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("choices.json") }
+        Self { found: Remembered::at(folder.join("choices.json")), is_better: Cost::is_better_than }
     }
 
-    fn read(&self) -> BTreeMap<String, Found> {
-        fs::read(&self.path).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+    /// The same, with another way to choose.
+    #[cfg(test)]
+    pub(super) fn with_judge(self, is_better: fn(Cost, Cost) -> bool) -> Self {
+        Self { is_better, ..self }
     }
 
     /// Whether `what` is to run on the device, if that was found out.
     pub(super) fn get(&self, what: &str) -> Option<bool> {
-        self.read().get(what).map(|found| found.use_device)
+        self.found.get(what).map(|found| found.use_device)
     }
 
     /// Remembers what a test of `what` took on the device and on the CPU; says whether the device is to be used.
-    pub(super) fn judge(&self, what: &str, device: Cost, cpu: Cost) -> bool {
-        let use_device = device.is_better_than(cpu);
-        let found = Found { device: device.wall.as_secs_f64(), cpu: cpu.wall.as_secs_f64(), use_device };
-        let mut all = self.read();
-        all.insert(what.to_owned(), found);
-        if let Err(error) = self.write(&all) {
-            tracing::debug!("cannot remember in {} which device is faster: {error}", self.path.display());
-        }
+    pub(super) fn judge(&self, what: String, device: Cost, cpu: Cost) -> bool {
+        let use_device = (self.is_better)(device, cpu);
+        let [device, cpu] = [device, cpu].map(|cost| Some(cost.wall.as_secs_f64()));
+        self.found.put(what, Found { device, cpu, use_device });
         use_device
     }
 
-    fn write(&self, all: &BTreeMap<String, Found>) -> std::io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let temporary = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&temporary, all)?;
-        temporary.persist(&self.path)?;
-        Ok(())
+    /// Remembers that the device cannot do `what`.
+    pub(super) fn refuse(&self, what: String) {
+        self.found.put(what, Found { device: None, cpu: None, use_device: false });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
+
+    use super::*;
 
     fn cost(wall: u64, cpu: u64) -> Cost {
         Cost { wall: Duration::from_millis(wall), cpu: Some(Duration::from_millis(cpu)) }
     }
 
     #[test]
-    fn what_was_found_is_remembered_and_damage_forgets_it() {
+    fn what_was_found_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
-        let choices = Choices::in_folder(&folder.path().join("new"));
-        assert_eq!(choices.get("a"), None);
-        assert!(choices.judge("a", cost(10, 0), cost(20, 20)));
-        assert!(!choices.judge("b", cost(30, 30), cost(20, 20)));
-        let again = Choices::in_folder(&folder.path().join("new"));
-        assert_eq!((again.get("a"), again.get("b"), again.get("c")), (Some(true), Some(false), None));
-        fs::write(&again.path, "{").unwrap();
-        assert_eq!(again.get("a"), None);
-        assert!(again.judge("a", cost(1, 1), cost(2, 2)) && again.get("a") == Some(true));
+        let choices = Choices::in_folder(folder.path());
+        assert!(choices.judge("a".to_owned(), cost(10, 0), cost(20, 20)));
+        assert!(!choices.judge("b".to_owned(), cost(30, 30), cost(20, 20)));
+        choices.refuse("c".to_owned());
+        let again = Choices::in_folder(folder.path());
+        assert_eq!(["a", "b", "c", "d"].map(|what| again.get(what)), [Some(true), Some(false), Some(false), None]);
     }
 
     #[test]
@@ -90,5 +81,11 @@ mod tests {
         assert!(!cost(20, 14).is_better_than(cost(15, 15)), "busy all the same");
         assert!(!cost(40, 0).is_better_than(cost(15, 15)), "more than twice as slow");
         assert!(!cost(15, 15).is_better_than(cost(15, 15)));
+    }
+
+    #[test]
+    fn a_share_is_by_tokens() {
+        assert_eq!(cost(300, 600).share(100, 300), cost(100, 200));
+        assert_eq!(cost(300, 600).share(7, 7), cost(300, 600));
     }
 }

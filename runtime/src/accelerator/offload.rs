@@ -2,15 +2,15 @@
 //! and given up at the first failure.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Accelerator, Choices, Compiled, Cost, Job, Placement, Shape, Subgraph};
-use crate::{Error, Result};
+use super::{Accelerator, Choices, Compiled, Cost, Job, Placement, Shape, Stop, Subgraph};
+use crate::{Cancel, Error, Result};
 
-/// A run that takes longer than this was the last one.
+/// A run that takes longer than this is ended, and was the last one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An accelerator for one model, shared by its sessions.
@@ -19,9 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// warning is logged, all that was compiled is dropped, and the accelerator is not asked again.
 pub struct Offload {
     accelerator: Arc<dyn Accelerator>,
-    model: String,
+    model: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,
     /// Where answers are kept whether a subgraph pays; without it, all are taken to.
     choices: Option<Choices>,
+    patience: Duration,
     state: Mutex<State>,
 }
 
@@ -34,7 +35,18 @@ impl std::fmt::Debug for Offload {
 #[derive(Default)]
 struct State {
     subgraphs: BTreeMap<Shape, Entry>,
+    too_short: usize,
+    too_long: usize,
     failure: Option<String>,
+}
+
+/// Why nothing was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Skipped {
+    /// A text that is not worth it.
+    TooShort,
+    /// One that is longer than what is compiled.
+    TooLong,
 }
 
 /// A compiled subgraph that sessions share, and run one after the other.
@@ -44,8 +56,8 @@ type Shared = Arc<Mutex<Box<dyn Compiled>>>;
 struct Entry {
     /// `None` where the CPU is better, or the accelerator has failed.
     compiled: Option<Shared>,
-    /// Whether it is to be tested first.
-    on_trial: bool,
+    /// What the answer is called that a test has to find.
+    trial: Option<String>,
     placement: Placement,
     runs: usize,
     cpu_runs: usize,
@@ -54,7 +66,7 @@ struct Entry {
 impl Entry {
     /// One that is for the CPU.
     fn none() -> Self {
-        Self { compiled: None, on_trial: false, placement: Placement::default(), runs: 0, cpu_runs: 0 }
+        Self { compiled: None, trial: None, placement: Placement::default(), runs: 0, cpu_runs: 0 }
     }
 }
 
@@ -64,7 +76,7 @@ pub(crate) enum Ran {
     Device,
     /// The CPU has to compute it.
     Cpu,
-    /// The same, and the accelerator wants to know how long that takes.
+    /// The outputs are there, the CPU has to compute it all the same, and it is to be told how long that takes.
     Trial(Trial),
 }
 
@@ -72,7 +84,21 @@ pub(crate) enum Ran {
 pub(crate) struct Trial {
     offload: Arc<Offload>,
     shape: Shape,
+    /// What the answer is called.
+    key: String,
     device: Cost,
+}
+
+/// Does a session's `work` on the device, its inputs and outputs included. Where that is a test, does it again and measures
+/// it: what a device does the first time it does not do again.
+pub(crate) fn tested(mut work: impl FnMut() -> Ran) -> Ran {
+    match work() {
+        Ran::Trial(_) => match Cost::measure(work) {
+            (Ran::Trial(trial), device) => Ran::Trial(Trial { device, ..trial }),
+            (other, _) => other,
+        },
+        ran => ran,
+    }
 }
 
 /// What ran where.
@@ -84,6 +110,10 @@ pub struct Report {
     pub fallback_ops: usize,
     /// What was asked for, and how often.
     pub subgraphs: Vec<SubgraphReport>,
+    /// Prompts, or parts of them, that are not worth it.
+    pub too_short: usize,
+    /// Texts that are longer than what is compiled.
+    pub too_long: usize,
     /// Why it was given up.
     pub failure: Option<String>,
 }
@@ -102,10 +132,21 @@ pub struct SubgraphReport {
 }
 
 impl Offload {
-    /// Lets `accelerator` compute what it can of the model called `model` (see [`Job::model`]). With `choices`, only what a
-    /// test finds to be faster or cheaper there.
-    pub fn new(accelerator: Arc<dyn Accelerator>, model: String, choices: Option<Choices>) -> Self {
-        Self { accelerator, model, choices, state: Mutex::default() }
+    /// Lets `accelerator` compute what it can of the model that `model` names (see [`Job::model`]; it is asked once, before
+    /// anything is compiled). With `choices`, only what a test finds to be faster or cheaper there.
+    pub fn new(
+        accelerator: Arc<dyn Accelerator>,
+        model: impl FnOnce() -> String + Send + 'static,
+        choices: Option<Choices>,
+    ) -> Self {
+        let model: Box<dyn FnOnce() -> String + Send> = Box::new(model);
+        Self { accelerator, model: LazyLock::new(model), choices, patience: PATIENCE, state: Mutex::default() }
+    }
+
+    /// The same, with another patience than a minute's.
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// What ran where so far.
@@ -128,6 +169,8 @@ impl Offload {
                 .then(|| self.accelerator.device().to_owned()),
             fallback_ops: subgraphs.iter().map(|graph| graph.placement.fallback_ops).sum(),
             subgraphs,
+            too_short: state.too_short,
+            too_long: state.too_long,
             failure: state.failure.clone(),
         }
     }
@@ -137,15 +180,30 @@ impl Offload {
         self.state().failure.is_some()
     }
 
+    /// Counts what was not asked for.
+    pub(crate) fn skip(&self, why: Skipped) {
+        let mut state = self.state();
+        match why {
+            Skipped::TooShort => state.too_short += 1,
+            Skipped::TooLong => state.too_long += 1,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // What a panic leaves is whole: entries are put in when they are complete.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Computes `subgraph`.
-    pub(crate) fn run(self: &Arc<Self>, subgraph: &Subgraph, inputs: &[&[f32]], outputs: &mut Vec<Vec<f32>>) -> Ran {
+    /// Computes `subgraph`, unless `cancel` says otherwise: the CPU's way then finds that out, too.
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        subgraph: &Subgraph,
+        inputs: &[&[f32]],
+        outputs: &mut Vec<Vec<f32>>,
+        cancel: &Cancel,
+    ) -> Ran {
         let shape = subgraph.shape();
-        let (compiled, on_trial) = match self.compiled(subgraph, inputs) {
+        let (compiled, trial) = match self.compiled(subgraph, inputs) {
             Ok(Some(found)) => found,
             Ok(None) => return self.on_cpu(shape),
             Err(error) => {
@@ -154,67 +212,61 @@ impl Offload {
             }
         };
         outputs.resize_with(subgraph.outputs().len(), Vec::new);
-        let mut run = || {
+        let result = {
             let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
-            let cost = compiled.run(inputs, outputs)?;
-            for (slot, output) in subgraph.outputs().iter().zip(&*outputs) {
-                if output.len() != slot.numbers() {
-                    let (name, found, expected) = (&slot.name, output.len(), slot.numbers());
-                    return Err(failed(format!("{found} numbers of `{name}`, which has {expected}")));
-                }
-                if !output.iter().all(|number| number.is_finite()) {
-                    return Err(failed(format!("`{}` is not finite", slot.name)));
-                }
-            }
-            if cost.wall > PATIENCE {
-                return Err(failed(format!("it took {:.0} s", cost.wall.as_secs_f64())));
-            }
-            Ok(cost)
+            compiled.run(inputs, outputs, &Stop::new(cancel, self.patience))
         };
-        // What a device does the first time it does not do again.
-        let cost = if on_trial { run().and_then(|_| run()) } else { run() };
-        match (cost, on_trial) {
-            (Err(error), _) => {
+        match (result.and_then(|()| check(subgraph, outputs)), trial) {
+            (Err(_), _) if cancel.is_cancelled() => Ran::Cpu,
+            (Err(error), None) => {
                 self.give_up(shape, &error);
                 Ran::Cpu
             }
-            (Ok(_), false) => {
+            (Err(error), Some(key)) => {
+                self.reject(shape, key, &error);
+                self.on_cpu(shape)
+            }
+            (Ok(()), None) => {
                 if let Some(entry) = self.state().subgraphs.get_mut(&shape) {
                     entry.runs += 1;
                 }
                 Ran::Device
             }
-            (Ok(device), true) => {
-                self.on_cpu(shape);
-                Ran::Trial(Trial { offload: self.clone(), shape, device })
-            }
+            (Ok(()), Some(key)) => Ran::Trial(Trial { offload: self.clone(), shape, key, device: Cost::default() }),
         }
     }
 
-    /// What is remembered of a subgraph's test is called.
-    fn key(&self, shape: Shape) -> String {
-        format!("{} | {} | {shape}", self.accelerator.device(), self.model)
-    }
-
-    /// The compiled subgraph and whether it is on trial, or nothing where the CPU is to compute it.
-    fn compiled(&self, subgraph: &Subgraph, sample: &[&[f32]]) -> Result<Option<(Shared, bool)>> {
+    /// The compiled subgraph, and where it is on trial what the answer is called; or nothing where the CPU is to compute it.
+    fn compiled(&self, subgraph: &Subgraph, sample: &[&[f32]]) -> Result<Option<(Shared, Option<String>)>> {
         let shape = subgraph.shape();
         // Held while compiling: whoever needs the same subgraph waits for it.
         let mut state = self.state();
         if state.failure.is_some() {
             return Ok(None);
         }
-        let found = |entry: &Entry| entry.compiled.clone().map(|compiled| (compiled, entry.on_trial));
+        let found = |entry: &Entry| entry.compiled.clone().map(|compiled| (compiled, entry.trial.clone()));
         if let Some(entry) = state.subgraphs.get(&shape) {
             return Ok(found(entry));
         }
-        let answer = self.choices.as_ref().map(|choices| choices.get(&self.key(shape)));
-        let mut entry = Entry { on_trial: answer == Some(None), ..Entry::none() };
+        let job = Job { model: &self.model, subgraph, sample };
+        // The CPU's speed is a part of the answer.
+        let key = || format!("{} | {}", job.key(&self.accelerator.setup()), subgraph.isa());
+        let asked = self.choices.as_ref().map(|choices| (choices, key()));
+        let answer = asked.as_ref().map(|(choices, key)| choices.get(key));
+        let mut entry = Entry::none();
         if answer != Some(Some(false)) {
-            subgraph.check()?;
-            let compiled = self.accelerator.compile(&Job { model: &self.model, subgraph, sample })?;
-            entry.placement = compiled.placement();
-            entry.compiled = Some(Arc::new(Mutex::new(compiled)));
+            match (subgraph.check().and_then(|()| self.accelerator.compile(&job)), &asked) {
+                (Ok(compiled), _) => {
+                    entry.placement = compiled.placement();
+                    entry.compiled = Some(Arc::new(Mutex::new(compiled)));
+                    entry.trial = asked.filter(|_| answer == Some(None)).map(|(_, key)| key);
+                }
+                (Err(error), Some((choices, key))) => {
+                    tracing::debug!("the CPU computes the {shape}, from now on: {error}");
+                    choices.refuse(key.clone());
+                }
+                (Err(error), None) => return Err(error),
+            }
         }
         let compiled = found(&entry);
         state.subgraphs.insert(shape, entry);
@@ -226,6 +278,23 @@ impl Offload {
             entry.cpu_runs += 1;
         }
         Ran::Cpu
+    }
+
+    /// Leaves the subgraph of a test to the CPU, for good: nobody has counted on the device.
+    fn reject(&self, shape: Shape, key: String, error: &Error) {
+        tracing::debug!("the CPU computes the {shape}, from now on: {error}");
+        if let Some(choices) = &self.choices {
+            choices.refuse(key);
+        }
+        self.settle(shape, false);
+    }
+
+    /// Ends a test.
+    fn settle(&self, shape: Shape, use_device: bool) {
+        if let Some(entry) = self.state().subgraphs.get_mut(&shape) {
+            entry.trial = None;
+            entry.compiled = entry.compiled.take().filter(|_| use_device);
+        }
     }
 
     /// Leaves everything to the CPU from now on, and says so, once.
@@ -241,16 +310,35 @@ impl Offload {
     }
 }
 
-impl Trial {
-    /// Decides, now that it is known what the CPU takes.
-    pub(crate) fn decide(self, cpu: Cost) {
-        let Self { offload, shape, device } = self;
-        let choices = offload.choices.as_ref().expect("only they ask for a test");
-        let use_device = choices.judge(&offload.key(shape), device, cpu);
-        if let Some(entry) = offload.state().subgraphs.get_mut(&shape) {
-            entry.on_trial = false;
-            entry.compiled = entry.compiled.take().filter(|_| use_device);
+/// Refuses outputs that are not what `subgraph` has.
+fn check(subgraph: &Subgraph, outputs: &[Vec<f32>]) -> Result<()> {
+    for (slot, output) in subgraph.outputs().iter().zip(outputs) {
+        if output.len() != slot.numbers() {
+            let (name, found, expected) = (&slot.name, output.len(), slot.numbers());
+            return Err(failed(format!("{found} numbers of `{name}`, which has {expected}")));
         }
+        if !output.iter().all(|number| number.is_finite()) {
+            return Err(failed(format!("`{}` is not finite", slot.name)));
+        }
+    }
+    Ok(())
+}
+
+impl Trial {
+    /// Lets the CPU do the same `work`, twice, because the first time it may have to read the weights from disk, too; decides
+    /// by what the second time takes, of which `part` of `all` tokens are those that the device had.
+    ///
+    /// # Errors
+    /// Those of the work. Nothing is decided then.
+    pub(crate) fn against_cpu(self, part: usize, all: usize, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        let Self { offload, shape, key, device } = self;
+        offload.on_cpu(shape);
+        work()?;
+        let (done, cpu) = Cost::measure(work);
+        done?;
+        let choices = offload.choices.as_ref().expect("only they ask for a test");
+        offload.settle(shape, choices.judge(key, device, cpu.share(part, all)));
+        Ok(())
     }
 }
 

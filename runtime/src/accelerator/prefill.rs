@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use super::{Offload, Ran, Subgraph, Trial, UNSEEN, growths, key_widths, spans};
+use super::{Offload, Ran, Skipped, Subgraph, Trial, UNSEEN, growths, key_widths, spans, tested};
 use crate::kernels::Kernels;
 use crate::ops::Rotations;
 use crate::plan::DecoderPlan;
 use crate::session::Sequence;
 use crate::spec::Span;
-use crate::{Cancel, Error};
+use crate::{Cancel, Result};
 
 /// Tokens that are computed at once.
 const CHUNKS: [usize; 2] = [128, 256];
@@ -36,15 +36,12 @@ impl std::fmt::Debug for Prefill {
 }
 
 /// What became of a step's tokens.
-pub(crate) enum Filled {
-    /// The layers' work is done: the stream is there, and the cache has its keys and values.
-    Device,
-    /// The CPU has to do it, from the embedded tokens on.
-    Cpu,
-    /// The same; there is a test of one of so many chunks.
-    Trial(Trial, usize),
-    /// Somebody cancelled.
-    Cancelled(Error),
+#[derive(Default)]
+pub(crate) struct Filled {
+    /// Of so many, the first, the layers' work is done: the stream is there, and the cache has their keys and values.
+    pub(crate) done: usize,
+    /// A test of so many that follow.
+    pub(crate) trial: Option<(Trial, usize)>,
 }
 
 impl Prefill {
@@ -54,43 +51,73 @@ impl Prefill {
 
     /// Whether `rows` tokens of one text after `past` others are for the accelerator.
     pub(crate) fn takes(&self, rows: usize, past: usize) -> bool {
-        rows >= LEAST && past + rows <= PASTS[PASTS.len() - 1] && !self.offload.is_over()
+        // One token is text that is generated.
+        if rows < 2 || self.offload.is_over() {
+            return false;
+        }
+        let skipped = match rows {
+            _ if rows < LEAST => Some(Skipped::TooShort),
+            _ if past + rows > PASTS[PASTS.len() - 1] => Some(Skipped::TooLong),
+            _ => None,
+        };
+        skipped.map(|why| self.offload.skip(why)).is_none()
     }
 
-    /// Runs the layers over `x` (`[rows, dim]`, the embedded tokens) of a sequence that has made room for them.
-    /// Asks `cancel` before each chunk.
-    pub(crate) fn run(&mut self, kernels: &Kernels, sequence: &mut Sequence, x: &mut [f32], cancel: &Cancel) -> Filled {
+    /// Runs the layers over `x` (`[rows, dim]`, the embedded tokens) of a sequence that has made room for them, as far as it
+    /// can.
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`]: `cancel` is asked before each chunk.
+    pub(crate) fn run(
+        &mut self,
+        kernels: &Kernels,
+        sequence: &mut Sequence,
+        x: &mut [f32],
+        cancel: &Cancel,
+    ) -> Result<Filled> {
         let dim = self.plan.spec().stack.dim;
         let rows = x.len() / dim;
         let first = sequence.cache.positions() - rows;
         let most = CHUNKS[CHUNKS.len() - 1];
         for start in (0..rows).step_by(most) {
-            if let Err(error) = cancel.check() {
-                return Filled::Cancelled(error);
-            }
+            cancel.check()?;
             let count = most.min(rows - start);
             let past = first + start;
             let size = |sizes: &[usize], least: usize| sizes.iter().copied().find(|&size| size >= least);
-            let (Some(chunk), Some(room)) = (size(&CHUNKS, count), size(&PASTS, past)) else { return Filled::Cpu };
+            let (Some(chunk), Some(room)) = (size(&CHUNKS, count), size(&PASTS, past)) else {
+                return Ok(Filled { done: start, trial: None });
+            };
             let subgraph = Subgraph::Prefill { plan: self.plan.clone(), chunk, past: room };
             let x = &mut x[start * dim..][..count * dim];
-            self.fill_in(sequence, x, past, chunk, room);
-            let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
-            match self.offload.run(&subgraph, &inputs, &mut self.outputs) {
-                Ran::Device => {}
-                Ran::Cpu => return Filled::Cpu,
-                Ran::Trial(trial) => return Filled::Trial(trial, rows.div_ceil(most)),
-            }
-            x.copy_from_slice(&self.outputs[0][..count * dim]);
-            for (layer, width) in key_widths(&self.plan.spec().stack.layers).enumerate() {
-                let [keys, values] = [1, 2].map(|i| &self.outputs[2 * layer + i]);
-                for i in 0..count {
-                    let row = i * width..(i + 1) * width;
-                    sequence.cache.write(kernels, layer, past + i, [&keys[row.clone()], &values[row]]);
+            let embedded = x.to_vec();
+            let ran = tested(|| {
+                self.fill_in(sequence, &embedded, past, chunk, room);
+                let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
+                let ran = self.offload.run(&subgraph, &inputs, &mut self.outputs, cancel);
+                if !matches!(ran, Ran::Cpu) {
+                    x.copy_from_slice(&self.outputs[0][..count * dim]);
+                    self.write_back(kernels, sequence, past, count);
                 }
+                ran
+            });
+            match ran {
+                Ran::Device => {}
+                Ran::Cpu => return Ok(Filled { done: start, trial: None }),
+                Ran::Trial(trial) => return Ok(Filled { done: start, trial: Some((trial, count)) }),
             }
         }
-        Filled::Device
+        Ok(Filled { done: rows, trial: None })
+    }
+
+    /// Writes the keys and values of the `count` tokens of a chunk at position `past` to the cache.
+    fn write_back(&self, kernels: &Kernels, sequence: &mut Sequence, past: usize, count: usize) {
+        for (layer, width) in key_widths(&self.plan.spec().stack.layers).enumerate() {
+            let [keys, values] = [1, 2].map(|i| &self.outputs[2 * layer + i]);
+            for i in 0..count {
+                let row = i * width..(i + 1) * width;
+                sequence.cache.write(kernels, layer, past + i, [&keys[row.clone()], &values[row]]);
+            }
+        }
     }
 
     /// The inputs of a chunk at position `past`, in the order of [`Subgraph::inputs`].

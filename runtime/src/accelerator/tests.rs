@@ -23,7 +23,7 @@ fn pool() -> Arc<ThreadPool> {
 }
 
 fn offload(fake: &Arc<Fake>) -> Arc<Offload> {
-    Arc::new(Offload::new(fake.clone(), "model".to_owned(), None))
+    Arc::new(Offload::new(fake.clone(), || "model".to_owned(), None))
 }
 
 fn tokens(count: usize) -> Vec<Token> {
@@ -120,7 +120,9 @@ fn what_fails_gives_what_the_cpu_gives_and_one_warning() {
         let expected = run(None);
         for fault in faults {
             let fake = Fake::new(fault);
-            let used = offload(&fake);
+            let used = Offload::new(fake.clone(), || "model".to_owned(), None);
+            let used =
+                Arc::new(if fault == Fault::Hangs { used.with_patience(Duration::from_millis(30)) } else { used });
             let (found, warned) = warnings(|| [run(Some(used.clone())), run(Some(used.clone()))]);
             assert_eq!(found, [expected.clone(), expected.clone()], "{name}, {fault:?}");
             assert_eq!(warned, 1, "{name}, {fault:?}: told once");
@@ -168,14 +170,17 @@ fn what_does_not_run_on_the_device_is_refused_unless_it_is_allowed() {
 #[test]
 fn a_test_decides_and_its_answer_is_remembered() {
     let (translator, hearing, decoder) = (translator(), hearing(), decoder());
-    let hour = Some(Duration::from_secs(3600));
-    for (cost, better) in [(Cost::default(), true), (Cost { wall: Duration::from_secs(50), cpu: hour }, false)] {
+    let expected = (translate(&translator, None, &[5]), hear(&hearing, None, &[7]), tell(&decoder, None, 100, 256));
+    let measured = |device: Cost, cpu: Cost| device.wall > Duration::ZERO && cpu.wall > Duration::ZERO;
+    let judges: [(fn(Cost, Cost) -> bool, bool); 2] = [(measured, true), (|_, _| false, false)];
+    for (judge, better) in judges {
         let folder = tempfile::tempdir().unwrap();
-        let choices = || Some(Choices::in_folder(folder.path()));
-        let start = |fake: &Arc<Fake>| Arc::new(Offload::new(fake.clone(), "model".to_owned(), choices()));
-        let fake = Fake::with_cost(cost);
+        let start = |fake: &Arc<Fake>| {
+            let choices = Choices::in_folder(folder.path()).with_judge(judge);
+            Arc::new(Offload::new(fake.clone(), || "model".to_owned(), Some(choices)))
+        };
+        let fake = Fake::new(Fault::None);
         let used = start(&fake);
-        let expected = (translate(&translator, None, &[5]), hear(&hearing, None, &[7]), tell(&decoder, None, 100, 256));
         for _ in 0..3 {
             assert_eq!(translate(&translator, Some(used.clone()), &[5]), expected.0);
             assert_eq!(tell(&decoder, Some(used.clone()), 100, 256), expected.2);
@@ -184,16 +189,83 @@ fn a_test_decides_and_its_answer_is_remembered() {
         assert_eq!(hear(&hearing, Some(heard.clone()), &[7]), expected.1);
         assert_eq!(hear(&hearing, Some(heard.clone()), &[7]), expected.1);
         let on_device = if better { 2 } else { 0 };
-        assert_eq!(counts(&used.report()), (2 * on_device, 2 * (3 - on_device)), "{cost:?}");
-        assert_eq!(counts(&heard.report()), (on_device / 2, 2 - on_device / 2), "{cost:?}");
+        assert_eq!(counts(&used.report()), (2 * on_device, 2 * (3 - on_device)));
+        assert_eq!(counts(&heard.report()), (on_device / 2, 2 - on_device / 2));
+        // Each of the three is tested by two runs.
+        assert_eq!(fake.runs.load(SeqCst), 3 * 2 + 2 * on_device + on_device / 2);
 
         // Another start: no test, and nothing is compiled where the CPU is better.
-        let fake = Fake::with_cost(Cost::default());
+        let fake = Fake::new(Fault::None);
         let again = start(&fake);
         assert_eq!(tell(&decoder, Some(again.clone()), 100, 256), expected.2);
         assert_eq!(counts(&again.report()), if better { (1, 0) } else { (0, 1) });
         assert_eq!(fake.compiled.load(SeqCst), usize::from(better));
     }
+}
+
+/// `auto` with a device that cannot do it: nobody has asked for it, so nobody is warned, and it is not tried again.
+#[test]
+fn what_fails_in_a_test_is_for_the_cpu_from_then_on() {
+    let translator = translator();
+    let expected = translate(&translator, None, &[5]);
+    for fault in [Fault::Compile, Fault::Run(0), Fault::Run(1), Fault::Shape, Fault::NotFinite] {
+        let folder = tempfile::tempdir().unwrap();
+        for first in [true, false] {
+            let fake = Fake::new(fault);
+            let choices = Choices::in_folder(folder.path()).with_judge(|_, _| true);
+            let used = Arc::new(Offload::new(fake.clone(), || "model".to_owned(), Some(choices)));
+            let (found, warned) =
+                warnings(|| [5, 5].map(|length| translate(&translator, Some(used.clone()), &[length])));
+            assert_eq!((found, warned), ([expected.clone(), expected.clone()], 0), "{fault:?}");
+            assert_eq!((counts(&used.report()), used.report().failure), ((0, 2), None), "{fault:?}");
+            assert_eq!(fake.compiled.load(SeqCst), usize::from(first), "{fault:?}");
+            assert_eq!(fake.alive.load(SeqCst), 0, "{fault:?}");
+        }
+    }
+}
+
+/// What the device has done stays: the CPU does what is left.
+#[test]
+fn the_cpu_computes_the_rest_only() {
+    let (translator, decoder) = (translator(), decoder());
+    // 300 tokens are longer than what is compiled.
+    let lengths = [3, 300, 40, 5];
+    let used = offload(&Fake::new(Fault::None));
+    assert_eq!(translate(&translator, Some(used.clone()), &lengths), translate(&translator, None, &lengths));
+    assert_eq!((counts(&used.report()), used.report().too_long), ((3, 0), 1));
+    // The device is lost before the last source, and before the third chunk of a step.
+    let used = offload(&Fake::new(Fault::Run(2)));
+    assert_eq!(translate(&translator, Some(used.clone()), &lengths), translate(&translator, None, &lengths));
+    assert_eq!(counts(&used.report()), (2, 1));
+    let used = offload(&Fake::new(Fault::Run(2)));
+    assert_eq!(tell(&decoder, Some(used.clone()), 900, 900), tell(&decoder, None, 900, 900));
+    assert_eq!(counts(&used.report()), (2, 1));
+}
+
+#[test]
+fn what_is_not_asked_for_is_counted() {
+    let decoder = decoder();
+    for (prompt, chunk, skipped) in [(63, 256, (1, 0)), (300, 256, (1, 0)), (1, 256, (0, 0)), (2300, 256, (0, 1))] {
+        let used = offload(&Fake::new(Fault::None));
+        tell(&decoder, Some(used.clone()), prompt, chunk);
+        let report = used.report();
+        assert_eq!((report.too_short, report.too_long), skipped, "{prompt} tokens");
+    }
+}
+
+#[test]
+fn a_run_can_be_cancelled() {
+    let decoder = decoder();
+    let fake = Fake::new(Fault::Hangs);
+    let used = offload(&fake);
+    let mut session = DecoderSession::new(decoder, pool(), KvType::F32).unwrap().with_offload(Some(used.clone()));
+    let mut state = session.sequence();
+    session.set_cancel(&Cancel::after(3));
+    let (step, warned) = warnings(|| {
+        session.step(&mut [Row { state: &mut state, tokens: &tokens(100), want: Want::Last }], &mut Logits::default())
+    });
+    assert!(matches!(step, Err(Error::Cancelled)));
+    assert_eq!((warned, used.report().failure, fake.runs.load(SeqCst)), (0, None, 1), "that is not the device's fault");
 }
 
 #[test]

@@ -2,18 +2,21 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 
 use ort::compiler::ModelCompiler;
 use ort::session::builder::SessionBuilder;
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::TensorRef;
 
 use super::cache::Entry;
 use super::graph::{self, Calibration, Ranges};
 use super::library::{Device, DeviceKind, Devices, Library};
 use super::{NpuOptions, raw};
-use crate::accelerator::{Accelerator, Compiled, Cost, Job, Placement, Precision, Slot};
+use crate::accelerator::{Accelerator, Compiled, Job, Placement, Precision, Slot, Stop};
 use crate::{Error, Result};
 
 /// ONNX Runtime's own code for CPUs: it has nothing to compile.
@@ -82,21 +85,6 @@ impl Npu {
         builder.with_devices([device], None).map_err(refused)
     }
 
-    /// All that a compiled subgraph depends on.
-    fn key(&self, job: &Job<'_>) -> String {
-        let (version, options) = (env!("CARGO_PKG_VERSION"), &self.options);
-        let build = ort::info();
-        let metadata = &self.device.metadata;
-        format!(
-            "babil {version} | {} | {} | {} | threads {} | fallback {} | {metadata:?} | {build}",
-            job.model,
-            job.subgraph.shape(),
-            self.name,
-            options.threads,
-            options.allow_fallback,
-        )
-    }
-
     /// Loads the model in `folder`.
     fn load(&self, folder: &Path) -> Result<Session> {
         let mut builder = self.builder()?;
@@ -134,7 +122,8 @@ impl Npu {
         let outputs = (0..count).flat_map(|i| [format!("least.{i}"), format!("most.{i}")]);
         let outputs: Vec<_> = outputs.map(|name| Slot { name, shape: vec![1] }).collect();
         let mut found = vec![Vec::new(); outputs.len()];
-        run(&mut session, &inputs, job.sample, &outputs, &mut found)?;
+        let options = RunOptions::new().map_err(failed("ranges cannot be measured"))?;
+        run(&mut session, &options, &inputs, job.sample, &outputs, &mut found)?;
         let ends: Vec<f32> = found.into_iter().map(|end| end.first().copied().unwrap_or(0.0)).collect();
         Ok(ends.as_chunks::<2>().0.to_vec())
     }
@@ -142,7 +131,7 @@ impl Npu {
     /// The subgraph as it was compiled before, or else compiles it. Whether it was loaded, the session, and what has to stay on
     /// disk while it is used.
     fn session(&self, job: &Job<'_>) -> Result<(bool, Session, Option<tempfile::TempDir>)> {
-        let entry = Entry::new(&self.options.folder, self.key(job));
+        let entry = Entry::new(&self.options.folder, job.key(&self.setup()));
         let compiles = self.compiles();
         if compiles && let Some(folder) = entry.open() {
             match self.load(folder) {
@@ -189,6 +178,15 @@ impl Accelerator for Npu {
         &self.name
     }
 
+    fn setup(&self) -> String {
+        let (version, build, metadata) = (env!("CARGO_PKG_VERSION"), ort::info(), &self.device.metadata);
+        let NpuOptions { threads, allow_fallback, .. } = self.options;
+        format!(
+            "babil {version} | {} | threads {threads} | fallback {allow_fallback} | {metadata:?} | {build}",
+            self.name
+        )
+    }
+
     fn compile(&self, job: &Job<'_>) -> Result<Box<dyn Compiled>> {
         let (loaded, session, folder) = self.session(job)?;
         let assigned = raw::assignment(&session).map_err(failed("it is not known what runs where"))?;
@@ -222,16 +220,40 @@ impl Compiled for OnDevice {
         self.placement.clone()
     }
 
-    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<Cost> {
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>], stop: &Stop) -> Result<()> {
         let Self { session, inputs: slots, outputs: wanted, .. } = self;
-        let (done, cost) = Cost::measure(|| run(session, slots, inputs, wanted, outputs));
-        done.map(|()| cost)
+        let options = RunOptions::new().map_err(failed("it did not run"))?;
+        let (running, ended) = mpsc::channel();
+        thread::scope(|scope| {
+            let options = &options;
+            let watch = move || watch(options, stop, &ended);
+            // Where there is no thread to be had, it runs as long as it takes.
+            let watcher = thread::Builder::new().name("babil-npu".to_owned()).spawn_scoped(scope, watch).ok();
+            let done = run(session, options, slots, inputs, wanted, outputs);
+            drop(running);
+            let stopped = watcher.and_then(|watcher| watcher.join().ok().flatten());
+            stopped.map_or(done, Err)
+        })
     }
+}
+
+/// Ends the run that has these `options` when `stop` says so, and says why; or waits until it has `ended`.
+fn watch(options: &RunOptions, stop: &Stop, ended: &Receiver<Infallible>) -> Option<Error> {
+    while ended.recv_timeout(Stop::INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        if let Err(why) = stop.check() {
+            if let Err(error) = options.terminate() {
+                tracing::debug!("it goes on: {error}");
+            }
+            return Some(why);
+        }
+    }
+    None
 }
 
 /// Runs a session: `values` for its `inputs`, and its `outputs` to `found`.
 fn run(
     session: &mut Session,
+    options: &RunOptions,
     inputs: &[Slot],
     values: &[&[f32]],
     outputs: &[Slot],
@@ -243,7 +265,7 @@ fn run(
         let tensor = tensor.map_err(failed(&format!("the input `{}`", slot.name)))?;
         named.push((slot.name.as_str().into(), tensor.into()));
     }
-    let results = session.run(named).map_err(failed("it did not run"))?;
+    let results = session.run_with_options(named, options).map_err(failed("it did not run"))?;
     for (slot, found) in outputs.iter().zip(found) {
         let missing = || Error::Accelerator(format!("there is no output `{}`", slot.name));
         let value = results.get(&slot.name).ok_or_else(missing)?;

@@ -458,9 +458,26 @@ impl Weights {
         }
     }
 
-    /// What tells these weights from any others, as far as names, sizes, times and tables of tensors do.
-    pub fn identity(&self) -> String {
-        quantize::origin(self, None)
+    /// What the tensors are parts of, each once: the bytes, and for a mapped file its name, size and time, which tell it from
+    /// an older one of its name.
+    pub fn sources(&self) -> Vec<(Option<String>, &[u8])> {
+        let mut seen = Vec::new();
+        let sources = self.tensors.values().map(|tensor| &tensor.source);
+        let each_once = sources.filter(|source| {
+            let new = !seen.contains(&Arc::as_ptr(source));
+            seen.extend(new.then(|| Arc::as_ptr(source)));
+            new
+        });
+        let described = each_once.map(|source| {
+            let stamp = match &**source {
+                Source::Mapped(_, Stamp { name, offset, length, modified: Some(modified) }) => {
+                    Some(format!("{name} {offset}+{length} {modified:?}"))
+                }
+                Source::Mapped(..) | Source::Static(_) | Source::Owned(_) => None,
+            };
+            (stamp, source.bytes())
+        });
+        described.collect()
     }
 
     /// The file's path, or the label it was given.
