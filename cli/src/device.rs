@@ -4,6 +4,7 @@ use anyhow::Result;
 use babil_models::{Device, DeviceOptions};
 use babil_runtime::accelerator::Report;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::args::Context;
 
@@ -45,6 +46,21 @@ impl DeviceArgs {
 /// Says what ran where, unless everything was for the CPU.
 pub(crate) fn note(report: Option<&Report>, context: &Context) {
     report.into_iter().flat_map(lines).for_each(|line| context.output.note(line));
+}
+
+/// `value`, an object, and what ran where so far, unless everything is for the CPU.
+#[derive(Serialize)]
+pub(crate) struct WithReport<T> {
+    #[serde(flatten)]
+    value: T,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
+}
+
+impl<T> WithReport<T> {
+    pub(crate) fn new(value: T, report: Option<Report>) -> Self {
+        Self { value, report }
+    }
 }
 
 /// A report in lines: what ran where.
@@ -112,6 +128,15 @@ mod tests {
             ..Report::default()
         };
         insta::assert_snapshot!(lines(&report).join("\n"));
+    }
+
+    #[test]
+    fn objects_say_what_ran_where() {
+        let json = |report| serde_json::to_value(WithReport::new(serde_json::json!({ "seconds": 1 }), report)).unwrap();
+        assert_eq!(json(None), serde_json::json!({ "seconds": 1 }));
+        let found = json(Some(Report { accelerator_used: Some("a device".to_owned()), ..Report::default() }));
+        assert_eq!((&found["seconds"], &found["accelerator_used"]), (&1.into(), &"a device".into()));
+        assert_eq!((&found["fallback_ops"], &found["too_short"]), (&0.into(), &0.into()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use serde_json::Value;
 use tiny::{Folder, assert_exit, babil, json, model, stderr, stdout};
 
 /// A run with a cache of its own.
@@ -112,11 +113,30 @@ fn the_device_that_ran_is_said() {
     let answer = json(&run(&args, &folder, &[CPU]));
     let statistics = &answer["statistics"];
     assert!(statistics["accelerator_used"].as_str().unwrap().contains("CPUExecutionProvider"), "{answer}");
-    assert_eq!(
-        (&statistics["fallback_ops"], &statistics["failure"]),
-        (&0.into(), &serde_json::Value::Null),
-        "{answer}"
-    );
+    assert_eq!((&statistics["fallback_ops"], &statistics["failure"]), (&0.into(), &Value::Null), "{answer}");
+}
+
+#[test]
+fn reports_say_what_ran_where() {
+    if !is_set("BABIL_ONNXRUNTIME") {
+        return;
+    }
+    let folder = Folder::new();
+    let model = model("llama");
+    let args = ["bench", &model, "-p", "128", "-n", "2", "-r", "1", "--energy", "off", "--json", "--device", "npu"];
+    let rows = json(&run(&args, &folder, &[CPU]));
+    let of = |row: usize| (rows[row]["accelerator_used"].is_string(), rows[row]["fallback_ops"].as_u64());
+    assert_eq!((of(0), of(1)), ((true, Some(0)), (false, Some(0))), "a prompt, and text that is generated: {rows}");
+    let rows = json(&run(&args[..args.len() - 2], &folder, &[CPU]));
+    assert_eq!((&rows[0]["accelerator_used"], &rows[0]["fallback_ops"]), (&Value::Null, &Value::Null));
+
+    let args = ["translate", "--to", "fr", "Where is the station?", "--json", "--device", "npu"];
+    let said = run(&args, &folder, &[CPU]);
+    let summary: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
+    assert!(summary["accelerator_used"].as_str().unwrap().contains("CPUExecutionProvider"), "{summary}");
+    // A prompt that is too short for any device.
+    let told = run(&["run", &model, "abc abc abc", "-n", "1", "--device", "npu", "--stats"], &folder, &[CPU]);
+    assert!(stderr(&told).contains("nothing ran on the device: a prompt is too short"), "{}", stderr(&told));
 }
 
 /// `auto` remembers what it found, and nothing is ever wrong because of it.

@@ -48,6 +48,7 @@ fn row() -> Row {
         read_gb_per_s: None,
         no_energy: Some("--energy off".to_owned()),
         samples_file: None,
+        accelerator: None,
     };
     Row::new(&facts, &setup, &series.finish([None; 2], Thermal::default(), false), None).unwrap()
 }

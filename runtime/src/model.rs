@@ -3,6 +3,7 @@
 //! The generation loop, sampling, streaming and the tasks know only this trait. The native backend
 //! ([`crate::session`]) and the candle backend (crate `babil-models`) implement it; tests use a fake one.
 
+use crate::accelerator::Report;
 use crate::{Cancel, Result, Token};
 
 /// The state of one sequence: its position and whatever the backend remembers of the tokens so far.
@@ -106,6 +107,11 @@ pub trait Model {
     /// called, and states are as before them. A backend that cannot stop within a pass does nothing here.
     fn set_cancel(&mut self, cancel: &Cancel) {
         let _ = cancel;
+    }
+
+    /// What ran where so far, unless everything is for the CPU.
+    fn accelerator(&self) -> Option<Report> {
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::accelerator::{Encoding, Offload, Prefill, Ran};
+use crate::accelerator::{Encoding, Offload, Prefill, Ran, Report};
 use crate::cache::{Cache, CacheShape, Memory, SourcePlace};
 use crate::decoder::{StepScratch, Watched};
 use crate::layer::{Scratch, sized};
@@ -169,6 +169,10 @@ impl Model for DecoderSession {
 
     fn set_cancel(&mut self, cancel: &Cancel) {
         self.cancel = cancel.clone();
+    }
+
+    fn accelerator(&self) -> Option<Report> {
+        self.step.prefill.as_ref().map(Prefill::report)
     }
 }
 

@@ -32,6 +32,7 @@ use clap::Args;
 use self::lists::{List, Pair};
 use self::peer::Peer;
 use crate::args::Context;
+use crate::device::DeviceArgs;
 use crate::language::{KvArg, parse_type};
 
 /// Measure how fast a model is, and how much energy it takes
@@ -137,6 +138,8 @@ struct TestArgs {
     /// Speech: a recording to write down [default: a window of noise, and a fixed number of tokens]
     #[arg(long, value_name = "FILE")]
     sound: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// One long run of each test, for so many minutes: the first minute beside the last
     #[arg(long, value_name = "MINUTES", value_parser = minutes, conflicts_with_all = ["sweep", "peer"])]
     sustain: Option<f64>,

@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::Context;
+use crate::device;
 use crate::interrupt::interrupted;
 use crate::language::ModelArgs;
 
@@ -44,11 +45,14 @@ pub(crate) fn run(args: EmbedArgs, context: &Context) -> Result<()> {
         let numbers: Vec<String> = vector.iter().map(ToString::to_string).collect();
         context.output.line(numbers.join(" "))
     };
-    if !args.texts.is_empty() {
-        return args.texts.iter().try_for_each(|text| show(text));
+    if args.texts.is_empty() {
+        std::io::stdin().lock().lines().try_for_each(|line| {
+            let bad = |error| Error::BadRequest(format!("cannot read the texts from stdin: {error}"));
+            show(&line.map_err(bad)?)
+        })?;
+    } else {
+        args.texts.iter().try_for_each(|text| show(text))?;
     }
-    std::io::stdin().lock().lines().try_for_each(|line| {
-        let bad = |error| Error::BadRequest(format!("cannot read the texts from stdin: {error}"));
-        show(&line.map_err(bad)?)
-    })
+    device::note(opened.model.accelerator().as_ref(), context);
+    Ok(())
 }

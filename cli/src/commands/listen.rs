@@ -23,6 +23,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::args::Context;
+use crate::device::WithReport;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::output::Output;
@@ -128,7 +129,7 @@ pub(crate) fn run(args: ListenArgs, context: &Context) -> Result<()> {
     }
     pacing.note(context);
     if context.output.is_json() {
-        context.output.json(&stats_json(&statistics))?;
+        context.output.json(&WithReport::new(stats_json(&statistics), speech.model.accelerator()))?;
     }
     match failure {
         Some(error) => Err(error.into()),

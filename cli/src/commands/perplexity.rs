@@ -8,6 +8,7 @@ use babil_models::language::perplexity;
 use clap::Args;
 
 use crate::args::Context;
+use crate::device::{self, WithReport};
 use crate::interrupt::interrupted;
 use crate::language::{ModelArgs, read_text};
 
@@ -45,9 +46,11 @@ pub(crate) fn run(args: PerplexityArgs, context: &Context) -> Result<()> {
     });
     bar.finish_and_clear();
     let result = result?;
+    let report = opened.model.accelerator();
     if context.output.is_json() {
-        return context.output.json(&result);
+        return context.output.json(&WithReport::new(result, report));
     }
+    device::note(report.as_ref(), context);
     context.output.line(format_args!(
         "{:.4} +/- {:.4} ({} tokens in {} chunks)",
         result.perplexity, result.error, result.tokens, result.chunks

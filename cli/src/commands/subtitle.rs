@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::args::Context;
+use crate::device::WithReport;
 use crate::exit::UsageError;
 use crate::interrupt::interrupted;
 use crate::speech::{Destination, Form, Heard, OpenSpeech, Page, SaveArgs, SpeechArgs, close, origin, write_down};
@@ -200,7 +201,7 @@ fn summary(
         Some(Destination::File(path)) => Some(path),
         _ => None,
     };
-    context.output.json(&json!({
+    let summary = json!({
         "film": args.film,
         "file": file,
         "spoken": languages.map(|(spoken, _)| spoken),
@@ -212,5 +213,6 @@ fn summary(
         "segments": heard.segments,
         "translated_sentences": heard.translated,
         "seconds": heard.sound.as_secs_f64(),
-    }))
+    });
+    context.output.json(&WithReport::new(summary, speech.model.accelerator()))
 }

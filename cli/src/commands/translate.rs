@@ -435,7 +435,8 @@ impl Run<'_> {
         if self.context.output.is_json() {
             let mut sink = JsonSink::new(out, source.path(), pair, &bar);
             let summary = file.translate_to_json(&job, &self.args.layout.layout(), &mut sink, &bar)?;
-            sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
+            let report = self.translator.accelerator();
+            sink.summary(&summary, self.args.model.as_deref(), self.opened, report).map_err(DocumentError::Write)?;
             return Ok(summary);
         }
         let format = path.and_then(Format::of_path).unwrap_or(file.subtitles.format);
@@ -465,7 +466,8 @@ impl Run<'_> {
             let result = pump(job, feed, &mut sink);
             bar.finish_and_clear();
             let summary = result?;
-            sink.summary(&summary, self.args.model.as_deref(), self.opened).map_err(DocumentError::Write)?;
+            let report = self.translator.accelerator();
+            sink.summary(&summary, self.args.model.as_deref(), self.opened, report).map_err(DocumentError::Write)?;
             return Ok(summary);
         }
         let mut sink = TextSink::new(out, &bar);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use babil_runtime::accelerator::Report;
 use babil_runtime::model::{Logits, Model, Row, State, Want};
 use babil_runtime::{Cancel, Error, Result, Token};
 
@@ -76,6 +77,10 @@ fn feed<M: Model>(
 }
 
 impl<M: Model> Workload for LanguageWork<M> {
+    fn accelerator(&self) -> Option<Report> {
+        self.model.accelerator()
+    }
+
     fn prepare(&mut self) -> Result<()> {
         if self.filled != self.test.depth {
             let mut base = self.empty.fork();

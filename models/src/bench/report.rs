@@ -86,6 +86,8 @@ pub struct Row {
     pub model_sha256: Option<String>,
     pub backend: String,
     pub isa: Option<String>,
+    pub accelerator_used: Option<String>,
+    pub fallback_ops: Option<u64>,
     pub bytes_per_token: Option<u64>,
     pub gb_per_s: Option<f64>,
     pub read_gb_per_s: Option<f64>,

@@ -1,6 +1,7 @@
 //! A test's phases and the meter's recording -> its [`Row`].
 
 use babil_runtime::Error;
+use babil_runtime::accelerator::Report;
 use babil_runtime::energy::{Class, Energy, Flag as MeterFlag, Integration, Platform, Recording};
 
 use super::measure::{Idle, Measured, Phase};
@@ -51,6 +52,8 @@ pub struct Setup {
     pub no_energy: Option<String>,
     /// Where the meter's samples are kept, if they are.
     pub samples_file: Option<String>,
+    /// What ran where during the test, unless everything was for the CPU.
+    pub accelerator: Option<Report>,
 }
 
 /// The machine, as all rows of a run have it.
@@ -182,6 +185,8 @@ impl Row {
             model_sha256: facts.sha256.clone(),
             backend: setup.backend.clone(),
             isa: setup.isa.clone(),
+            accelerator_used: setup.accelerator.as_ref().and_then(|report| report.accelerator_used.clone()),
+            fallback_ops: setup.accelerator.as_ref().map(|report| report.fallback_ops as u64),
             bytes_per_token: facts.bytes_per_token,
             gb_per_s: bandwidth,
             read_gb_per_s: setup.read_gb_per_s,
@@ -391,6 +396,7 @@ mod tests {
             read_gb_per_s: None,
             no_energy: Some("no meter".to_owned()),
             samples_file: None,
+            accelerator: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use babil_runtime::accelerator::Report;
 use babil_runtime::model::{FrameEncoder, Logits, Model, Row, Want};
 use babil_runtime::session::{EncoderDecoderSession, Sequence};
 use babil_runtime::{Cancel, Error, Result, Token};
@@ -41,6 +42,10 @@ impl TranscriptionWork {
 }
 
 impl Workload for TranscriptionWork {
+    fn accelerator(&self) -> Option<Report> {
+        self.model.accelerator()
+    }
+
     fn run(&mut self) -> Result<Work> {
         let mut transcription = Transcription::new(&self.model, self.options.clone())?;
         let mut generated = 0;
@@ -126,6 +131,10 @@ impl WindowWork {
 }
 
 impl Workload for WindowWork {
+    fn accelerator(&self) -> Option<Report> {
+        self.model.accelerator()
+    }
+
     fn run(&mut self) -> Result<Work> {
         let start = Instant::now();
         let mut state = self.session.encode_frames(&self.frames)?;

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use babil_runtime::accelerator::Report;
 use babil_runtime::{Cancel, Error, Result};
 
 use super::work::{Work, Workload};
@@ -85,6 +86,10 @@ impl TranslationWork {
 }
 
 impl Workload for TranslationWork {
+    fn accelerator(&self) -> Option<Report> {
+        self.translator.accelerator()
+    }
+
     fn run(&mut self) -> Result<Work> {
         let batch: Vec<&str> = self.sentences.iter().map(String::as_str).collect();
         let mut go_on = |_: crate::tasks::translate::Progress<'_>| ControlFlow::Continue(());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use babil_runtime::Result;
+use babil_runtime::accelerator::Report;
 use serde::{Deserialize, Serialize};
 
 /// What a model does.
@@ -99,6 +100,11 @@ pub trait Workload {
     /// # Errors
     /// The model's own, cancelled among them.
     fn run(&mut self) -> Result<Work>;
+
+    /// What ran where so far, unless everything is for the CPU.
+    fn accelerator(&self) -> Option<Report> {
+        None
+    }
 }
 
 /// Numbers without a pattern, always the same: speed does not depend on which tokens a model reads.

@@ -131,6 +131,25 @@ pub struct SubgraphReport {
     pub cpu_runs: usize,
 }
 
+impl Report {
+    /// What ran where after `before`, an earlier report of the same.
+    #[must_use]
+    pub fn since(mut self, before: &Self) -> Self {
+        for graph in &mut self.subgraphs {
+            if let Some(old) = before.subgraphs.iter().find(|old| old.name == graph.name) {
+                graph.runs -= old.runs.min(graph.runs);
+                graph.cpu_runs -= old.cpu_runs.min(graph.cpu_runs);
+            }
+        }
+        self.subgraphs.retain(|graph| graph.runs + graph.cpu_runs > 0);
+        self.accelerator_used = self.accelerator_used.filter(|_| self.subgraphs.iter().any(|graph| graph.runs > 0));
+        self.fallback_ops = self.subgraphs.iter().map(|graph| graph.placement.fallback_ops).sum();
+        self.too_short -= before.too_short.min(self.too_short);
+        self.too_long -= before.too_long.min(self.too_long);
+        self
+    }
+}
+
 impl Offload {
     /// Lets `accelerator` compute what it can of the model that `model` names (see [`Job::model`]; it is asked once, before
     /// anything is compiled). With `choices`, only what a test finds to be faster or cheaper there.

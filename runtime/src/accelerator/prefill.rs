@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Offload, Ran, Skipped, Subgraph, Trial, UNSEEN, growths, key_widths, spans, tested};
+use super::{Offload, Ran, Report, Skipped, Subgraph, Trial, UNSEEN, growths, key_widths, spans, tested};
 use crate::kernels::Kernels;
 use crate::ops::Rotations;
 use crate::plan::DecoderPlan;
@@ -47,6 +47,11 @@ pub(crate) struct Filled {
 impl Prefill {
     pub(crate) fn new(offload: Arc<Offload>, plan: Arc<DecoderPlan>) -> Self {
         Self { offload, plan, inputs: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// What ran where so far.
+    pub(crate) fn report(&self) -> Report {
+        self.offload.report()
     }
 
     /// Whether `rows` tokens of one text after `past` others are for the accelerator.

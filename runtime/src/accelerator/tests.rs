@@ -254,6 +254,20 @@ fn what_is_not_asked_for_is_counted() {
 }
 
 #[test]
+fn reports_tell_what_came_after_another() {
+    let decoder = decoder();
+    let used = offload(&Fake::new(Fault::None));
+    tell(&decoder, Some(used.clone()), 300, 256);
+    let before = used.report();
+    let nothing = used.report().since(&before);
+    assert_eq!(nothing, Report::default());
+    tell(&decoder, Some(used.clone()), 128, 256);
+    let report = used.report().since(&before);
+    assert_eq!((counts(&report), report.too_short, report.accelerator_used.is_some()), ((1, 0), 0, true));
+    assert_eq!(report.subgraphs[0].name, "prompt of 128 tokens after 0");
+}
+
+#[test]
 fn a_run_can_be_cancelled() {
     let decoder = decoder();
     let fake = Fake::new(Fault::Hangs);

@@ -58,6 +58,7 @@ fn language(path: &Path, how: How, tests: &[Test], args: &TestArgs, cancel: &Can
         context: tests.iter().map(|test| test.positions()).max(),
         kv: Some(how.kv.kv()),
         quant: how.quant,
+        device: args.device.options()?,
         ..LanguageOptions::default()
     };
     let session = LanguageModel::open(path, &options)?.session()?;
@@ -67,7 +68,8 @@ fn language(path: &Path, how: How, tests: &[Test], args: &TestArgs, cancel: &Can
 }
 
 fn translation(files: &ModelFiles, how: How, args: &TestArgs, cancel: &Cancel) -> Result<Opened> {
-    let translator = open_files(files, &OpenOptions { threads: Some(how.threads), ..OpenOptions::default() })?;
+    let device = args.device.options()?;
+    let translator = open_files(files, &OpenOptions { threads: Some(how.threads), device, ..OpenOptions::default() })?;
     let pairs = translator.pairs();
     let pair = match (&args.from, &args.to) {
         (None, None) => pairs[0].clone(),
@@ -101,7 +103,8 @@ fn speech(path: &Path, how: How, args: &TestArgs, cancel: &Cancel) -> Result<Ope
     use babil_models::tasks::transcribe::TranscribeOptions;
     use babil_runtime::audio::{Audio, AudioOptions};
 
-    let options = SpeechOptions { threads: Some(how.threads), ..SpeechOptions::default() };
+    let options =
+        SpeechOptions { threads: Some(how.threads), device: args.device.options()?, ..SpeechOptions::default() };
     let model = Arc::new(SpeechModel::open(path, &options)?);
     let Some(sound) = &args.sound else {
         let most =

@@ -29,6 +29,7 @@ use super::lists::{Pair, numbers};
 use super::open::{How, Opened, open};
 use super::{BenchArgs, peer, sweep, table};
 use crate::args::Context;
+use crate::device;
 use crate::exit::UsageError;
 use crate::interrupt::{interrupted, new_cancel};
 use crate::language::KvArg;
@@ -316,6 +317,7 @@ impl<'a> Run<'a> {
             read_gb_per_s: self.read_gb_per_s,
             no_energy: self.no_energy.clone(),
             samples_file: self.args.energy.samples.as_ref().map(|path| path.display().to_string()),
+            accelerator: None,
         }
     }
 
@@ -327,6 +329,7 @@ impl<'a> Run<'a> {
         let mut idle = [None, None];
         let mut before = Thermal::default();
         let last_idle = self.last_idle.take();
+        let earlier = work.accelerator().unwrap_or_default();
         let mut repetitions = || -> Result<()> {
             self.rest(Duration::from_secs_f64(self.args.tests.delay))?;
             self.bar.set_message(format!("{}: warm-up", setup.test));
@@ -366,6 +369,9 @@ impl<'a> Run<'a> {
         self.last_idle = idle[1].filter(|_| self.args.tests.delay == 0.0);
         let after = Thermal::read(&self.root);
         let early = ended.is_err();
+        let accelerator = work.accelerator().map(|report| report.since(&earlier));
+        device::note(accelerator.as_ref(), self.context);
+        let setup = Setup { accelerator, ..setup };
         let measured = |series: Series| {
             let mut measured = series.finish(idle, after.clone(), early);
             measured.thermal[0] = before.clone();
@@ -380,7 +386,7 @@ impl<'a> Run<'a> {
         if let Some(said) = said {
             finish(setup.clone(), series, temperatures, None);
             finish(
-                Setup { peer: true, engine: said.engine(), isa: None, ..setup },
+                Setup { peer: true, engine: said.engine(), isa: None, accelerator: None, ..setup },
                 peer_series,
                 Vec::new(),
                 Some(said),

@@ -7,8 +7,11 @@ use std::time::Duration;
 use babil_models::tasks::document::{Record, Sink, Summary};
 use babil_models::tasks::subtitles::{self, Cue, Format};
 use babil_models::tasks::translate::{LanguagePair, Translation};
+use babil_runtime::accelerator::Report;
 use indicatif::ProgressBar;
 use serde::Serialize;
+
+use crate::device::WithReport;
 
 /// Writes the translated document.
 pub(super) struct TextSink<'o> {
@@ -129,7 +132,13 @@ impl<'o> JsonSink<'o> {
     }
 
     /// The last object: what the document came to.
-    pub(super) fn summary(&mut self, summary: &Summary, model: Option<&str>, load: Duration) -> io::Result<()> {
+    pub(super) fn summary(
+        &mut self,
+        summary: &Summary,
+        model: Option<&str>,
+        load: Duration,
+        report: Option<Report>,
+    ) -> io::Result<()> {
         let line = SummaryLine {
             r#type: "summary",
             file: self.file.as_deref(),
@@ -145,7 +154,7 @@ impl<'o> JsonSink<'o> {
             tokens_per_second: speed(summary.tokens, summary.elapsed),
             load_seconds: load.as_secs_f64(),
         };
-        write_line(self.out, &line)?;
+        write_line(self.out, &WithReport::new(line, report))?;
         self.out.flush()
     }
 }
