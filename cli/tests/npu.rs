@@ -159,7 +159,9 @@ fn auto_finds_out_once() {
 /// The folders of compiled subgraphs.
 fn compiled(folder: &Folder) -> Vec<PathBuf> {
     let entries = fs::read_dir(PathBuf::from(folder.root()).join("accelerated")).unwrap();
-    let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    // Beside the answers that are remembered.
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut folders: Vec<_> = paths.filter(|path| path.extension().is_none_or(|end| end != "json")).collect();
     folders.sort();
     folders
 }
