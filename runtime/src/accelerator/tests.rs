@@ -172,7 +172,8 @@ fn a_test_decides_and_its_answer_is_remembered() {
     let (translator, hearing, decoder) = (translator(), hearing(), decoder());
     let expected = (translate(&translator, None, &[5]), hear(&hearing, None, &[7]), tell(&decoder, None, 100, 256));
     let measured = |device: Cost, cpu: Cost| device.wall > Duration::ZERO && cpu.wall > Duration::ZERO;
-    let judges: [(fn(Cost, Cost) -> bool, bool); 2] = [(measured, true), (|_, _| false, false)];
+    type Judge = fn(Cost, Cost) -> bool;
+    let judges: [(Judge, bool); 2] = [(measured, true), (|_, _| false, false)];
     for (judge, better) in judges {
         let folder = tempfile::tempdir().unwrap();
         let start = |fake: &Arc<Fake>| {

@@ -6,7 +6,7 @@ mod safetensors;
 pub mod whisper_ggml;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -461,13 +461,9 @@ impl Weights {
     /// What the tensors are parts of, each once: the bytes, and for a mapped file its name, size and time, which tell it from
     /// an older one of its name.
     pub fn sources(&self) -> Vec<(Option<String>, &[u8])> {
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         let sources = self.tensors.values().map(|tensor| &tensor.source);
-        let each_once = sources.filter(|source| {
-            let new = !seen.contains(&Arc::as_ptr(source));
-            seen.extend(new.then(|| Arc::as_ptr(source)));
-            new
-        });
+        let each_once = sources.filter(|source| seen.insert(Arc::as_ptr(source)));
         let described = each_once.map(|source| {
             let stamp = match &**source {
                 Source::Mapped(_, Stamp { name, offset, length, modified: Some(modified) }) => {
