@@ -1,4 +1,4 @@
-//! A model that was opened, what it would need, and what is computed with it.
+//! A model that is found and opened, and what is computed with it.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use babil_models::archive::Archive;
 use babil_models::files::ModelFiles;
-use babil_models::language::{Described, LanguageModel, LanguageOptions, available_memory};
+use babil_models::language::{Described, LanguageModel, LanguageOptions};
 #[cfg(feature = "audio")]
 use babil_models::speech::{SpeechModel, SpeechOptions, Task};
 use babil_models::tasks::document::{Document, Job, Pace, Sink};
@@ -15,18 +15,19 @@ use babil_models::tasks::language::code_of;
 #[cfg(feature = "audio")]
 use babil_models::tasks::transcribe::{TranscribeOptions, Transcription, transcribe};
 use babil_models::tasks::translate::{LanguagePair, SentenceTranslator, TranslateOptions};
-use babil_models::{DeviceOptions, OpenOptions, catalogue, open_files, packed_folder};
+use babil_models::{Device, DeviceOptions, OpenOptions, catalogue, open_files, packed_folder};
 #[cfg(feature = "audio")]
 use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
-use babil_runtime::quant::{BlockType, packed_len};
-use babil_runtime::weights::{Encoding, FilePart, Weights};
+use babil_runtime::weights::{FilePart, Weights};
 
 use crate::bytes::Record;
+use crate::descriptor::opened;
 use crate::failure::{Code, Failure, Result};
 use crate::generation::{Counts, Done, Feed, Finish, Generation, Piece, Work, begin};
 use crate::handles::Object;
 use crate::interpreter::Interpreter;
 use crate::live::Listening;
+use crate::needs::Needs;
 use crate::subtitles::{self, Form};
 
 /// Where a model is.
@@ -57,7 +58,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn language(&self) -> LanguageOptions {
+    pub(crate) fn language(&self) -> LanguageOptions {
         let defaults = LanguageOptions::default();
         LanguageOptions {
             threads: self.threads,
@@ -69,27 +70,27 @@ impl Options {
         }
     }
 
-    fn packed(&self) -> PathBuf {
+    pub(crate) fn packed(&self) -> PathBuf {
         self.packed_folder.clone().unwrap_or_else(packed_folder)
     }
 }
 
 /// What a model does, by its files.
-enum Found {
+pub(crate) enum Found {
     Translator(ModelFiles),
     Language(Place),
     Speech(Place),
 }
 
 /// Where the files of a model are that can be one file.
-enum Place {
+pub(crate) enum Place {
     Path(PathBuf),
     Mapped(Weights),
     Archive(Archive),
 }
 
 impl Place {
-    fn describe(self, options: &LanguageOptions) -> Result<Described> {
+    pub(crate) fn describe(self, options: &LanguageOptions) -> Result<Described> {
         Ok(match self {
             Self::Path(path) => Described::open(&path, options)?,
             Self::Mapped(weights) => Described::of_weights(&weights, options)?,
@@ -102,28 +103,40 @@ impl Place {
 
     /// How errors call it.
     #[cfg(not(feature = "audio"))]
-    fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         match self {
             Self::Path(path) => path.display().to_string(),
             Self::Mapped(weights) => weights.file().to_owned(),
             Self::Archive(archive) => archive.label().to_owned(),
         }
     }
+}
 
-    /// The weights of a speech model.
-    #[cfg(feature = "audio")]
-    fn weights(&self, packed: &std::path::Path) -> Result<Weights> {
-        Ok(match self {
-            Self::Path(path) if path.is_file() => Weights::open(path)?,
-            Self::Path(path) => ModelFiles::Folder(path.clone()).weights_in(packed)?,
-            Self::Mapped(weights) => weights.clone(),
-            Self::Archive(archive) => ModelFiles::Archive(archive.clone()).weights_in(packed)?,
-        })
-    }
+/// What computes, by the number of `dev.babil.Device`.
+///
+/// # Errors
+/// There is no such number, or an environment variable of the device is wrong.
+pub(crate) fn device(number: i32) -> Result<DeviceOptions> {
+    let device = match number {
+        0 => Device::Cpu,
+        1 => Device::Npu,
+        2 => Device::Auto,
+        other => return Err(Failure::new(Code::BadArgument, format!("device number {other}"))),
+    };
+    Ok(DeviceOptions::from_env(device, false)?)
 }
 
 impl Source {
-    fn find(self) -> Result<Found> {
+    /// A part of a file that is open under a descriptor.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn part(descriptor: i32, offset: u64, length: u64, name: String) -> Result<Self> {
+        Ok(Self::Part(FilePart { file: Arc::new(opened(descriptor)?), offset, length, name }))
+    }
+
+    /// What is there.
+    pub(crate) fn find(self) -> Result<Found> {
         let path = match self {
             #[cfg(feature = "bundled")]
             Self::Bundled => return Ok(Found::Translator(babil_models::bundled::EN_FR.clone())),
@@ -199,7 +212,7 @@ impl Engine {
         Ok(match source.find()? {
             Found::Translator(files) => {
                 let packed = options.packed();
-                check_limit(&Needs::of(&files.weights_in(&packed)?), options.memory_limit)?;
+                Needs::of_translator(&files, &packed)?.check(options.memory_limit)?;
                 let options = OpenOptions {
                     threads: options.threads,
                     packed_folder: Some(packed),
@@ -215,7 +228,7 @@ impl Engine {
             #[cfg(feature = "audio")]
             Found::Speech(place) => {
                 let packed = options.packed();
-                check_limit(&Needs::of(&place.weights(&packed)?), options.memory_limit)?;
+                Needs::of_speech(&place, &packed)?.check(options.memory_limit)?;
                 let options = SpeechOptions {
                     threads: options.threads,
                     packed_folder: Some(packed),
@@ -444,79 +457,4 @@ fn translate(
         counts.writing += summary.elapsed;
     }
     Ok((Finish::Complete, counts))
-}
-
-/// What a model needs, in bytes.
-#[derive(Default)]
-struct Needs {
-    /// Mapped from a file.
-    weights: u64,
-    /// The program's own memory.
-    own: u64,
-    /// The packed copy on disk.
-    disk: u64,
-    /// Tokens of context; 0 where there is no such thing.
-    context: u64,
-}
-
-impl Needs {
-    /// Those of an encoder and decoder, whose matrices are quantised to 8 bits; the memory of a sentence or window, some
-    /// megabytes, is not in it.
-    fn of(weights: &Weights) -> Self {
-        let mut needs = Self::default();
-        // Whoever has packed a model has packed all matrices of it: what is two-dimensional and is not are tables.
-        let packed = weights.iter().any(|(_, tensor)| tensor.as_packed().is_some());
-        for (_, tensor) in weights.iter() {
-            match (tensor.encoding(), tensor.shape()) {
-                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[rows, cols]) if !packed => {
-                    let packed = packed_len(BlockType::Q8_0, rows, cols).unwrap_or(tensor.bytes().len()) as u64;
-                    needs.weights += packed;
-                    needs.disk += packed;
-                }
-                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, shape) => {
-                    needs.own += 4 * shape.iter().product::<usize>() as u64;
-                }
-                _ => needs.weights += tensor.bytes().len() as u64,
-            }
-        }
-        needs
-    }
-
-    fn total(&self) -> u64 {
-        self.weights + self.own
-    }
-}
-
-fn check_limit(needs: &Needs, limit: Option<u64>) -> Result<()> {
-    match limit {
-        Some(limit) if needs.total() > limit => {
-            let problem = format!("the model needs {} bytes, more than the limit of {limit}", needs.total());
-            Err(Failure::new(Code::TooLarge, problem))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The record of `dev.babil.Native.plan`: what a model would need. Nothing is loaded.
-pub(crate) fn plan(source: Source, options: &Options) -> Result<Vec<u8>> {
-    let needs = match source.find()? {
-        Found::Translator(files) => Needs::of(&files.weights_in(&options.packed())?),
-        Found::Language(place) => {
-            // What it needs is asked, not whether that is too much.
-            let options = LanguageOptions { memory_limit: None, ..options.language() };
-            let Described { memory, context, .. } = place.describe(&options)?;
-            Needs {
-                weights: memory.weights,
-                own: memory.anonymous(),
-                disk: memory.packed_copy,
-                context: context as u64,
-            }
-        }
-        #[cfg(feature = "audio")]
-        Found::Speech(place) => Needs::of(&place.weights(&options.packed())?),
-        #[cfg(not(feature = "audio"))]
-        Found::Speech(place) => return Err(without_sound(&place.label())),
-    };
-    let record = Record::default().long(needs.weights).long(needs.own).long(needs.disk).long(needs.context);
-    Ok(record.long(available_memory().unwrap_or(0)).into_bytes())
 }

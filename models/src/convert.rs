@@ -17,14 +17,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
-use babil_runtime::weights::{TensorToWrite, write_safetensors};
+use babil_runtime::weights::{Encoding, TensorToWrite, write_safetensors};
 use babil_runtime::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use self::archive::Archive;
+use self::pickle::View;
 
 /// Tensors of Marian files that are not weights: the position tables, which follow from the configuration.
 pub const MARIAN_COMPUTED: [&str; 2] = ["model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"];
@@ -35,17 +37,14 @@ pub const MARIAN_COMPUTED: [&str; 2] = ["model.encoder.embed_positions.weight", 
 /// # Errors
 /// `bin` cannot be read or is not a torch file with tensors, or `cache` cannot be written to either.
 pub fn safetensors_of(bin: &Path, computed: &[&str], cache: &Path) -> Result<PathBuf> {
-    let beside = bin.with_file_name("model.safetensors");
-    if beside.exists() {
-        return Ok(beside);
+    if let Some(converted) = converted(bin, cache)? {
+        return Ok(converted);
     }
+    let beside = beside(bin);
     let (target, draft) = match Draft::beside(&beside) {
         Ok(draft) => (beside, draft),
         Err(_) => {
             let target = cache.join(cache_name(bin)?);
-            if target.exists() {
-                return Ok(target);
-            }
             std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
             let draft = Draft::beside(&target).map_err(|e| Error::io("write", &target, e))?;
             (target, draft)
@@ -59,6 +58,46 @@ pub fn safetensors_of(bin: &Path, computed: &[&str], cache: &Path) -> Result<Pat
     Ok(target)
 }
 
+fn beside(bin: &Path) -> PathBuf {
+    bin.with_file_name("model.safetensors")
+}
+
+/// What [`safetensors_of`] has made of `bin` before, if it has.
+///
+/// # Errors
+/// `bin` cannot be read.
+pub fn converted(bin: &Path, cache: &Path) -> Result<Option<PathBuf>> {
+    let places = [beside(bin), cache.join(cache_name(bin)?)];
+    Ok(places.into_iter().find(|place| place.exists()))
+}
+
+/// Encoding and shape of the tensors that [`pytorch_to_safetensors`] would write, from the file's description alone.
+///
+/// # Errors
+/// As [`pytorch_to_safetensors`], as far as the description tells.
+pub fn torch_tensors(bin: &Path, computed: &[&str]) -> Result<Vec<(Encoding, Vec<usize>)>> {
+    let views = weights_of(&Archive::open(bin)?, computed)?;
+    Ok(views.into_iter().map(|(_, view, encoding)| (encoding, view.shape)).collect())
+}
+
+/// The float tensors of a torch file: all but those in `computed`, each datum once.
+fn weights_of(archive: &Archive, computed: &[&str]) -> Result<Vec<(Rc<str>, View, Encoding)>> {
+    let mut stored = HashSet::new();
+    let mut views = Vec::new();
+    for (name, view) in archive.tensors()? {
+        if computed.contains(&&*name) || !stored.insert(view.clone()) {
+            continue;
+        }
+        if let Some(encoding) = archive.check(&name, &view)? {
+            views.push((name, view, encoding));
+        }
+    }
+    if views.is_empty() {
+        return Err(Error::bad_file(archive.label(), "holds no tensors by name"));
+    }
+    Ok(views)
+}
+
 /// Writes the float tensors of the torch file `bin` to `out` as safetensors, under their own names: all but those in
 /// `computed`, and of tensors that are the same data under several names (tied embeddings) the first only. Types stay;
 /// data starts at a multiple of 64 bytes.
@@ -67,20 +106,9 @@ pub fn safetensors_of(bin: &Path, computed: &[&str], cache: &Path) -> Result<Pat
 /// `bin` cannot be read, is not a torch file, is damaged, or holds tensors in a type that has no place in a model;
 /// `out` cannot be written to.
 pub fn pytorch_to_safetensors(bin: &Path, computed: &[&str], out: &mut impl Write) -> Result<()> {
-    let archive = RefCell::new(Archive::open(bin)?);
-    let mut stored = HashSet::new();
-    let mut views = Vec::new();
-    for (name, view) in archive.borrow().tensors()? {
-        if computed.contains(&&*name) || !stored.insert(view.clone()) {
-            continue;
-        }
-        if let Some(encoding) = archive.borrow().check(&name, &view)? {
-            views.push((name, view, encoding));
-        }
-    }
-    if views.is_empty() {
-        return Err(Error::bad_file(bin.display().to_string(), "holds no tensors by name"));
-    }
+    let archive = Archive::open(bin)?;
+    let mut views = weights_of(&archive, computed)?;
+    let archive = RefCell::new(archive);
     // Matrices first: their sizes keep what follows aligned.
     views.sort_by_key(|(_, view, _)| view.shape.len() < 2);
     let failure = RefCell::new(None);

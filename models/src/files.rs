@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use babil_runtime::weights::Weights;
+use babil_runtime::weights::{Encoding, Weights};
 use babil_runtime::{Error, Result};
 
 use crate::archive::Archive;
@@ -22,6 +22,20 @@ pub enum ModelFiles {
         label: &'static str,
         /// Name and content of each file.
         files: &'static [(&'static str, &'static [u8])],
+    },
+}
+
+/// The weights of a model as they are stored, before anything is made of them.
+#[derive(Debug)]
+pub enum StoredWeights {
+    /// They can be mapped as they are.
+    Mapped(Weights),
+    /// A torch file that has to be converted first.
+    Torch {
+        /// The file.
+        file: PathBuf,
+        /// Encoding and shape of its tensors.
+        tensors: Vec<(Encoding, Vec<usize>)>,
     },
 }
 
@@ -95,10 +109,20 @@ impl ModelFiles {
     /// # Errors
     /// As [`Self::weights`].
     pub fn weights_in(&self, packed: &Path) -> Result<Weights> {
-        const SINGLE: &str = "model.safetensors";
-        const SHARDS: &str = "model.safetensors.index.json";
-        const PICKLE: &str = "pytorch_model.bin";
-        match self {
+        match self.stored_weights(packed)? {
+            StoredWeights::Mapped(weights) => Ok(weights),
+            StoredWeights::Torch { file, .. } => {
+                Weights::open(convert::safetensors_of(&file, &convert::MARIAN_COMPUTED, packed)?)
+            }
+        }
+    }
+
+    /// What [`Self::weights_in`] would open, without converting anything.
+    ///
+    /// # Errors
+    /// As [`Self::weights`].
+    pub fn stored_weights(&self, packed: &Path) -> Result<StoredWeights> {
+        let mapped = match self {
             Self::BuiltIn { files, .. } => match files.iter().find(|(file, _)| *file == SINGLE) {
                 Some((_, bytes)) => Weights::from_static(bytes, &self.label(SINGLE)),
                 None => Err(Error::bad_file(self.label(SINGLE), "does not exist")),
@@ -110,12 +134,24 @@ impl ModelFiles {
             Self::Folder(folder) if folder.join(SINGLE).exists() => Weights::open(folder.join(SINGLE)),
             Self::Folder(folder) if folder.join(SHARDS).exists() => Weights::open_sharded(folder.join(SHARDS)),
             Self::Folder(folder) if folder.join(PICKLE).exists() => {
-                Weights::open(convert::safetensors_of(&folder.join(PICKLE), &convert::MARIAN_COMPUTED, packed)?)
+                let file = folder.join(PICKLE);
+                match convert::converted(&file, packed)? {
+                    Some(converted) => Weights::open(converted),
+                    None => {
+                        let tensors = convert::torch_tensors(&file, &convert::MARIAN_COMPUTED)?;
+                        return Ok(StoredWeights::Torch { file, tensors });
+                    }
+                }
             }
             Self::Folder(folder) => Err(Error::bad_file(
                 folder.display().to_string(),
                 "holds no weights: neither model.safetensors nor pytorch_model.bin",
             )),
-        }
+        };
+        mapped.map(StoredWeights::Mapped)
     }
 }
+
+const SINGLE: &str = "model.safetensors";
+const SHARDS: &str = "model.safetensors.index.json";
+const PICKLE: &str = "pytorch_model.bin";

@@ -24,5 +24,5 @@ pub mod tasks;
 pub use device::{Device, DeviceOptions};
 pub use open::{
     Backend, OpenError, OpenOptions, Quant, cache_folder, open_files, open_translator, packed_folder, plan,
-    translator_spec,
+    translator_spec, working_memory,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
+use babil_runtime::memory::encoder_decoder_memory;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BlockType;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
@@ -185,6 +186,9 @@ pub fn plan(
     plan_of(&files.weights_in(packed)?, config, quant, kernels, packed)
 }
 
+/// How translators keep keys and values.
+const KV: KvType = KvType::F32;
+
 /// The plan of a model that has these `weights`.
 fn plan_of(
     weights: &Weights,
@@ -204,6 +208,18 @@ fn plan_of(
         }
     }
     EncoderDecoderPlan::new(spec, &weights, &names, kernels)
+}
+
+/// Memory that a translator takes beside its weights and vocabulary, in bytes: the longest sentence, with the width of beam
+/// that the model's files ask for. From its configuration alone.
+///
+/// # Errors
+/// Files that are missing or damaged, or a configuration that this version cannot run, naming the key.
+pub fn working_memory(files: &ModelFiles) -> Result<u64> {
+    let missing = || Error::bad_file(files.label("config.json"), "does not exist: this is not the folder of a model");
+    let config: marian::Config = files.json("config.json")?.ok_or_else(missing)?;
+    let generation: GenerationConfig = files.json("generation_config.json")?.unwrap_or_default();
+    encoder_decoder_memory(&config.spec()?, generation.spec(&config.generation)?.beam, KV)
 }
 
 /// Where babil keeps what it made itself: `BABIL_CACHE`, else a folder in the user's cache folder.
@@ -226,7 +242,7 @@ impl translator::Backend for Native {
     type Session = EncoderDecoderSession;
 
     fn session(&self, pool: &Arc<ThreadPool>) -> Result<EncoderDecoderSession> {
-        let session = EncoderDecoderSession::new(self.0.clone(), pool.clone(), KvType::F32)?;
+        let session = EncoderDecoderSession::new(self.0.clone(), pool.clone(), KV)?;
         Ok(session.with_offload(self.1.clone()))
     }
 

@@ -37,7 +37,7 @@ pub enum KvType {
 
 impl KvType {
     /// Bytes of `values` values.
-    fn bytes(self, values: usize) -> usize {
+    pub(crate) fn bytes(self, values: usize) -> usize {
         match self {
             Self::F32 => 4 * values,
             Self::F16 => 2 * values,

@@ -14,7 +14,7 @@ use crate::spec::{
 };
 
 /// Rows that a feed-forward block takes at once, so that what is widest in a layer stays small and near.
-const FFN_ROWS: usize = 512;
+pub(crate) const FFN_ROWS: usize = 512;
 
 /// An attention block's parameters.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! How much memory a decoder-only model will need, by part, from its description and the headers of its weights alone:
-//! before anything is loaded.
+//! How much memory a model will need, from its description and the headers of its weights alone, before anything is loaded:
+//! of a decoder-only model by part, of an encoder and decoder what they take beside their weights.
 
 use serde::Serialize;
 
@@ -7,10 +7,11 @@ use crate::Result;
 use crate::cache::{CacheShape, KvType};
 use crate::decoder::MANY_ITEMS;
 use crate::generate::Lookup;
-use crate::ops::{Heads, PART, Partial};
+use crate::layer::FFN_ROWS;
+use crate::ops::{Heads, PART, Partial, Stem};
 use crate::plan::decoder_parameters;
 use crate::quant::{BlockType, packed_len};
-use crate::spec::{DecoderSpec, FfnKind, Mixer, TensorNames};
+use crate::spec::{DecoderSpec, EncoderDecoderSpec, FfnKind, Input, Mixer, StackSpec, TensorNames};
 use crate::text::Tokenizer;
 use crate::weights::{Encoding, Weights};
 
@@ -67,18 +68,6 @@ impl MemoryNeeds {
                 (false, _, shape) => small += 4 * shape.iter().product::<usize>(),
             }
         }
-        // Of one row: the stream and its norms, then what is widest in a mixer and in a feed-forward.
-        let dim = spec.stack.dim;
-        let mixer = |mixer: &Mixer| match mixer {
-            Mixer::Attention(a) => (3 * a.heads + 2 * a.kv_heads) * a.head_dim,
-            Mixer::ShortConv { .. } => 4 * dim,
-        };
-        let mixers = spec.stack.layers.iter().map(|layer| mixer(&layer.mixer)).max().unwrap_or(0);
-        let ffn = |hidden: usize, kind: FfnKind| if kind == FfnKind::Gated { 2 * hidden } else { hidden };
-        let ffns = spec.stack.layers.iter().map(|layer| ffn(layer.ffn.hidden, layer.ffn.kind)).max().unwrap_or(0);
-        let widest = spec.stack.layers.iter().map(|layer| layer.ffn.hidden.max(dim)).max().unwrap_or(dim);
-        // Quantised activations: a byte each, and scale and sums for every 32.
-        let row = 4 * (3 * dim + mixers + ffns) + widest * 3 / 2;
         let rows = chunk.min(context).max(1);
         // Scores of a part of the past on each of a few threads, and what threads find that share a long one.
         let heads = spec.stack.layers.iter().filter_map(|layer| match &layer.mixer {
@@ -97,7 +86,7 @@ impl MemoryNeeds {
             small_tensors: small as u64,
             tokenizer: 0,
             cache: CacheShape::new(&spec.stack, kv, CacheShape::LONG_PAGE)?.bytes(context, rows) as u64,
-            scratch: (rows * row + attention(context)) as u64,
+            scratch: (pass(&spec.stack, rows) + attention(context)) as u64,
             logits: 4 * spec.stack.vocab() as u64 * (1 + Lookup::default().draft as u64),
         })
     }
@@ -117,4 +106,44 @@ impl MemoryNeeds {
     pub fn total(&self) -> u64 {
         self.weights + self.anonymous()
     }
+}
+
+/// Buffers of a pass over `rows` rows, without what attention takes.
+fn pass(stack: &StackSpec, rows: usize) -> usize {
+    // Of one row: the stream and its norms, then what is widest in a mixer and in a feed-forward.
+    let dim = stack.dim;
+    let mixer = |mixer: &Mixer| match mixer {
+        Mixer::Attention(a) => (3 * a.heads + 2 * a.kv_heads) * a.head_dim,
+        Mixer::ShortConv { .. } => 4 * dim,
+    };
+    let mixers = stack.layers.iter().map(|layer| mixer(&layer.mixer)).max().unwrap_or(0);
+    let ffn = |hidden: usize, kind: FfnKind| if kind == FfnKind::Gated { 2 * hidden } else { hidden };
+    let ffns = stack.layers.iter().map(|layer| ffn(layer.ffn.hidden, layer.ffn.kind)).max().unwrap_or(0);
+    let widest = stack.layers.iter().map(|layer| layer.ffn.hidden.max(dim)).max().unwrap_or(dim);
+    // Feed-forwards take some rows at a time. Quantised activations: a byte each, and scale and sums for every 32.
+    let some = rows.min(FFN_ROWS);
+    4 * (rows * (3 * dim + mixers) + some * ffns) + (some * widest).max(rows * dim) * 3 / 2
+}
+
+/// Memory that an encoder and decoder take of their own while they run, in bytes, from their description alone: a pass of
+/// the encoder over the longest source, what the decoder keeps of that in the type `kv`, and `beams` texts of the most
+/// tokens that the decoder has positions for.
+///
+/// # Errors
+/// Heads that are not whole blocks of `kv`.
+pub fn encoder_decoder_memory(spec: &EncoderDecoderSpec, beams: usize, kv: KvType) -> Result<u64> {
+    let (encoder, decoder) = (&spec.encoder, &spec.decoder.stack);
+    let (rows, dim) = (encoder.max_positions, encoder.dim);
+    let plane = rows * dim;
+    // The convolutions before an encoder of sound, and the frames that they read.
+    let stem = match encoder.input {
+        Input::Frames { features } => 4 * (Stem::scratch(features, dim) + 2 * rows * features),
+        Input::Tokens { .. } => 0,
+    };
+    // Keys and values of a layer of the encoder, which it keeps for the layer, and then those of a layer of the decoder.
+    let of_a_layer = 4 * 2 * plane;
+    let kept = decoder.layers.iter().filter(|layer| layer.cross.is_some()).count() * kv.bytes(2 * plane);
+    let cache = CacheShape::new(decoder, kv, CacheShape::LONG_PAGE)?.bytes(decoder.max_positions, 1);
+    let texts = beams * (cache + pass(decoder, 1) + 4 * decoder.vocab());
+    Ok((pass(encoder, rows) + stem + 2 * of_a_layer + kept + texts) as u64)
 }

@@ -88,6 +88,11 @@ impl Archive {
         Ok(Self { file, label, content, places })
     }
 
+    /// How errors call the file.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// Names and tensors, in the file's order.
     pub(super) fn tensors(&self) -> Result<Vec<(Rc<str>, View)>> {
         match &self.content {

@@ -55,6 +55,27 @@ fn half_precision_the_old_format_and_transposed_storage_are_read() {
 }
 
 #[test]
+fn tensors_are_told_without_converting() {
+    for file in ["pytorch/pytorch_model.bin", "pytorch/float16.bin", "pytorch/legacy.bin"] {
+        let mut told = torch_tensors(&fixture(file), &MARIAN_COMPUTED).unwrap();
+        let converted = open(convert(&fixture(file)).unwrap());
+        let mut found: Vec<_> =
+            converted.iter().map(|(_, tensor)| (tensor.encoding(), tensor.shape().to_vec())).collect();
+        let order = |tensor: &(Encoding, Vec<usize>)| tensor.1.clone();
+        told.sort_by_key(order);
+        found.sort_by_key(order);
+        assert_eq!(told, found, "{file}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("pytorch_model.bin");
+    fs::copy(fixture("pytorch/pytorch_model.bin"), &bin).unwrap();
+    let cache = folder.path().join("cache");
+    assert_eq!(converted(&bin, &cache).unwrap(), None);
+    let made = safetensors_of(&bin, &MARIAN_COMPUTED, &cache).unwrap();
+    assert_eq!(converted(&bin, &cache).unwrap(), Some(made));
+}
+
+#[test]
 fn conversion_happens_once_and_leaves_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let bin = folder.path().join("pytorch_model.bin");

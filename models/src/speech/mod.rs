@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use babil_runtime::accelerator::{Offload, Report};
 use babil_runtime::kernels::Kernels;
+use babil_runtime::memory::encoder_decoder_memory;
 use babil_runtime::plan::{EncoderDecoderPlan, parameters};
 use babil_runtime::quant::BLOCK;
 use babil_runtime::session::{EncoderDecoderSession, KvType};
@@ -35,6 +36,7 @@ use crate::device::{self, DeviceOptions};
 use crate::families::whisper::{Config, Names};
 use crate::files::ModelFiles;
 use crate::open::Quant;
+use crate::tasks::transcribe::TranscribeOptions;
 
 /// Samples a second that speech models hear.
 pub const SAMPLE_RATE: usize = babil_runtime::audio::SAMPLE_RATE as usize;
@@ -76,6 +78,26 @@ impl std::fmt::Debug for SpeechModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SpeechModel").field("plan", &self.plan).finish_non_exhaustive()
     }
+}
+
+/// How the decoder's keys and values are kept.
+fn kv_of(config: &Config, quant: Quant) -> KvType {
+    let head_dim = config.d_model.checked_div(config.decoder_attention_heads).unwrap_or(0);
+    match quant {
+        // The exact weights are for comparison with other implementations, which keep float32.
+        Quant::F32 => KvType::F32,
+        _ if head_dim.is_multiple_of(BLOCK) => KvType::Q8_0,
+        _ => KvType::F16,
+    }
+}
+
+/// Memory that a window takes beside the weights and the vocabulary, in bytes, with the usual options: from the
+/// configuration alone.
+///
+/// # Errors
+/// A configuration that the family cannot run, naming the key.
+pub fn working_memory(config: &Config) -> Result<u64> {
+    encoder_decoder_memory(&config.spec()?, TranscribeOptions::default().beam, kv_of(config, Quant::Q8_0))
 }
 
 impl SpeechModel {
@@ -159,13 +181,7 @@ impl SpeechModel {
         }
         let plan = EncoderDecoderPlan::new(spec, &weights, &names, Kernels::from_env()?)?;
         let pool = Arc::new(ThreadPool::for_machine(&Topology::detect(), options.threads, None));
-        let whole_blocks = (config.d_model / config.decoder_attention_heads).is_multiple_of(BLOCK);
-        let kv = match quant {
-            // The exact weights are for comparison with other implementations, which keep float32.
-            Quant::F32 => KvType::F32,
-            _ if whole_blocks => KvType::Q8_0,
-            _ => KvType::F16,
-        };
+        let kv = kv_of(&config, quant);
         Ok(Self { plan: Arc::new(plan), pool, tokenizer, special, config, kv, offload })
     }
 

@@ -36,6 +36,12 @@ impl Stem {
         frames.div_ceil(2)
     }
 
+    /// Values of its buffers, for frames of `features` that become rows of `dim`.
+    pub(crate) fn scratch(features: usize, dim: usize) -> usize {
+        let frames = 2 * ROWS + 1;
+        (frames * features * 3).max(ROWS * dim * 3) + frames * dim
+    }
+
     /// Features of a frame.
     pub(crate) fn features(&self) -> usize {
         self.convolutions[0].weight.cols() / 3

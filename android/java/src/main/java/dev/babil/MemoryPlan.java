@@ -28,8 +28,8 @@ public final class MemoryPlan {
   }
 
   /**
-   * Memory of the program: of a language model with one conversation of the full context. Of translators and speech models
-   * the few megabytes of a sentence or window are not in it.
+   * Memory of the program: of a language model with one conversation of the full context, of a translator with the longest
+   * sentence, of a speech model with one window of sound. The vocabulary of the last two, some megabytes, is not in it.
    *
    * @return bytes
    */
@@ -57,7 +57,7 @@ public final class MemoryPlan {
   }
 
   /**
-   * A copy of the weights on disk, packed for this processor, where there has to be one.
+   * Copies of the weights on disk that have to be made: packed for this processor, and of a file of torch as safetensors.
    *
    * @return bytes
    */
