@@ -41,6 +41,10 @@ jni *ARGS:
 c-check:
     android/c_check.sh
 
+# The header of the C API, from its source.
+header:
+    BABIL_WRITE_HEADER=1 cargo test -p babil-jni --no-default-features --test header
+
 # The Kotlin side and the logic of the sample app, with their tests, after `just jni`: over the library that it has built.
 # Fetches Kotlin's compiler with pip.
 kotlin *ARGS:

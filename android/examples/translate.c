@@ -13,6 +13,9 @@ static int failed(const char *what) {
 }
 
 int main(int count, char **arguments) {
+  babil_needs needs;
+  if (babil_plan(NULL, NULL, &needs) != BABIL_STATUS_OK) return failed("plan");
+  fprintf(stderr, "needs %.1f MB\n", (double)(needs.weights + needs.working) / 1e6);
   uint64_t engine;
   if (babil_open(NULL, NULL, &engine) != BABIL_STATUS_OK) return failed("open");
   for (int i = 1; i < count; i++) {
@@ -30,6 +33,9 @@ int main(int count, char **arguments) {
     }
     if (status != BABIL_STATUS_END) return failed("next");
     putchar('\n');
+    babil_statistics statistics;
+    if (babil_stats(translation, &statistics) != BABIL_STATUS_OK) return failed("stats");
+    if (statistics.finish != BABIL_FINISH_COMPLETE) fputs("(not all of it)\n", stderr);
     babil_close(translation);
   }
   babil_close(engine);

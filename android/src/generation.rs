@@ -24,7 +24,7 @@ use crate::handles::Object;
 /// Pieces that wait for a caller, at most.
 const QUEUE: usize = 64;
 
-/// Generations that were begun, and that have ended: the same once all are closed.
+/// Generations that were begun, and terminal results that were decided: the same once all are closed.
 pub(crate) static BEGUN: AtomicU64 = AtomicU64::new(0);
 pub(crate) static ENDED: AtomicU64 = AtomicU64::new(0);
 
@@ -39,9 +39,10 @@ pub(crate) enum Piece {
     #[cfg(feature = "audio")]
     Segment { start: f64, end: f64, language: String, text: String },
     /// What is being said, as far as it goes: `text` stays, `tail` may be something else next time; or, the `last` time,
-    /// what was said. `translation` has the sentences that are complete now, and may be empty.
+    /// what was said. `translation` has the sentences that are complete now, and may be empty. `lost` are the seconds of
+    /// sound that were lost since the caption before.
     #[cfg(feature = "audio")]
-    Caption { last: bool, start: f64, end: f64, text: String, tail: String, translation: String },
+    Caption { last: bool, start: f64, end: f64, text: String, tail: String, translation: String, lost: f64 },
     /// A cue of subtitles, as it is `shown` in seconds, or what stands behind the last one; and what stands for it in the
     /// file.
     Cue { shown: Option<(f64, f64, String)>, written: String },
@@ -60,9 +61,9 @@ impl Piece {
                 Record::default().byte(2).double(*start).double(*end).text(language).text(text)
             }
             #[cfg(feature = "audio")]
-            Self::Caption { last, start, end, text, tail, translation } => {
+            Self::Caption { last, start, end, text, tail, translation, lost } => {
                 let times = Record::default().byte(4).byte((*last).into()).double(*start).double(*end);
-                times.text(text).text(tail).text(translation)
+                times.text(text).text(tail).text(translation).double(*lost)
             }
             Self::Cue { shown: Some((start, end, text)), written } => {
                 Record::default().byte(5).double(*start).double(*end).text(text).text(written)
@@ -113,24 +114,72 @@ pub(crate) struct Counts {
     pub(crate) writing: Duration,
 }
 
+/// Why a generation ended, what was done, and how long the first piece took, if there was one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ended {
+    pub(crate) finish: Finish,
+    pub(crate) counts: Counts,
+    pub(crate) first: Option<Duration>,
+}
+
 /// What a job comes to.
 pub(crate) type Done = (Finish, Counts);
 
+/// The terminal result of a generation. Whatever gives it one is counted, so that a test can see that nothing gives it two.
+#[derive(Default)]
+struct End(Option<Result<Finish>>);
+
+impl End {
+    fn is_decided(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn decide(&mut self, end: Result<Finish>) {
+        self.0 = Some(end);
+        ENDED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 struct State {
     pieces: VecDeque<Piece>,
-    end: Option<Result<Finish>>,
+    /// What the job came to, while pieces wait before it: nobody has seen it yet, and a cancellation may come first.
+    last: Option<Result<Finish>>,
+    end: End,
     counts: Counts,
     first: Option<Duration>,
     running: bool,
 }
 
 impl State {
-    /// Decides the end, unless it is decided.
-    fn end_with(&mut self, end: Result<Finish>) {
-        if self.end.is_none() {
-            self.end = Some(end);
-            ENDED.fetch_add(1, Ordering::Relaxed);
+    /// Takes what the job came to: the end, once all pieces are read, unless it has one.
+    fn finish(&mut self, result: Result<Finish>) {
+        if !self.is_over() {
+            self.last = Some(result);
+            self.settle();
         }
+    }
+
+    /// Decides the end where all that comes before it is read.
+    fn settle(&mut self) {
+        if self.pieces.is_empty()
+            && let Some(result) = self.last.take()
+        {
+            self.end.decide(result);
+        }
+    }
+
+    /// Ends it now, unless it has ended.
+    fn cancel(&mut self) {
+        self.pieces.clear();
+        self.last = None;
+        if !self.end.is_decided() {
+            self.end.decide(Ok(Finish::Cancelled));
+        }
+    }
+
+    /// Whether the job has come to its end, or it was cancelled; pieces that came before may still wait.
+    fn is_over(&self) -> bool {
+        self.last.is_some() || self.end.is_decided()
     }
 }
 
@@ -178,7 +227,14 @@ pub(crate) struct Feed(Arc<Shared>);
 
 /// A generation that has not begun, and its other end.
 pub(crate) fn generation(work: Work) -> (Generation, Feed) {
-    let state = State { pieces: VecDeque::new(), end: None, counts: Counts::default(), first: None, running: true };
+    let state = State {
+        pieces: VecDeque::new(),
+        last: None,
+        end: End::default(),
+        counts: Counts::default(),
+        first: None,
+        running: true,
+    };
     let shared = Shared {
         state: Mutex::new(state),
         changed: Condvar::new(),
@@ -210,11 +266,13 @@ impl Generation {
     /// What the computation failed with, after all pieces that came before; again and again.
     pub(crate) fn next(&self) -> Result<Option<Piece>> {
         let piece = {
-            let mut state = self.0.when(|state| state.pieces.is_empty() && state.end.is_none());
-            match (state.pieces.pop_front(), &state.end) {
+            let mut state = self.0.when(|state| state.pieces.is_empty() && !state.end.is_decided());
+            let piece = state.pieces.pop_front();
+            match (&piece, &state.end.0) {
                 (None, Some(Err(failure))) => return Err(failure.clone()),
-                (piece, _) => piece,
+                _ => state.settle(),
             }
+            piece
         };
         self.0.changed.notify_all();
         Ok(piece)
@@ -223,35 +281,35 @@ impl Generation {
     /// Ends it: no piece comes after this. Waits for nothing.
     pub(crate) fn cancel(&self) {
         self.0.cancel.cancel();
-        self.0.change(|state| {
-            if !state.pieces.is_empty() && state.end.is_some() {
-                // It had come to its end, but nobody has seen that.
-                state.pieces.clear();
-                state.end = Some(Ok(Finish::Cancelled));
-            }
-            state.pieces.clear();
-            state.end_with(Ok(Finish::Cancelled));
-        });
+        self.0.change(State::cancel);
     }
 
-    /// Whether the end is decided; pieces that came before it may still wait.
+    /// Whether nothing computes for it any more, or it was cancelled; pieces may still wait.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.state().end.is_some()
+        self.0.state().is_over()
     }
 
-    /// The record of `dev.babil.Native.stats`: why it ended, and what was done. Waits for what still runs of it.
+    /// Why it ended, and what was done. Waits for what still runs of it.
     ///
     /// # Errors
     /// It has not ended, or has failed.
-    pub(crate) fn stats(&self) -> Result<Vec<u8>> {
-        if !self.is_over() || !self.0.state().pieces.is_empty() {
+    pub(crate) fn ended(&self) -> Result<Ended> {
+        if !self.0.state().end.is_decided() {
             return Err(Failure::Closed("still running: statistics come after the last chunk"));
         }
         let state = self.0.when(|state| state.running && self.0.work == Work::Compute);
-        let finish = state.end.clone().unwrap_or(Ok(Finish::Cancelled))?;
-        let Counts { read, reused, written, reading, writing } = state.counts;
+        let finish = state.end.0.clone().unwrap_or(Ok(Finish::Cancelled))?;
+        Ok(Ended { finish, counts: state.counts, first: state.first })
+    }
+
+    /// The record of `dev.babil.Native.stats`.
+    ///
+    /// # Errors
+    /// As [`Generation::ended`].
+    pub(crate) fn stats(&self) -> Result<Vec<u8>> {
+        let Ended { finish, counts: Counts { read, reused, written, reading, writing }, first } = self.ended()?;
         let record = Record::default().byte(finish as u8).long(read).long(reused).long(written);
-        let first = state.first.map_or(-1.0, |first| first.as_secs_f64());
+        let first = first.map_or(-1.0, |first| first.as_secs_f64());
         Ok(record.double(reading.as_secs_f64()).double(first).double(writing.as_secs_f64()).into_bytes())
     }
 }
@@ -279,8 +337,8 @@ impl Feed {
 
     /// Hands on a piece, once there is room for it; [`ControlFlow::Break`] where nobody wants it.
     pub(crate) fn push(&self, piece: Piece) -> ControlFlow<()> {
-        let mut state = self.0.when(|state| state.pieces.len() >= QUEUE && state.end.is_none());
-        if state.end.is_some() {
+        let mut state = self.0.when(|state| state.pieces.len() >= QUEUE && !state.end.is_decided());
+        if state.end.is_decided() {
             return ControlFlow::Break(());
         }
         state.first.get_or_insert_with(|| self.0.begun.elapsed());
@@ -293,7 +351,7 @@ impl Feed {
     /// Hands on news that replace what came before them; waits for nothing.
     pub(crate) fn replace(&self, piece: Piece) -> ControlFlow<()> {
         self.0.change(|state| {
-            if state.end.is_some() {
+            if state.end.is_decided() {
                 return ControlFlow::Break(());
             }
             state.pieces.clear();
@@ -310,10 +368,10 @@ impl Feed {
         self.0.change(|state| match done {
             Ok((finish, counts)) => {
                 state.counts = counts;
-                state.end_with(Ok(finish));
+                state.finish(Ok(finish));
             }
-            Err(Failure::Error { code: Code::Cancelled, .. }) => state.end_with(Ok(Finish::Cancelled)),
-            Err(failure) => state.end_with(Err(failure)),
+            Err(Failure::Error { code: Code::Cancelled, .. }) => state.finish(Ok(Finish::Cancelled)),
+            Err(failure) => state.finish(Err(failure)),
         });
         panicked
     }
@@ -323,7 +381,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.0.change(|state| {
-            state.end_with(Ok(Finish::Cancelled));
+            state.finish(Ok(Finish::Cancelled));
             state.running = false;
         });
     }

@@ -2,7 +2,7 @@
 //! number of an object that was closed stands for nothing, whatever took its slot.
 
 use std::any::Any;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::failure::{Failure, Result};
 
@@ -25,11 +25,16 @@ struct Slot {
 struct Entry {
     object: Arc<dyn Object>,
     parent: Option<u64>,
+    /// Whether somebody is closing it: its handle stands for nothing any more.
+    closing: bool,
 }
 
 /// All objects. `0` is never a handle.
 #[derive(Default)]
-pub(crate) struct Handles(Mutex<Vec<Slot>>);
+pub(crate) struct Handles {
+    slots: Mutex<Vec<Slot>>,
+    closed: Condvar,
+}
 
 /// Those of the library.
 pub(crate) static HANDLES: LazyLock<Handles> = LazyLock::new(Handles::default);
@@ -45,7 +50,7 @@ fn slot_of(handle: u64) -> Option<(usize, u32)> {
 
 impl Handles {
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an object, which is closed with `parent`. Where that is closed already, the object is stopped.
@@ -66,7 +71,7 @@ impl Handles {
             slots.len() - 1
         });
         slots[slot].generation += 1;
-        slots[slot].entry = Some(Entry { object, parent });
+        slots[slot].entry = Some(Entry { object, parent, closing: false });
         Ok(handle_of(slot, slots[slot].generation))
     }
 
@@ -80,24 +85,46 @@ impl Handles {
         object.and_then(|object| object.downcast().ok()).ok_or(Failure::Closed("closed"))
     }
 
-    /// Closes an object and all that was begun on it: ends what they compute, and waits until that has ended. Does nothing
-    /// where it is closed already.
+    /// Closes an object and all that was begun on it: ends what they compute, and waits until that has ended, also where
+    /// somebody else is closing them. Does nothing where it is closed already.
     pub(crate) fn close(&self, handle: u64) {
-        let mut closed = Vec::new();
-        let mut open = vec![handle];
+        let (mut closed, mut elsewhere) = (Vec::new(), Vec::new());
+        let mut found = vec![handle];
         let mut slots = self.slots();
-        while let Some(handle) = open.pop() {
-            let Some((slot, _)) = slot_of(handle).filter(|_| entry(&slots, handle).is_some()) else { continue };
-            closed.extend(slots[slot].entry.take());
+        while let Some(handle) = found.pop() {
+            let Some(entry) = slot_of(handle).and_then(|(slot, generation)| held(&mut slots, slot, generation)) else {
+                continue;
+            };
+            if entry.closing {
+                elsewhere.push(handle);
+            } else {
+                entry.closing = true;
+                closed.push((handle, entry.object.clone()));
+            }
             let children = slots
                 .iter()
                 .enumerate()
                 .filter(|(_, slot)| slot.entry.as_ref().is_some_and(|entry| entry.parent == Some(handle)));
-            open.extend(children.map(|(child, slot)| handle_of(child, slot.generation)));
+            found.extend(children.map(|(child, slot)| handle_of(child, slot.generation)));
         }
         drop(slots);
-        closed.iter().for_each(|entry| entry.object.stop());
-        closed.iter().for_each(|entry| entry.object.wait());
+        closed.iter().for_each(|(_, object)| object.stop());
+        closed.iter().for_each(|(_, object)| object.wait());
+        let mut slots = self.slots();
+        for (handle, _) in &closed {
+            if let Some((slot, _)) = slot_of(*handle) {
+                slots[slot].entry = None;
+            }
+        }
+        self.closed.notify_all();
+        // One's own first, then those of others: so nobody waits for who waits for him.
+        let under_way = |slots: &mut Vec<Slot>| {
+            elsewhere
+                .iter()
+                .filter_map(|&handle| slot_of(handle))
+                .any(|(slot, number)| held(slots, slot, number).is_some())
+        };
+        drop(self.closed.wait_while(slots, |slots| under_way(slots)).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// How many objects are open.
@@ -107,14 +134,22 @@ impl Handles {
     }
 }
 
+/// What is open under a handle.
 fn entry(slots: &[Slot], handle: u64) -> Option<&Entry> {
     let (slot, generation) = slot_of(handle)?;
-    slots.get(slot).filter(|slot| slot.generation == generation)?.entry.as_ref()
+    let slot = slots.get(slot).filter(|slot| slot.generation == generation)?;
+    slot.entry.as_ref().filter(|entry| !entry.closing)
+}
+
+/// What is open in a slot, or is being closed.
+fn held(slots: &mut [Slot], slot: usize, generation: u32) -> Option<&mut Entry> {
+    slots.get_mut(slot).filter(|slot| slot.generation == generation)?.entry.as_mut()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -157,6 +192,57 @@ mod tests {
             handles.close(nothing);
         }
         assert_eq!(handles.open(), 1);
+    }
+
+    /// Computes until it is let go.
+    struct Slow {
+        waiting: mpsc::Sender<()>,
+        let_go: Mutex<mpsc::Receiver<()>>,
+        log: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Object for Slow {
+        fn stop(&self) {}
+        fn wait(&self) {
+            let _ = self.waiting.send(());
+            let _ = self.let_go.lock().unwrap().recv();
+            self.log.lock().unwrap().push("ended");
+        }
+    }
+
+    /// Who closes second, the object itself or what it was begun on, returns only when nothing computes any more.
+    #[test]
+    fn everybody_who_closes_waits() {
+        let handles = Handles::default();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (waiting, first) = mpsc::channel();
+        let (let_go, held) = mpsc::channel();
+        let slow = Slow { waiting, let_go: Mutex::new(held), log: log.clone() };
+        let parent = handles.add(Arc::new(Counted::default()), None).unwrap();
+        let child = handles.add(Arc::new(slow), Some(parent)).unwrap();
+        std::thread::scope(|scope| {
+            let close = |handle, name| {
+                handles.close(handle);
+                log.lock().unwrap().push(name);
+            };
+            scope.spawn(move || close(child, "closed"));
+            first.recv().unwrap();
+            assert!(handles.get::<Slow>(child).is_err(), "it stands for nothing from the beginning of its end");
+            let (begun, beginning) = mpsc::channel();
+            for handle in [child, parent] {
+                let begun = begun.clone();
+                scope.spawn(move || {
+                    begun.send(()).unwrap();
+                    close(handle, "closed");
+                });
+            }
+            (0..2).for_each(|_| beginning.recv().unwrap());
+            // Time for a mistake: to return at once.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let_go.send(()).unwrap();
+        });
+        assert_eq!(*log.lock().unwrap(), ["ended", "closed", "closed", "closed"]);
+        assert_eq!(handles.open(), 0);
     }
 
     #[test]

@@ -5,16 +5,13 @@
 //! one of them ends the JVM. Nothing is kept of Java but numbers: no references, so none can leak.
 
 use std::any::Any;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use babil_models::tasks::chat::Think;
 use babil_models::tasks::translate::LanguagePair;
-use babil_models::{Device, DeviceOptions};
 use babil_runtime::kernels::Kernels;
 use babil_runtime::sampling::SamplingOptions;
-use babil_runtime::weights::FilePart;
 use jni::errors::ErrorPolicy;
 use jni::objects::{JByteArray, JClass, JFloatArray, JThrowable, JValue};
 use jni::sys::{jboolean, jdouble, jfloat, jint, jlong};
@@ -22,12 +19,13 @@ use jni::{Env, EnvUnowned, jni_sig, jni_str};
 
 use crate::chat::{ChatOptions, Conversation, history};
 use crate::energy::{Described, Monitor, Window};
-use crate::engine::{Engine, Hearing, Options, Source, plan};
+use crate::engine::{Engine, Hearing, Options, Source};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::Generation;
 use crate::handles::HANDLES;
 use crate::interpreter::Interpreter;
 use crate::live::Listening;
+use crate::needs::Needs;
 use crate::store;
 use crate::subtitles::Form;
 
@@ -133,36 +131,8 @@ fn source(
             let none = JByteArray::default();
             Source::Named(text(env, name)?, settings(env, [folder, &none, &none])?)
         }
-        _ => Source::Part(FilePart {
-            file: Arc::new(opened(descriptor)?),
-            offset: bytes(offset, "an offset")?,
-            length: bytes(length, "a length")?,
-            name: text(env, name)?,
-        }),
+        _ => Source::part(descriptor, bytes(offset, "an offset")?, bytes(length, "a length")?, text(env, name)?)?,
     })
-}
-
-/// The file that another part of the program has opened, under a descriptor of its own.
-#[cfg(unix)]
-fn opened(descriptor: jint) -> Result<File> {
-    use std::os::fd::BorrowedFd;
-
-    if descriptor < 0 {
-        return Err(Failure::new(Code::BadArgument, format!("a file descriptor of {descriptor}")));
-    }
-    // SAFETY: it is not -1, and it is used for this one call, which duplicates it: one that is not open is an error of the
-    // system, and whose file it is does not matter for reading.
-    #[allow(unsafe_code, reason = "a number is all that Java has of an open file")]
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let owned = borrowed.try_clone_to_owned();
-    let owned =
-        owned.map_err(|error| babil_runtime::Error::io("use", format!("file descriptor {descriptor}"), error))?;
-    Ok(owned.into())
-}
-
-#[cfg(not(unix))]
-fn opened(_: jint) -> Result<File> {
-    Err(Failure::new(Code::Unsupported, "this system has no file descriptors: open the model by its path"))
 }
 
 fn options(
@@ -173,19 +143,12 @@ fn options(
     packed_folder: &JByteArray<'_>,
     device: jint,
 ) -> Result<Options> {
-    // In the order of `Device` in Java.
-    let device = match device {
-        0 => Device::Cpu,
-        1 => Device::Npu,
-        2 => Device::Auto,
-        other => return Err(Failure::new(Code::BadArgument, format!("device number {other}"))),
-    };
     Ok(Options {
         threads: positive(threads),
         memory_limit: positive(memory_limit),
         context: positive(context),
         packed_folder: optional(env, packed_folder)?.map(PathBuf::from),
-        device: DeviceOptions::from_env(device, false)?,
+        device: crate::engine::device(device)?,
     })
 }
 
@@ -261,7 +224,7 @@ natives! {
         let source = source(env, kind, &name, &folder, (descriptor, offset, length))?;
         let packed_folder = optional(env, &packed_folder)?.map(PathBuf::from);
         let options = Options { context: positive(context), packed_folder, ..Options::default() };
-        bytes(env, &plan(source, &options)?)
+        bytes(env, &Needs::of(source, &options)?.record())
     }
 
     fn Java_dev_babil_Native_kind(_env, handle: jlong) -> jint {
@@ -401,8 +364,8 @@ natives! {
     }
 
     /// The sound is over.
-    fn Java_dev_babil_Native_finish(_env, handle: jlong) -> () {
-        HANDLES.get::<Listening>(handle as u64).map(|listening| listening.finish())
+    fn Java_dev_babil_Native_endOfSound(_env, handle: jlong) -> () {
+        HANDLES.get::<Listening>(handle as u64).map(|listening| listening.end_of_sound())
     }
 
     fn Java_dev_babil_Native_models(

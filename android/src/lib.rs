@@ -9,15 +9,17 @@
 //! - `engine.rs`, `chat.rs`, `interpreter.rs`, `live.rs`, `subtitles.rs`, `store.rs`: models, conversations, live captions,
 //!   subtitles and the folder of pulled models over that;
 //! - `energy.rs`: meters that Java reads, windows of time and the joules in them;
+//! - `needs.rs`: what a model would take, before it is opened;
 //! - `failure.rs`: every error as one with a code;
 //! - `java.rs`: the native methods, the only place that knows Java; `c.rs`: the functions of C.
 //!
-//! Only the last two have `unsafe` code.
+//! Only the last two and `descriptor.rs` have `unsafe` code.
 #![deny(unsafe_code)]
 
 mod bytes;
 mod c;
 mod chat;
+mod descriptor;
 mod energy;
 mod engine;
 mod failure;
@@ -27,6 +29,7 @@ mod interpreter;
 mod java;
 #[cfg_attr(not(feature = "audio"), path = "live_without_sound.rs")]
 mod live;
+mod needs;
 mod store;
 mod subtitles;
 #[cfg(feature = "testing")]

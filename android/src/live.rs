@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use babil_models::speech::SpeechModel;
+use babil_models::speech::{SAMPLE_RATE, SpeechModel};
 use babil_models::tasks::document::Job;
 use babil_models::tasks::live::{Event, Live, Partials};
 use babil_models::tasks::subtitles::Layout;
@@ -67,7 +67,7 @@ impl Listening {
     }
 
     /// Says that the sound is over: the rest of what is said comes, and the end.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn end_of_sound(&self) {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -83,9 +83,11 @@ fn listen(
     let mut transcription = Transcription::new(model, options)?;
     let mut live = Live::new(&mut transcription, Partials::InTime)?;
     // What is laid out as cues is not asked for, only its sentences.
-    let mut captions = Captions { feed, cascade: job.map(|job| Cascade::new(Layout::default(), Some(job))) };
+    let cascade = job.map(|job| Cascade::new(Layout::default(), Some(job)));
+    let mut captions = Captions { feed, cascade, lost: 0 };
     while let Some(block) = recording.next(&|| cancel.is_cancelled())? {
         cancel.check()?;
+        captions.lost += block.lost;
         live.push(&block)?.into_iter().try_for_each(|event| captions.event(event))?;
         captions.silence(Duration::from_secs_f64(live.settled()))?;
         cancel.check()?;
@@ -100,9 +102,16 @@ fn listen(
 struct Captions<'f> {
     feed: &'f Feed,
     cascade: Option<Cascade<'f>>,
+    /// Samples that were lost since the last caption.
+    lost: u64,
 }
 
 impl Captions<'_> {
+    /// Seconds that were lost since this was asked.
+    fn lost(&mut self) -> f64 {
+        std::mem::take(&mut self.lost) as f64 / SAMPLE_RATE as f64
+    }
+
     fn event(&mut self, event: Event) -> Result<()> {
         let caption = match event {
             Event::Partial(partial) => Piece::Caption {
@@ -112,6 +121,7 @@ impl Captions<'_> {
                 text: partial.stable,
                 tail: partial.tail,
                 translation: String::new(),
+                lost: self.lost(),
             },
             Event::Final(said) => {
                 let mut translation = String::new();
@@ -122,7 +132,8 @@ impl Captions<'_> {
                 }
                 let text: Vec<_> = said.segments.into_iter().map(|segment| segment.text).collect();
                 let (text, tail) = (text.join(" "), String::new());
-                Piece::Caption { last: true, start: said.start, end: said.end, text, tail, translation }
+                let (start, end, lost) = (said.start, said.end, self.lost());
+                Piece::Caption { last: true, start, end, text, tail, translation, lost }
             }
         };
         // Where nobody wants it, that is found out before the next block.
@@ -137,6 +148,7 @@ impl Captions<'_> {
         cascade.silence(until)?;
         let heard = cascade.heard();
         if let (Some(first), Some(last)) = (heard.first(), heard.last()) {
+            let lost = self.lost();
             let _ = self.feed.push(Piece::Caption {
                 last: true,
                 start: first.source.start.as_secs_f64(),
@@ -144,6 +156,7 @@ impl Captions<'_> {
                 text: String::new(),
                 tail: String::new(),
                 translation: translated(&heard),
+                lost,
             });
         }
         Ok(())
@@ -158,7 +171,7 @@ fn translated(sentences: &[Heard]) -> String {
 impl Object for Listening {
     fn stop(&self) {
         self.captions.stop();
-        self.finish();
+        self.end_of_sound();
     }
 
     fn wait(&self) {

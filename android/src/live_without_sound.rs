@@ -18,7 +18,7 @@ impl Listening {
         match *self {}
     }
 
-    pub(crate) fn finish(&self) {
+    pub(crate) fn end_of_sound(&self) {
         match *self {}
     }
 }

@@ -2,7 +2,8 @@
  * anything. Every call must end with a status that the header allows it; after a cancellation nothing may come, and what
  * is closed must be refused. Memory is watched from outside: by valgrind, or by a sanitizer.
  *
- *   stress MODEL THREADS CALLS      MODEL is a language model with a chat template; CALLS for each thread
+ *   stress MODEL SPEECH SOUND FILM THREADS CALLS      MODEL is a language model with a chat template, SPEECH hears SOUND,
+ *                                                     FILM is a file of subtitles; CALLS for each thread
  */
 #define _POSIX_C_SOURCE 200809L
 #include <babil.h>
@@ -12,13 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENGINES = 4, CHATS = 8, GENERATIONS = 16 };
+enum { ENGINES = 6, CHATS = 8, GENERATIONS = 16 };
+
+/* What an engine does is told by its place. */
+enum { TRANSLATES, TALKS, HEARS, KINDS };
 
 /* Shared by all threads, and still used when others have closed what they stand for. */
 static _Atomic uint64_t engines[ENGINES], chats[CHATS], generations[GENERATIONS];
-static const char *model;
+static const char *models[KINDS], *sound, *film;
 static long calls;
-static atomic_long begun, pieces, ends, refused, busy;
+static atomic_long begun, pieces, ends, refused, busy, messages;
 
 static const char SOURCE[] = "Where is the station? I have lost my keys. The children are playing in the garden.";
 
@@ -33,6 +37,11 @@ static unsigned choose(worker *self, unsigned below) {
   self->state ^= self->state >> 7;
   self->state ^= self->state << 17;
   return (unsigned)((self->state >> 32) % below);
+}
+
+/* An engine that does something, or did. */
+static uint64_t any(worker *self, int kind) {
+  return engines[choose(self, ENGINES / KINDS) * KINDS + (unsigned)kind];
 }
 
 static void wrong(const char *what, babil_status status) {
@@ -71,6 +80,26 @@ static babil_status pull(uint64_t generation) {
   return status;
 }
 
+/* Why a generation ended, if it has: twice the same. */
+static void ended(uint64_t generation) {
+  babil_statistics first, second;
+  if (!went_on("stats", babil_stats(generation, &first))) return;
+  if (!went_on("stats", babil_stats(generation, &second))) return;
+  if (first.finish != second.finish) wrong("an end that has changed", BABIL_STATUS_OK);
+}
+
+/* The last message of a conversation, or that there is none. */
+static void look_back(uint64_t chat, size_t index) {
+  babil_message message;
+  babil_status status = babil_history(chat, index, &message);
+  if (status == BABIL_STATUS_END || !went_on("history", status)) return;
+  if (message.text[message.length] != 0 || message.thoughts[message.thoughts_length] != 0) wrong("message", status);
+  if (strcmp(message.role, "user") != 0 && strcmp(message.role, "assistant") != 0) wrong("role", status);
+  messages++;
+  babil_message_free(&message);
+  babil_message_free(&message);
+}
+
 /* A translation of this thread alone: after cancel there is an end and nothing more, after close nothing at all. */
 static void race(worker *self, uint64_t engine) {
   uint64_t own;
@@ -82,6 +111,11 @@ static void race(worker *self, uint64_t engine) {
   for (int i = 0; i < 2; i++) {
     status = pull(own);
     if (status != BABIL_STATUS_END && status != BABIL_STATUS_CLOSED) wrong("next after cancel", status);
+  }
+  babil_statistics statistics;
+  status = babil_stats(own, &statistics);
+  if (status != BABIL_STATUS_CLOSED && (status != BABIL_STATUS_OK || statistics.finish < BABIL_FINISH_COMPLETE)) {
+    wrong("stats after cancel", status);
   }
   babil_close(own);
   babil_close(own);
@@ -97,27 +131,26 @@ static void *work(void *argument) {
     _Atomic uint64_t *generation = &generations[choose(self, GENERATIONS)];
     uint64_t made;
     babil_status status;
-    switch (choose(self, 24)) {
+    switch (choose(self, 32)) {
       case 0: {
-        /* Even places hold translators, odd ones language models. */
-        int translates = (engine - engines) % 2 == 0;
-        babil_options options = {.threads = 1 + choose(self, 2), .context = translates ? 0 : 256};
-        if (went_on("open", babil_open(translates ? NULL : model, &options, &made))) keep(engine, made);
+        int kind = (int)((engine - engines) % KINDS);
+        babil_options options = {.threads = 1 + choose(self, 2), .context = kind == TALKS ? 256 : 0};
+        if (went_on("open", babil_open(models[kind], &options, &made))) keep(engine, made);
         break;
       }
       case 1: case 2: case 3:
-        engine = &engines[choose(self, ENGINES / 2) * 2];
-        status = babil_translate(*engine, "en", "fr", SOURCE, sizeof SOURCE - 1, &made);
+        status = babil_translate(any(self, TRANSLATES), "en", "fr", SOURCE, sizeof SOURCE - 1, &made);
         if (went_on("translate", status)) keep(generation, made);
         break;
       case 4: case 5:
-        engine = &engines[choose(self, ENGINES / 2) * 2 + 1];
-        if (went_on("chat", babil_chat(*engine, NULL, 0, 1, 16, &made))) keep(chat, made);
+        if (went_on("chat", babil_chat(any(self, TALKS), &(babil_chat_options){.max_tokens = 16}, &made))) {
+          keep(chat, made);
+        }
         break;
       case 6: case 7: case 8:
         if (went_on("say", babil_say(*chat, "hello", 5, &made))) keep(generation, made);
         break;
-      case 9: race(self, engines[choose(self, ENGINES / 2) * 2]); break;
+      case 9: race(self, any(self, TRANSLATES)); break;
       case 10: case 11: went_on("cancel", babil_cancel(*generation)); break;
       case 12: babil_close(choose(self, 8) ? *generation : choose(self, 8) ? *chat : *engine); break;
       case 13:
@@ -129,6 +162,28 @@ static void *work(void *argument) {
         status = babil_translate(*engine, NULL, "fr", SOURCE, sizeof SOURCE - 1, &made);
         if (status != BABIL_STATUS_BAD_ARGUMENT && status != BABIL_STATUS_CLOSED) wrong("translate from null", status);
         break;
+      case 15:
+        if (went_on("transcribe", babil_transcribe(any(self, HEARS), sound, "en", 1, &made))) keep(generation, made);
+        break;
+      case 16: {
+        uint64_t translator = choose(self, 2) ? any(self, TRANSLATES) : 0;
+        status = babil_subtitles(any(self, HEARS), sound, "en", 1, translator, "en", "fr", 1 + choose(self, 2), &made);
+        if (went_on("subtitles", status)) keep(generation, made);
+        break;
+      }
+      case 17:
+        status = babil_translate_subtitles(any(self, TRANSLATES), "en", "fr", film, 0, &made);
+        if (went_on("translate subtitles", status)) keep(generation, made);
+        break;
+      case 18: case 19: ended(*generation); break;
+      case 20: look_back(*chat, choose(self, 4)); break;
+      case 21: if (choose(self, 4) == 0) went_on("clear", babil_clear(*chat)); break;
+      case 22: {
+        babil_needs needs;
+        int kind = (int)choose(self, KINDS);
+        if (went_on("plan", babil_plan(models[kind], NULL, &needs)) && needs.working == 0) wrong("plan", BABIL_STATUS_OK);
+        break;
+      }
       default: pull(*generation);
     }
   }
@@ -136,16 +191,19 @@ static void *work(void *argument) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 4) {
-    fprintf(stderr, "usage: %s MODEL THREADS CALLS\n", arguments[0]);
+  if (count != 7) {
+    fprintf(stderr, "usage: %s MODEL SPEECH SOUND FILM THREADS CALLS\n", arguments[0]);
     return 2;
   }
-  model = arguments[1];
-  long threads = atol(arguments[2]);
-  calls = atol(arguments[3]);
+  models[TALKS] = arguments[1];
+  models[HEARS] = arguments[2];
+  sound = arguments[3];
+  film = arguments[4];
+  long threads = atol(arguments[5]);
+  calls = atol(arguments[6]);
   for (int i = 0; i < ENGINES; i++) {
     uint64_t engine;
-    if (!went_on("open", babil_open(i % 2 == 0 ? NULL : model, &(babil_options){.threads = 1}, &engine))) return 1;
+    if (!went_on("open", babil_open(models[i % KINDS], &(babil_options){.threads = 1}, &engine))) return 1;
     keep(&engines[i], engine);
   }
   worker *workers = calloc((size_t)threads, sizeof *workers);
@@ -160,7 +218,7 @@ int main(int count, char **arguments) {
   for (int i = 0; i < GENERATIONS; i++) {
     if (pull(generations[i]) != BABIL_STATUS_CLOSED) wrong("next after the engine was closed", BABIL_STATUS_OK);
   }
-  printf("%ld calls of %ld threads: %ld objects, %ld pieces, %ld ends, %ld refused, %ld busy\n", calls * threads,
-         threads, begun, pieces, ends, refused, busy);
+  printf("%ld calls of %ld threads: %ld objects, %ld pieces, %ld ends, %ld messages, %ld refused, %ld busy\n",
+         calls * threads, threads, begun, pieces, ends, messages, refused, busy);
   return pieces > 0 && ends > 0 ? 0 : 1;
 }
