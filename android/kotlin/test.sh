@@ -70,9 +70,10 @@ compile "$out/main" "$out/java" -Xexplicit-api=strict -module-name babil-kotlin 
 compile "$out/test" "$out/main:$out/java:$out/java-test:$junit" -module-name babil-kotlin-test src/test/kotlin
 tests "$out/test" "$out/main" "$@"
 
-# The sample: what of it knows nothing of Android.
+# The sample: what of it knows nothing of Android. Its tests see what is internal, as in Gradle.
 compile "$out/sample" "$out/main:$out/java" -module-name sample ../sample/src/main/kotlin/dev/babil/sample/logic
-compile "$out/sample-test" "$out/sample:$out/main:$out/java:$junit" -module-name sample-test ../sample/src/test/kotlin
+compile "$out/sample-test" "$out/sample:$out/main:$out/java:$out/java-test:$junit" -module-name sample-test \
+  "-Xfriend-paths=$out/sample" ../sample/src/test/kotlin
 tests "$out/sample-test" "$out/sample:$out/main" "$@"
 
 # The rest is read as far as that goes without Gradle and the Android SDK.

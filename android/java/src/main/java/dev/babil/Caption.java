@@ -10,6 +10,7 @@ public final class Caption {
   private final String text;
   private final String tail;
   private final String translation;
+  private final double lost;
 
   Caption(Text.Record record) throws IOException {
     record.readByte();
@@ -19,6 +20,7 @@ public final class Caption {
     text = record.text();
     tail = record.text();
     translation = record.text();
+    lost = record.readDouble();
   }
 
   /**
@@ -75,6 +77,16 @@ public final class Caption {
    */
   public String translation() {
     return translation;
+  }
+
+  /**
+   * Sound for which there was no room, and which was lost since the caption before: see {@link
+   * LiveCaptions.WhenFull#DROP_OLDEST}. It counts as silence.
+   *
+   * @return seconds
+   */
+  public double lost() {
+    return lost;
   }
 
   @Override

@@ -13,11 +13,9 @@ package dev.babil;
  * <p>A generation ends exactly once: complete, cancelled, or with an exception of {@link #next()}. After {@link #cancel()}
  * or {@link #close()} no chunk comes any more. Safe to use from any thread; a chunk goes to one of those that wait for it.
  */
-public final class Generation implements AutoCloseable {
-  private final long handle;
-
+public final class Generation extends Pulled {
   Generation(long handle) {
-    this.handle = handle;
+    super(handle);
   }
 
   /**
@@ -28,18 +26,7 @@ public final class Generation implements AutoCloseable {
    * @throws IllegalStateException the generation is closed
    */
   public Chunk next() {
-    byte[] record = Native.next(handle);
-    return record == null ? null : Text.read(record, Chunk::new);
-  }
-
-  /**
-   * Ends the generation: {@link #next()} returns null from now on, where it is waiting, too. Waits for nothing, from any
-   * thread; what is being computed ends within one layer of the model.
-   *
-   * @throws IllegalStateException the generation is closed
-   */
-  public void cancel() {
-    Native.cancel(handle);
+    return pull(Chunk::new);
   }
 
   /**
@@ -50,13 +37,7 @@ public final class Generation implements AutoCloseable {
    * @throws IllegalStateException the last piece has not been read, or the generation is closed
    */
   public Stats stats() {
-    return Text.read(Native.stats(handle), Stats::new);
-  }
-
-  /** Cancels, and waits for the layer that is being computed. From any thread, any number of times. */
-  @Override
-  public void close() {
-    Native.close(handle);
+    return statistics();
   }
 
   /**
@@ -73,7 +54,7 @@ public final class Generation implements AutoCloseable {
           text.append(chunk.text());
         }
       }
-      if (stats().finish() != Finish.CANCELLED) {
+      if (finish() != Finish.CANCELLED) {
         return text.toString();
       }
     } catch (IllegalStateException closed) {

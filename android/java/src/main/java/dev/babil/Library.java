@@ -1,11 +1,10 @@
 package dev.babil;
 
 import java.io.File;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
+import java.io.OutputStream;
 import java.util.Locale;
 
 /**
@@ -47,17 +46,20 @@ final class Library {
             "this jar has no native library for this system: " + name + " is not in it. The property babil.library may"
                 + " name one that was built for it.");
       }
-      // A folder of this process alone: nobody else can exchange the file before it is loaded.
-      Path folder = Files.createTempDirectory("babil");
-      Path file = folder.resolve(new File(name).getName());
+      // A file of this user alone, of a name that nobody can guess: nobody else can exchange it before it is loaded.
+      File file = File.createTempFile("babil", new File(name).getName());
       try {
-        Files.copy(content, file, StandardCopyOption.REPLACE_EXISTING);
-        link(file.toFile());
+        try (OutputStream out = new FileOutputStream(file)) {
+          byte[] part = new byte[1 << 16];
+          for (int count; (count = content.read(part)) > 0; ) {
+            out.write(part, 0, count);
+          }
+        }
+        link(file);
       } finally {
         // What is loaded stays, also without a name; systems that forbid this delete it at the end.
-        if (!file.toFile().delete() || !folder.toFile().delete()) {
-          folder.toFile().deleteOnExit();
-          file.toFile().deleteOnExit();
+        if (!file.delete()) {
+          file.deleteOnExit();
         }
       }
     } catch (IOException error) {

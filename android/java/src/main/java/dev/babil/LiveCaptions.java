@@ -11,19 +11,17 @@ package dev.babil;
  * }
  * }</pre>
  */
-public final class LiveCaptions implements AutoCloseable {
+public final class LiveCaptions extends Pulled {
   /** What happens to sound for which there is no room. */
   public enum WhenFull {
     /** {@link LiveCaptions#push(float[], int, int)} waits: for sound that can wait, as that of a stream. */
     WAIT,
-    /** The oldest is lost: for a microphone. It counts as silence, so that times stay right. */
+    /** The oldest is lost: for a microphone. It counts as silence, so that times stay right; {@link Caption#lost()} tells. */
     DROP_OLDEST
   }
 
-  private final long handle;
-
   LiveCaptions(long handle) {
-    this.handle = handle;
+    super(handle);
   }
 
   /**
@@ -68,8 +66,8 @@ public final class LiveCaptions implements AutoCloseable {
    *
    * @throws IllegalStateException the captions are closed
    */
-  public void finish() {
-    Native.finish(handle);
+  public void endOfSound() {
+    Native.endOfSound(handle);
   }
 
   /**
@@ -80,22 +78,6 @@ public final class LiveCaptions implements AutoCloseable {
    * @throws IllegalStateException the captions are closed
    */
   public Caption next() {
-    byte[] record = Native.next(handle);
-    return record == null ? null : Text.read(record, Caption::new);
-  }
-
-  /**
-   * Ends the captions. Waits for nothing, from any thread.
-   *
-   * @throws IllegalStateException the captions are closed
-   */
-  public void cancel() {
-    Native.cancel(handle);
-  }
-
-  /** Cancels, and waits for the layer that is being computed. From any thread, any number of times. */
-  @Override
-  public void close() {
-    Native.close(handle);
+    return pull(Caption::new);
   }
 }

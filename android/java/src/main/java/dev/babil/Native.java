@@ -90,7 +90,7 @@ final class Native {
 
   static native boolean push(long captions, float[] samples, int start, int count);
 
-  static native void finish(long captions);
+  static native void endOfSound(long captions);
 
   static native byte[] models(byte[] folder, byte[] endpoint, byte[] token);
 

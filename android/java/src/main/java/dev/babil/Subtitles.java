@@ -11,17 +11,14 @@ import java.nio.charset.StandardCharsets;
  * Subtitles that are being made, cue by cue. As a {@link Generation}: they end exactly once, and after {@link #cancel()} or
  * {@link #close()} nothing comes any more.
  */
-public final class Subtitles implements AutoCloseable {
-  private final long handle;
-
+public final class Subtitles extends Pulled {
   Subtitles(long handle) {
-    this.handle = handle;
+    super(handle);
   }
 
   /** The next part of the file: a cue, or what stands behind the last one. */
   private Cue part() {
-    byte[] record = Native.next(handle);
-    return record == null ? null : Text.read(record, Cue::new);
+    return pull(Cue::new);
   }
 
   /**
@@ -72,31 +69,5 @@ public final class Subtitles implements AutoCloseable {
       // Does nothing where it has its name now.
       part.delete();
     }
-  }
-
-  /**
-   * Ends the subtitles. Waits for nothing, from any thread.
-   *
-   * @throws IllegalStateException the subtitles are closed
-   */
-  public void cancel() {
-    Native.cancel(handle);
-  }
-
-  /**
-   * Why they ended: {@link Finish#COMPLETE} or {@link Finish#CANCELLED}.
-   *
-   * @return the reason
-   * @throws BabilException what they failed with
-   * @throws IllegalStateException the last cue has not been read, or the subtitles are closed
-   */
-  public Finish finish() {
-    return Text.read(Native.stats(handle), Stats::new).finish();
-  }
-
-  /** Cancels, and waits for the layer that is being computed. From any thread, any number of times. */
-  @Override
-  public void close() {
-    Native.close(handle);
   }
 }

@@ -4,11 +4,9 @@ package dev.babil;
  * What is said, segment by segment. As a {@link Generation}: it ends exactly once, and after {@link #cancel()} or {@link
  * #close()} nothing comes any more.
  */
-public final class Transcript implements AutoCloseable {
-  private final long handle;
-
+public final class Transcript extends Pulled {
   Transcript(long handle) {
-    this.handle = handle;
+    super(handle);
   }
 
   /**
@@ -20,33 +18,6 @@ public final class Transcript implements AutoCloseable {
    * @throws IllegalStateException the transcript is closed
    */
   public Segment next() {
-    byte[] record = Native.next(handle);
-    return record == null ? null : Text.read(record, Segment::new);
-  }
-
-  /**
-   * Ends the transcript. Waits for nothing, from any thread.
-   *
-   * @throws IllegalStateException the transcript is closed
-   */
-  public void cancel() {
-    Native.cancel(handle);
-  }
-
-  /**
-   * Why it ended: {@link Finish#COMPLETE} or {@link Finish#CANCELLED}.
-   *
-   * @return the reason
-   * @throws BabilException what it failed with
-   * @throws IllegalStateException the last segment has not been read, or the transcript is closed
-   */
-  public Finish finish() {
-    return Text.read(Native.stats(handle), Stats::new).finish();
-  }
-
-  /** Cancels, and waits for the layer that is being computed. From any thread, any number of times. */
-  @Override
-  public void close() {
-    Native.close(handle);
+    return pull(Segment::new);
   }
 }

@@ -6,11 +6,9 @@ import java.io.IOException;
  * A model that is being fetched or verified. Call {@link #next()} until it returns null. After {@link #cancel()} or {@link
  * #close()} nothing comes any more.
  */
-public final class Transfer implements AutoCloseable {
-  private final long handle;
-
+public final class Transfer extends Pulled {
   Transfer(long handle) {
-    this.handle = handle;
+    super(handle);
   }
 
   /**
@@ -21,28 +19,7 @@ public final class Transfer implements AutoCloseable {
    * @throws IllegalStateException the transfer is closed
    */
   public Progress next() {
-    byte[] record = Native.next(handle);
-    return record == null ? null : Text.read(record, Progress::new);
-  }
-
-  /**
-   * Ends the transfer; what has arrived is kept. Waits for nothing, from any thread.
-   *
-   * @throws IllegalStateException the transfer is closed
-   */
-  public void cancel() {
-    Native.cancel(handle);
-  }
-
-  /**
-   * Why it ended: {@link Finish#COMPLETE} or {@link Finish#CANCELLED}.
-   *
-   * @return the reason
-   * @throws BabilException what it failed with
-   * @throws IllegalStateException the last news have not been read, or the transfer is closed
-   */
-  public Finish finish() {
-    return Text.read(Native.stats(handle), Stats::new).finish();
+    return pull(Progress::new);
   }
 
   /** Waits for the end, whatever the news. */
@@ -58,7 +35,7 @@ public final class Transfer implements AutoCloseable {
    */
   @Override
   public void close() {
-    Native.close(handle);
+    super.close();
   }
 
   /** How far a transfer is. */

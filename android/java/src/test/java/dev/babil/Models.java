@@ -40,6 +40,17 @@ final class Models {
     return Engine.open(ModelSource.file(chatModel()), options().context(512).build());
   }
 
+  /** The small speech model of the repository. */
+  static Engine speech() {
+    ModelSource source = ModelSource.file(root("models/recipes/speech-en-tiny/model"));
+    return Engine.open(source, EngineOptions.builder().threads(2).build());
+  }
+
+  /** Forty seconds of speech. */
+  static File recording() {
+    return root("models/recipes/speech-en-tiny/fixture/short.flac");
+  }
+
   /** A conversation that takes the most probable token, and would never end. */
   static Chat chat(Engine engine) {
     return engine.chat(ChatOptions.builder().temperature(0).build());

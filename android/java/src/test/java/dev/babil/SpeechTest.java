@@ -10,15 +10,15 @@ import java.io.File;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.FutureTask;
 import org.junit.jupiter.api.Test;
 
 /** Speech, on the small model of the repository. */
-class SpeechTest {
+class SpeechTest extends GivesBack {
   private static final File RECIPE = Models.root("models/recipes/speech-en-tiny");
 
   private static Engine engine() {
-    ModelSource source = ModelSource.file(new File(RECIPE, "model"));
-    return Engine.open(source, EngineOptions.builder().threads(2).build());
+    return Models.speech();
   }
 
   @Test
@@ -78,29 +78,60 @@ class SpeechTest {
       }
       StringBuilder said = new StringBuilder();
       try (LiveCaptions captions = transcriber.listen(LiveCaptions.WhenFull.WAIT)) {
-        Thread recorder =
-            new Thread(
+        // What goes wrong in it is told by `get`, and ends the captions: nobody waits for sound that does not come.
+        FutureTask<Void> recorder =
+            new FutureTask<>(
                 () -> {
-                  for (int start = 0; start < sound.length; start += 1600) {
-                    assertTrue(captions.push(sound, start, Math.min(1600, sound.length - start)));
+                  try {
+                    for (int start = 0; start < sound.length; start += 1600) {
+                      assertTrue(captions.push(sound, start, Math.min(1600, sound.length - start)));
+                    }
+                  } finally {
+                    captions.endOfSound();
                   }
-                  captions.finish();
+                  return null;
                 });
-        recorder.start();
+        new Thread(recorder).start();
         double last = 0;
         for (Caption caption; (caption = captions.next()) != null; ) {
           assertTrue(caption.start() >= last && caption.end() > caption.start());
           if (caption.isFinal()) {
             last = caption.start();
+            assertEquals(0, caption.lost(), "who pushes waits");
             assertEquals("", caption.tail());
             said.append(caption.text()).append(caption.text().isEmpty() ? "" : " ");
           }
         }
-        recorder.join();
+        recorder.get();
+        assertEquals(Finish.COMPLETE, captions.finish());
         assertThrows(IllegalStateException.class, () -> captions.push(sound, 0, 1), "the sound is over");
       }
       assertTrue(expected.length() > 50);
       assertEquals(expected.toString(), said.toString());
+    }
+  }
+
+  /** Sound that comes faster than it is written down loses its oldest, and the next caption tells how much. */
+  @Test
+  void soundThatWasLostIsTold() {
+    try (Engine engine = engine()) {
+      float[] sound = samples(Models.recording());
+      Transcriber transcriber = engine.transcriber(TranscriberOptions.builder().beam(1).build());
+      double lost = 0;
+      try (LiveCaptions captions = transcriber.listen(LiveCaptions.WhenFull.DROP_OLDEST)) {
+        // More than there is room for, at once.
+        for (int times = 0; times < 10; times++) {
+          assertTrue(captions.push(sound, 0, sound.length));
+        }
+        captions.endOfSound();
+        for (Caption caption; (caption = captions.next()) != null; ) {
+          assertTrue(caption.lost() >= 0);
+          lost += caption.lost();
+        }
+        assertEquals(Finish.COMPLETE, captions.finish());
+      }
+      double pushed = 10 * sound.length / 16000.0;
+      assertTrue(lost > 0 && lost < pushed, lost + " of " + pushed + " seconds");
     }
   }
 
@@ -119,6 +150,7 @@ class SpeechTest {
       recorder.start();
       captions.cancel();
       assertNull(captions.next());
+      assertEquals(Finish.CANCELLED, captions.finish());
       recorder.join();
       BabilException many =
           assertThrows(BabilException.class, () -> captions.push(noise, 1, noise.length));

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 /** The store, over a hub of one model. */
-class StoreTest {
+class StoreTest extends GivesBack {
   private static final String MODEL = Hub.MODEL;
 
   private final File folder = Models.temporary("store");

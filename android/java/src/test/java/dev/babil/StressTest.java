@@ -1,22 +1,30 @@
 package dev.babil;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.File;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Paths;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Queue;
 import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.management.ObjectName;
@@ -30,6 +38,11 @@ class StressTest extends GivesBack {
   private static final int THREADS = 8;
   private static final int CALLS = number("BABIL_STRESS_CALLS", 4000);
   private static final int RACES = number("BABIL_STRESS_RACES", 200);
+
+  private static final TranscriberOptions GREEDY = TranscriberOptions.builder().beam(1).build();
+
+  /** Subtitles to translate. */
+  private static File film;
 
   private static int number(String name, int usual) {
     String value = System.getenv(name);
@@ -81,6 +94,8 @@ class StressTest extends GivesBack {
   @Test
   void callsInAnyOrder() throws Exception {
     Models.chatModel();
+    film = new File(Models.temporary("film"), "film.srt");
+    Files.write(film.toPath(), SubtitlesTest.SRT.getBytes(StandardCharsets.UTF_8));
     callsOfAllThreads(CALLS / 2);
     long memory = memory();
     long references = globalReferences();
@@ -114,9 +129,7 @@ class StressTest extends GivesBack {
   }
 
   private static void callsOfAllThreads(int calls) throws Exception {
-    Pool<Engine> engines = new Pool<>(3);
-    Pool<Chat> chats = new Pool<>(6);
-    Pool<Generation> generations = new Pool<>(12);
+    Everything all = new Everything();
     AtomicLong chunks = new AtomicLong();
     AtomicLong refused = new AtomicLong();
     inParallel(
@@ -125,7 +138,7 @@ class StressTest extends GivesBack {
           Random random = new Random(number);
           for (int i = 0; i < calls / THREADS; i++) {
             try {
-              call(random, engines, chats, generations, chunks);
+              call(random, all, chunks);
             } catch (IllegalStateException closed) {
               refused.incrementAndGet();
             } catch (BabilException error) {
@@ -137,43 +150,55 @@ class StressTest extends GivesBack {
             }
           }
         });
-    generations.close();
-    chats.close();
-    engines.close();
+    all.close();
     assertTrue(chunks.get() > calls / 100, chunks + " chunks");
     assertTrue(refused.get() > calls / 100, refused + " refused");
   }
 
-  private static void call(
-      Random random, Pool<Engine> engines, Pool<Chat> chats, Pool<Generation> generations, AtomicLong chunks)
-      throws Exception {
-    Engine engine = engines.any(random);
-    Chat chat = chats.any(random);
-    Generation generation = generations.any(random);
-    int choice = random.nextInt(1000);
+  /** What all threads have. */
+  private static final class Everything {
+    final Pool<Engine> engines = new Pool<>(4);
+    final Pool<Chat> chats = new Pool<>(6);
+    final Pool<Generation> generations = new Pool<>(12);
+    final Pool<Transcript> transcripts = new Pool<>(2);
+    final Pool<LiveCaptions> captions = new Pool<>(2);
+    final Pool<Subtitles> subtitles = new Pool<>(3);
+
+    void close() throws Exception {
+      for (Pool<?> pool : new Pool<?>[] {generations, transcripts, captions, subtitles, chats, engines}) {
+        pool.close();
+      }
+    }
+  }
+
+  private static void call(Random random, Everything all, AtomicLong chunks) throws Exception {
+    Engine engine = all.engines.any(random);
+    Chat chat = all.chats.any(random);
+    Generation generation = all.generations.any(random);
+    int choice = random.nextInt(1200);
     if (engine == null || choice < 4) {
-      engines.put(random, random.nextBoolean() ? Models.translator() : Models.language());
+      int kind = random.nextInt(3);
+      all.engines.put(random, kind == 0 ? Models.translator() : kind == 1 ? Models.language() : Models.speech());
     } else if (choice < 6) {
       engine.close();
+    } else if (choice >= 1000) {
+      callOfSound(random, all, engine, chunks);
     } else if (chat == null || choice < 60) {
-      chats.put(random, engine.chat(ChatOptions.builder().seed(choice).maxTokens(1 + choice).build()));
+      all.chats.put(random, engine.chat(ChatOptions.builder().seed(choice).maxTokens(1 + choice).build()));
     } else if (choice < 80) {
       chat.close();
     } else if (generation == null || choice < 180) {
-      generations.put(random, chat.start("who are you"));
+      all.generations.put(random, chat.start("who are you"));
     } else if (choice < 280) {
-      generations.put(random, engine.translator("en", "fr").start("Where is the station? Hello."));
+      all.generations.put(random, engine.translator("en", "fr").start("Where is the station? Hello."));
     } else if (choice < 290) {
       engine.translator("fr", "en").translate("Bonjour.");
     } else if (choice < 320) {
       chat.history();
     } else if (choice < 340) {
       chat.clear();
-    } else if (choice < 420) {
-      generation.cancel();
-      assertNull(generation.next(), "nothing comes after a cancellation");
     } else if (choice < 480) {
-      generation.close();
+      end(random, generation, generation::next);
     } else if (choice < 540) {
       generation.stats();
     } else if (choice < 560) {
@@ -183,75 +208,175 @@ class StressTest extends GivesBack {
     }
   }
 
-  /** A generation that is read, cancelled, and closed with its chat and engine, all at the same time. */
+  /** A transcript, captions of sound that any thread pushes, or subtitles: begun, read, pushed to, ended. */
+  private static void callOfSound(Random random, Everything all, Engine engine, AtomicLong chunks) throws Exception {
+    Transcript transcript = all.transcripts.any(random);
+    LiveCaptions captions = all.captions.any(random);
+    Subtitles subtitles = all.subtitles.any(random);
+    int choice = random.nextInt(200);
+    if (transcript == null || choice < 6) {
+      all.transcripts.put(random, engine.transcriber(GREEDY).start(Models.recording()));
+    } else if (captions == null || choice < 12) {
+      all.captions.put(random, engine.transcriber(GREEDY).listen(LiveCaptions.WhenFull.DROP_OLDEST));
+    } else if (subtitles == null || choice < 18) {
+      boolean translates = random.nextBoolean();
+      all.subtitles.put(
+          random,
+          translates
+              ? engine.translator("en", "fr").subtitles(film)
+              : engine.transcriber(GREEDY).subtitles(Models.recording()));
+    } else if (choice < 34) {
+      end(random, transcript, transcript::next);
+    } else if (choice < 42) {
+      end(random, subtitles, subtitles::next);
+    } else if (choice < 50) {
+      end(random, captions, captions::next);
+    } else if (choice < 60) {
+      // Nobody may push any more: who reads them waits for nobody.
+      captions.endOfSound();
+      captions.next();
+    } else if (choice < 140) {
+      captions.push(new float[1600], 0, 1600);
+    } else if (choice < 150) {
+      subtitles.finish();
+    } else if (choice < 175) {
+      chunks.addAndGet(transcript.next() == null ? 0 : 1);
+    } else {
+      chunks.addAndGet(subtitles.next() == null ? 0 : 1);
+    }
+  }
+
+  private static void end(Random random, Pulled pulled, Supplier<?> next) {
+    if (random.nextBoolean()) {
+      pulled.cancel();
+      assertNull(next.get(), "nothing comes after a cancellation");
+    } else {
+      pulled.close();
+    }
+  }
+
+  /**
+   * A generation that two threads read, and others cancel and close with its chat, all at the same time. Whoever sees its end
+   * sees the same end, then and for ever.
+   */
   @Test
   void cancellationAndClosingRace() throws Exception {
     try (Engine translators = Models.translator();
         Engine languages = Models.language()) {
       Translator translator = translators.translator("en", "fr");
-      Generation[] current = new Generation[1];
-      Chat[] chat = new Chat[1];
-      AtomicLong ends = new AtomicLong();
-      int[] races = new int[1];
-      CyclicBarrier end = new CyclicBarrier(4);
+      Race[] current = new Race[1];
+      int[] races = new int[2];
       CyclicBarrier start =
           new CyclicBarrier(
-              4,
+              5,
               () -> {
-                chat[0] = Models.chat(languages);
-                boolean translates = races[0]++ % 2 == 0;
-                current[0] = translates ? translator.start("Where is the station?") : chat[0].start("who are you");
+                boolean translates = races[0] % 2 == 0;
+                // In every third race nobody closes, so that the end can be asked for afterwards.
+                boolean closes = races[0] % 3 != 0;
+                // Short, so that some come to their own end before they are cancelled.
+                Chat chat = languages.chat(ChatOptions.builder().temperature(0).maxTokens(races[0] % 12 + 1).build());
+                Generation generation = translates ? translator.start("Hello.") : chat.start("who are you");
+                current[0] = new Race(chat, generation, closes);
+                races[0]++;
+              });
+      CyclicBarrier end =
+          new CyclicBarrier(
+              5,
+              () -> {
+                current[0].check();
+                races[1]++;
               });
       inParallel(
-          4,
+          5,
           number -> {
             Random random = new Random(number);
             try {
               for (int race = 0; race < RACES; race++) {
                 start.await();
-                Generation generation = current[0];
-                Chat conversation = chat[0];
-                for (int spin = random.nextInt(2000); spin > 0; spin--) {
-                  Thread.onSpinWait();
-                }
-                if (number == 0) {
-                  read(generation);
-                  ends.incrementAndGet();
-                } else if (number == 1) {
-                  quietly(generation::cancel);
-                } else if (number == 2) {
-                  generation.close();
-                } else {
-                  conversation.close();
-                }
+                current[0].run(number, random);
                 end.await();
-                generation.close();
-                conversation.close();
               }
             } catch (Exception error) {
               throw new AssertionError(error);
             }
           });
-      assertEquals(RACES, ends.get());
+      assertEquals(RACES, races[1]);
     }
   }
 
-  /** Reads to the end, which comes once: null, or that the generation is closed. */
-  private static void read(Generation generation) {
-    quietly(
-        () -> {
-          while (generation.next() != null) {
-            // More.
-          }
-          assertNull(generation.next());
-        });
-  }
+  private static final class Race {
+    /** What is seen of a generation that was closed. */
+    private static final Object CLOSED = "closed";
 
-  private static void quietly(Runnable call) {
-    try {
-      call.run();
-    } catch (IllegalStateException closed) {
-      // By another thread.
+    private final Chat chat;
+    private final Generation generation;
+    private final boolean closes;
+    private final Queue<Object> ends = new ConcurrentLinkedQueue<>();
+
+    Race(Chat chat, Generation generation, boolean closes) {
+      this.chat = chat;
+      this.generation = generation;
+      this.closes = closes;
+    }
+
+    /** What thread {@code number} does. */
+    void run(int number, Random random) {
+      for (int spin = random.nextInt(number < 2 ? 100 : 20_000); spin > 0; spin--) {
+        Thread.onSpinWait();
+      }
+      if (number < 2) {
+        ends.add(read());
+      } else if (number == 2) {
+        outcome(
+            () -> {
+              generation.cancel();
+              return null;
+            });
+      } else if (number == 3 && closes) {
+        generation.close();
+      } else if (number == 4 && closes) {
+        chat.close();
+      }
+    }
+
+    /** Reads to the end, and asks for it. */
+    private Object read() {
+      return outcome(
+          () -> {
+            while (generation.next() != null) {
+              // More.
+            }
+            assertNull(generation.next());
+            return generation.finish();
+          });
+    }
+
+    private static Object outcome(Supplier<?> call) {
+      try {
+        return call.get();
+      } catch (IllegalStateException closed) {
+        return CLOSED;
+      } catch (BabilException error) {
+        return error.code();
+      }
+    }
+
+    /** Of two that have read, both have seen one end, or that it was closed; and the end has not become another one. */
+    void check() {
+      Set<Object> seen = new HashSet<>(ends);
+      assertEquals(2, ends.size());
+      if (!closes) {
+        seen.add(read());
+        assertFalse(seen.contains(CLOSED), "nobody has closed it");
+      }
+      seen.remove(CLOSED);
+      assertTrue(seen.size() <= 1, "one end, but " + seen);
+      for (Object end : seen) {
+        assertTrue(end instanceof Finish, "a failure: " + end);
+      }
+      generation.close();
+      chat.close();
+      assertEquals(CLOSED, read());
     }
   }
 }

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.function.Executable;
 class SubtitlesTest extends GivesBack {
   private static final File RECIPE = Models.root("models/recipes/speech-en-tiny");
   private static final File SOUND = new File(RECIPE, "fixture/short.flac");
-  private static final String SRT =
+  static final String SRT =
       "1\n00:00:01,000 --> 00:00:02,500\nWhere is the\n\n2\n00:00:02,600 --> 00:00:04,000\nstation?\n\n"
           + "3\n00:00:05,000 --> 00:00:06,000\n<i>Thank you.</i>\n\n";
   private static final String VTT =
@@ -172,7 +172,7 @@ class SubtitlesTest extends GivesBack {
                   for (int start = 0; start < sound.length; start += 1600) {
                     captions.push(sound, start, Math.min(1600, sound.length - start));
                   }
-                  captions.finish();
+                  captions.endOfSound();
                 });
         recorder.start();
         for (Caption caption; (caption = captions.next()) != null; ) {

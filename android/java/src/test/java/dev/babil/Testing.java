@@ -1,7 +1,7 @@
 package dev.babil;
 
 /** Natives of a library with the feature {@code testing}. */
-final class Testing {
+public final class Testing {
   private Testing() {}
 
   /** Panics. */
@@ -11,7 +11,7 @@ final class Testing {
   static native void panicNext();
 
   /** The sound of a file, as float32 at 16 kHz. */
-  static native byte[] samples(byte[] file);
+  public static native byte[] samples(byte[] file);
 
   /** Handles that stand for something. */
   static native long openHandles();

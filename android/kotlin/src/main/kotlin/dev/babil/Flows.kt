@@ -81,7 +81,7 @@ public fun Transcriber.captions(
             coroutineScope {
                 val recorder = launch(Dispatchers.IO) {
                     sound.takeWhile { captions.push(it, 0, it.size) }.collect()
-                    captions.finish()
+                    captions.endOfSound()
                 }
                 emitAll(captions.flow())
                 recorder.cancel()
