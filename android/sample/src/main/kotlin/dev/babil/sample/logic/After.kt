@@ -3,6 +3,7 @@ package dev.babil.sample.logic
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 
@@ -12,6 +13,8 @@ internal fun CoroutineScope.after(before: Job?, work: suspend () -> Unit): Job {
     return launch {
         // Also of one that is cancelled itself by now: whoever waits for it waits for both.
         withContext(NonCancellable) { before?.join() }
+        // Leaving it does not look whether this one was cancelled meanwhile.
+        ensureActive()
         work()
     }
 }

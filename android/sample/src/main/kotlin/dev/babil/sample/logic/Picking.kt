@@ -89,8 +89,9 @@ class Picking(
                 }
             } finally {
                 current.update { it.copy(fetching = null) }
+                // Also of a part that has arrived.
+                refresh()
             }
-            refresh()
         }.also { transfer = it }
     }
 

@@ -4,17 +4,22 @@ import dev.babil.Engine
 import dev.babil.EngineOptions
 import dev.babil.ModelSource
 import dev.babil.ModelStore
+import dev.babil.Testing
 import dev.babil.TranscriberOptions
 import java.io.File
+import java.nio.ByteBuffer
 import java.nio.file.Files
+import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.AfterEach
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -89,6 +94,64 @@ internal class LogicTest {
         // A microphone that fails.
         hearing.begin(flow { throw java.io.IOException("no microphone") })
         assertEquals("no microphone", hearing.state.wait { !it.running }.error)
+    }
+
+    /** What is said before somebody stops is written down to its end. */
+    @Test
+    fun stoppingLosesNoWords() {
+        val words = { end: Boolean ->
+            val hearing = Hearing(
+                scope,
+                { speech.value.transcriber(TranscriberOptions.builder().beam(1).build()) },
+                { null },
+            )
+            val pushed = CompletableDeferred<Unit>()
+            val job = hearing.begin(
+                flow {
+                    recording().asList().chunked(1600).forEach { emit(it.toFloatArray()) }
+                    pushed.complete(Unit)
+                    if (!end) awaitCancellation()
+                },
+            )
+            runBlocking { withTimeout(120_000) { pushed.await() } }
+            if (!end) hearing.stop()
+            runBlocking { withTimeout(120_000) { job.join() } }
+            assertNull(hearing.state.value.error)
+            hearing.state.value.lines
+        }
+        val whole = words(true)
+        assertTrue(whole.isNotEmpty())
+        assertEquals(whole, words(false), "stopped, not ended")
+    }
+
+    /** Five seconds of speech, and the beginning of a word. */
+    private fun recording(): FloatArray {
+        val file = File(root, "models/recipes/speech-en-tiny/fixture/short.flac")
+        val bytes = Testing.samples(file.path.toByteArray())
+        val samples = FloatArray(bytes.size / Float.SIZE_BYTES)
+        ByteBuffer.wrap(bytes).asFloatBuffer().get(samples)
+        return samples.copyOf(5 * 16_000)
+    }
+
+    /** Whoever was stopped before it began does not begin when its turn comes. */
+    @Test
+    fun listenStopListenStop() = runBlocking {
+        val entered = CompletableDeferred<Unit>()
+        val leave = CompletableDeferred<Unit>()
+        val first = scope.after(null) {
+            withContext(NonCancellable) {
+                entered.complete(Unit)
+                leave.await()
+            }
+        }
+        entered.await()
+        var begun = 0
+        val second = scope.after(first) { begun++ }
+        second.cancel()
+        val third = scope.after(second) { begun += 10 }
+        leave.complete(Unit)
+        third.join()
+        assertEquals(10, begun)
     }
 
     @Test
