@@ -60,5 +60,6 @@ archive "$out/babil-en-fr.aar" "$work/en-fr"
 
 grep -q "^babil.version=$version$" gradle/gradle.properties || { echo "gradle.properties has another version" >&2; exit 1; }
 python3 check_aar.py --report "$out/babil-android.aar"
+python3 check_aar.py --model "$out/babil-en-fr.aar"
 rm -rf "$work"
 echo "babil-android.aar and babil-en-fr.aar $version are in target/android"

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks an Android archive before a phone does: its layout, its Java classes, and the native libraries in it.
 
-    check_aar.py babil.aar [--report]
+    check_aar.py babil.aar [--report]           the library
+    check_aar.py --model babil-en-fr.aar        a model as an asset
 
 - the files that an AAR has, libraries for known ABIs alone, a manifest of minSdk 24;
 - bytecode of Java 8 at most;
@@ -9,6 +10,8 @@
   no text relocations, no search path;
 - NEEDED are libraries of bionic, and every undefined symbol is one that they export at API level 24;
 - the exported JNI functions are exactly the `native` methods of the classes, and the others exactly those of babil.h.
+
+Of a model: that its asset is an archive that compresses nothing, with all files of the model in one folder.
 
 No dependencies: class files and ELF are read here.
 """
@@ -28,8 +31,12 @@ PAGE = 16384
 LARGEST = 8 << 20
 # ABI folder -> ELF's number of the machine.
 MACHINES = {"arm64-v8a": 183, "x86_64": 62}
-FILES = {"AndroidManifest.xml", "classes.jar", "R.txt", "proguard.txt",
-         "META-INF/com/android/build/gradle/aar-metadata.properties"}
+MODEL_FILES = {"AndroidManifest.xml", "classes.jar", "R.txt",
+               "META-INF/com/android/build/gradle/aar-metadata.properties"}
+FILES = MODEL_FILES | {"proguard.txt"}
+ASSET = "assets/babil/en-fr.zip"
+ASSET_FILES = {f"en-fr/{name}" for name in
+               ("config.json", "generation_config.json", "vocab.json", "source.spm", "model.safetensors")}
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 
 
@@ -229,13 +236,11 @@ def library_problems(abi, content, natives, libraries, functions):
             yield f"{problem}: {listed(names)}"
 
 
-def problems(archive):
-    """What is wrong with the AAR."""
-    names = {name for name in archive.namelist() if not name.endswith("/")}
-    for name in sorted(FILES - names):
-        yield f"{name} is missing"
-    if FILES - names:
-        return
+def names_of(archive):
+    return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def manifest_problems(archive):
     manifest = ElementTree.fromstring(archive.read("AndroidManifest.xml"))
     if not manifest.get("package"):
         yield "the manifest has no package"
@@ -244,6 +249,38 @@ def problems(archive):
         yield f"the manifest is not for minSdk {API}"
     if manifest.find("uses-permission") is not None:
         yield "the manifest asks for permissions: apps that pull models ask for the network themselves"
+
+
+def model_problems(archive):
+    """What is wrong with the AAR of a model."""
+    missing = (MODEL_FILES | {ASSET}) - names_of(archive)
+    for name in sorted(missing):
+        yield f"{name} is missing"
+    if missing:
+        return
+    yield from manifest_problems(archive)
+    try:
+        asset = zipfile.ZipFile(io.BytesIO(archive.read(ASSET)))
+    except zipfile.BadZipFile as error:
+        yield f"{ASSET} is no archive: {error}"
+        return
+    for name in sorted(ASSET_FILES - names_of(asset)):
+        yield f"{ASSET} lacks {name}"
+    for name in sorted(names_of(asset) - ASSET_FILES):
+        yield f"{ASSET} has {name}, which no model needs"
+    for entry in asset.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED:
+            yield f"{ASSET} compresses {entry.filename}: what is compressed cannot be mapped"
+
+
+def problems(archive):
+    """What is wrong with the AAR of the library."""
+    names = names_of(archive)
+    for name in sorted(FILES - names):
+        yield f"{name} is missing"
+    if FILES - names:
+        return
+    yield from manifest_problems(archive)
     natives = set()
     with zipfile.ZipFile(io.BytesIO(archive.read("classes.jar"))) as jar:
         classes = [ClassFile(jar.read(name)) for name in jar.namelist() if name.endswith(".class")]
@@ -283,12 +320,13 @@ def report(archive):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("aar", type=Path)
+    parser.add_argument("--model", action="store_true", help="it is the archive of a model")
     parser.add_argument("--report", action="store_true", help="print what is in it, too")
     args = parser.parse_args()
     with zipfile.ZipFile(args.aar) as archive:
         if args.report:
             report(archive)
-        found = list(problems(archive))
+        found = list((model_problems if args.model else problems)(archive))
     for problem in found:
         print(f"{args.aar.name}: {problem}", file=sys.stderr)
     sys.exit(1 if found else 0)

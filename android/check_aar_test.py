@@ -9,7 +9,7 @@ import unittest
 import zipfile
 
 import check_aar
-from check_aar import Elf, problems
+from check_aar import Elf, model_problems, problems
 
 NATIVES = ["open", "close_all", "überall"]
 EXPORTS = ["Java_dev_babil_Native_open", "Java_dev_babil_Native_close_1all", "Java_dev_babil_Native__000fcberall"]
@@ -95,12 +95,28 @@ def aar(without=None, manifest=SDK, classes=None, **files):
     return zipfile.ZipFile(archive)
 
 
-class Check(unittest.TestCase):
-    def right(self, archive):
-        self.assertEqual(list(problems(archive)), [])
+def model(without=None, manifest=SDK, extra=(), without_file=None, compressed=None, asset=None):
+    """The archive of a model, with all its files in an asset."""
+    inside = io.BytesIO()
+    with zipfile.ZipFile(inside, "w") as out:
+        for name in sorted({*check_aar.ASSET_FILES, *extra} - {without_file}):
+            out.writestr(name, bytes(100), zipfile.ZIP_DEFLATED if name == compressed else zipfile.ZIP_STORED)
+    content = dict.fromkeys(check_aar.MODEL_FILES, "")
+    content |= {"AndroidManifest.xml": MANIFEST.format(manifest), check_aar.ASSET: asset or inside.getvalue()}
+    content.pop(without, None)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as out:
+        for name, data in content.items():
+            out.writestr(name, data)
+    return zipfile.ZipFile(archive)
 
-    def wrong(self, archive, *words):
-        found = list(problems(archive))
+
+class Check(unittest.TestCase):
+    def right(self, archive, check=problems):
+        self.assertEqual(list(check(archive)), [])
+
+    def wrong(self, archive, *words, check=problems):
+        found = list(check(archive))
         self.assertEqual(len(found), 1, found)
         for word in words:
             self.assertIn(word, found[0])
@@ -156,6 +172,19 @@ class Check(unittest.TestCase):
         self.wrong(aar(classes={"A.class": class_file(version=55)}), "bytecode 55")
         extra = {"A.class": class_file(), "natives/linux-x86_64/libbabil_jni.so": b""}
         self.wrong(aar(classes=extra), "native libraries")
+
+    def test_a_model(self):
+        def wrong(archive, *words):
+            self.wrong(archive, *words, check=model_problems)
+
+        self.right(model(), model_problems)
+        wrong(model(without="classes.jar"), "classes.jar is missing")
+        wrong(model(without=check_aar.ASSET), "en-fr.zip is missing")
+        wrong(model(manifest='<uses-sdk android:minSdkVersion="21" />'), "minSdk")
+        wrong(model(without_file="en-fr/vocab.json"), "lacks en-fr/vocab.json")
+        wrong(model(extra=["en-fr/README.md"]), "README.md")
+        wrong(model(compressed="en-fr/model.safetensors"), "compresses en-fr/model.safetensors")
+        wrong(model(asset=b"no archive"), "no archive")
 
 
 if __name__ == "__main__":

@@ -9,41 +9,49 @@ plugins {
 // Where the project is published: `-Pbabil.url=https://...`, without which nothing is.
 val home = providers.gradleProperty("babil.url")
 
-// What all published artifacts say of themselves.
+// What all published artifacts are and say of themselves. A module gives its `description`, and a `title`.
 subprojects {
     group = providers.gradleProperty("babil.group").get()
     version = providers.gradleProperty("babil.version").get()
 
     plugins.withId("maven-publish") {
-        extensions.configure<PublishingExtension> {
-            publications.withType<MavenPublication>().configureEach {
-                pom {
-                    url = home
-                    licenses {
-                        license {
-                            name = "MIT"
-                            url = "https://opensource.org/license/mit"
-                        }
-                        license {
-                            name = "Apache-2.0"
-                            url = "https://www.apache.org/licenses/LICENSE-2.0"
-                        }
-                    }
-                    developers {
-                        developer {
-                            name = "The babil authors"
-                            url = home
-                        }
-                    }
-                    scm {
+        val module = this@subprojects
+        afterEvaluate {
+            extensions.configure<PublishingExtension> {
+                publications.register<MavenPublication>("release") {
+                    // Those for Android have a component for each variant.
+                    from(module.components.findByName("release") ?: module.components["java"])
+                    artifactId = module.name.removeSuffix("-java")
+                    pom {
+                        name = module.extra["title"] as String
+                        description = module.description
                         url = home
-                        connection = home.map { "scm:git:$it.git" }
-                        developerConnection = connection
+                        licenses {
+                            license {
+                                name = "MIT"
+                                url = "https://opensource.org/license/mit"
+                            }
+                            license {
+                                name = "Apache-2.0"
+                                url = "https://www.apache.org/licenses/LICENSE-2.0"
+                            }
+                        }
+                        developers {
+                            developer {
+                                name = "The babil authors"
+                                url = home
+                            }
+                        }
+                        scm {
+                            url = home
+                            connection = home.map { "scm:git:$it.git" }
+                            developerConnection = connection
+                        }
                     }
                 }
+                // Signed and uploaded from here: `gradle publishAllPublicationsToStagingRepository`.
+                repositories.maven(rootProject.layout.buildDirectory.dir("staging")) { name = "staging" }
             }
-            // Signed and uploaded from here: `gradle publishAllPublicationsToStagingRepository`.
-            repositories.maven(rootProject.layout.buildDirectory.dir("staging")) { name = "staging" }
         }
     }
 }

@@ -3,11 +3,19 @@ plugins {
     `maven-publish`
 }
 
+description = "The model as an asset, which babil maps where it lies in the app's package."
+extra["title"] = "babil's translator between English and French"
+
 android {
     namespace = "dev.babil.model.enfr"
     compileSdk = libs.versions.compileSdk.get().toInt()
     defaultConfig { minSdk = libs.versions.minSdk.get().toInt() }
-    publishing { singleVariant("release") { withSourcesJar() } }
+    publishing {
+        singleVariant("release") {
+            withSourcesJar()
+            withJavadocJar()
+        }
+    }
 }
 
 /** The folder of the model as one file that can be mapped. */
@@ -32,16 +40,5 @@ val archive = tasks.register<ModelArchive>("modelArchive") {
 androidComponents {
     onVariants { variant ->
         variant.sources.assets?.addGeneratedSourceDirectory(archive, ModelArchive::assets)
-    }
-}
-
-publishing {
-    publications.register<MavenPublication>("release") {
-        artifactId = "babil-en-fr"
-        afterEvaluate { from(components["release"]) }
-        pom {
-            name = "babil's translator between English and French"
-            description = "The model as an asset, which babil maps where it lies in the app's package."
-        }
     }
 }

@@ -3,6 +3,9 @@ plugins {
     `maven-publish`
 }
 
+description = "Translation, small language models and speech on the device itself: the API for desktop JVMs."
+extra["title"] = "babil"
+
 java {
     sourceCompatibility = JavaVersion.VERSION_1_8
     targetCompatibility = JavaVersion.VERSION_1_8
@@ -15,15 +18,4 @@ sourceSets.main { java.setSrcDirs(listOf("../../java/src/main/java")) }
 // The libraries of desktops, as natives/{linux,macos,windows}-{x86_64,aarch64}/, where they have been built.
 providers.gradleProperty("babil.natives").orNull?.let { folder ->
     tasks.processResources { from(rootProject.file(folder)) { into("natives") } }
-}
-
-publishing {
-    publications.register<MavenPublication>("maven") {
-        artifactId = "babil"
-        from(components["java"])
-        pom {
-            name = "babil"
-            description = "Translation, small language models and speech on the device itself: the API for desktop JVMs."
-        }
-    }
 }

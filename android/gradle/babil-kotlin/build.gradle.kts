@@ -5,6 +5,9 @@ plugins {
     `maven-publish`
 }
 
+description = "Flows and suspending functions for babil, on Android and on desktops."
+extra["title"] = "babil for Kotlin"
+
 kotlin {
     explicitApi()
     compilerOptions {
@@ -26,15 +29,4 @@ dependencies {
     api(libs.coroutines.core)
     // The API comes with babil-android in an app, and with babil on a desktop: it is the same.
     compileOnly(project(":babil-java"))
-}
-
-publishing {
-    publications.register<MavenPublication>("maven") {
-        artifactId = "babil-kotlin"
-        from(components["java"])
-        pom {
-            name = "babil for Kotlin"
-            description = "Flows and suspending functions for babil, on Android and on desktops."
-        }
-    }
 }

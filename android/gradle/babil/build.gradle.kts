@@ -7,6 +7,9 @@ plugins {
     `maven-publish`
 }
 
+description = "Translation, small language models and speech on the device itself, offline."
+extra["title"] = "babil for Android"
+
 android {
     namespace = "dev.babil"
     compileSdk = libs.versions.compileSdk.get().toInt()
@@ -72,7 +75,8 @@ abstract class NativeLibraries : DefaultTask() {
 val nativeLibraries = tasks.register<NativeLibraries>("nativeLibraries") {
     script = layout.projectDirectory.file("../../native.sh")
     prebuilt = layout.dir(providers.gradleProperty("babil.jniLibs").map { rootProject.file(it) })
-    ndk = extensions.getByType<LibraryAndroidComponentsExtension>().sdkComponents.ndkDirectory
+    // Who brings the libraries needs no NDK.
+    if (!prebuilt.isPresent) ndk = extensions.getByType<LibraryAndroidComponentsExtension>().sdkComponents.ndkDirectory
     // Cargo knows best what has changed.
     outputs.upToDateWhen { prebuilt.isPresent }
 }
@@ -80,16 +84,5 @@ val nativeLibraries = tasks.register<NativeLibraries>("nativeLibraries") {
 androidComponents {
     onVariants { variant ->
         variant.sources.jniLibs?.addGeneratedSourceDirectory(nativeLibraries, NativeLibraries::folder)
-    }
-}
-
-publishing {
-    publications.register<MavenPublication>("release") {
-        artifactId = "babil-android"
-        afterEvaluate { from(components["release"]) }
-        pom {
-            name = "babil for Android"
-            description = "Translation, small language models and speech on the device itself, offline."
-        }
     }
 }
