@@ -14,7 +14,7 @@ out=../target/android
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' ../Cargo.toml | head -1)
 work=$out/aar
 rm -rf "$work"
-mkdir -p "$work"/{classes,babil/META-INF/com/android/build/gradle}
+mkdir -p "$work"/{classes,phone,babil/META-INF/com/android/build/gradle}
 
 # archive NAME FOLDER OPTIONS...: the same bytes from the same files.
 archive() {
@@ -36,10 +36,13 @@ metadata() {
   printf '%s=%s\n' aarFormatVersion 1.0 aarMetadataVersion 1.0 minCompileSdk 24 coreLibraryDesugaringEnabled false
 }
 
-# The archive of an app's library: what Gradle's module of the same sources makes, without the package dev.babil.android,
-# which needs the Android SDK to be compiled.
+# The archive of an app's library: what Gradle's module of the same sources makes. What needs Android's classes is compiled
+# against those that phone/ simulates, which are not in it.
 mapfile -t sources < <(find java/src/main -name '*.java')
 javac --release 8 -Xlint:-options -g -d "$work/classes" "${sources[@]}"
+mapfile -t sources < <(find gradle/babil/src/main/java phone/android -name '*.java')
+javac --release 8 -Xlint:-options -g -cp "$work/classes" -d "$work/phone" "${sources[@]}"
+cp -r "$work/phone/dev" "$work/classes/"
 archive "$work/babil/classes.jar" "$work/classes"
 manifest dev.babil >"$work/babil/AndroidManifest.xml"
 metadata >"$work/babil/META-INF/com/android/build/gradle/aar-metadata.properties"

@@ -289,6 +289,9 @@ def problems(archive):
         yield f"classes.jar has native libraries: {listed(natives_inside)}"
     if not classes:
         yield "classes.jar has no classes"
+    strangers = {file.name for file in classes if not file.name.startswith("dev/babil/")}
+    if strangers:
+        yield f"classes.jar has classes of others: {listed(strangers)}"
     for file in classes:
         natives |= file.exports()
         if file.version > 52:

@@ -28,7 +28,13 @@ public final class BabilException extends RuntimeException {
     this.retryable = retryable;
   }
 
-  BabilException(Code code, String message) {
+  /**
+   * What an extension of this library cannot do.
+   *
+   * @param code what can be done about it
+   * @param message what is wrong, where, and what can be done
+   */
+  public BabilException(Code code, String message) {
     this(code, false, message);
   }
 

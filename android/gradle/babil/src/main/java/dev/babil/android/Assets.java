@@ -2,11 +2,14 @@ package dev.babil.android;
 
 import android.content.Context;
 import android.content.res.AssetFileDescriptor;
+import dev.babil.BabilException;
+import dev.babil.Code;
 import dev.babil.Engine;
 import dev.babil.EngineOptions;
 import dev.babil.MemoryPlan;
 import dev.babil.ModelSource;
 import java.io.File;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 
 /**
@@ -26,10 +29,17 @@ public final class Assets {
     T of(ModelSource source);
   }
 
-  private static <T> T with(Context context, String asset, Use<T> use) throws IOException {
+  private static <T> T with(Context context, String asset, Use<T> use) {
     try (AssetFileDescriptor part = context.getAssets().openFd(asset)) {
       int descriptor = part.getParcelFileDescriptor().getFd();
       return use.of(ModelSource.descriptor(descriptor, part.getStartOffset(), part.getLength(), asset));
+    } catch (FileNotFoundException error) {
+      // Android does not say which of the two it is.
+      throw new BabilException(
+          Code.NOT_FOUND,
+          "there is no asset " + asset + ", or the package compresses it: noCompress in the app's build file keeps it whole");
+    } catch (IOException error) {
+      throw new BabilException(Code.IO, "cannot use the asset " + asset + ": " + error.getMessage());
     }
   }
 
@@ -40,10 +50,9 @@ public final class Assets {
    * @param asset its path below {@code assets}
    * @param options how to run it
    * @return the engine, to be closed
-   * @throws IOException there is no such asset, or the package compresses it
-   * @throws dev.babil.BabilException as {@link Engine#open(ModelSource, EngineOptions)}
+   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link Engine#open(ModelSource, EngineOptions)}
    */
-  public static Engine open(Context context, String asset, EngineOptions options) throws IOException {
+  public static Engine open(Context context, String asset, EngineOptions options) {
     return with(context, asset, source -> Engine.open(source, options));
   }
 
@@ -54,10 +63,9 @@ public final class Assets {
    * @param asset its path below {@code assets}
    * @param options how it would be run
    * @return bytes, by part
-   * @throws IOException there is no such asset, or the package compresses it
-   * @throws dev.babil.BabilException as {@link Engine#plan(ModelSource, EngineOptions)}
+   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link Engine#plan(ModelSource, EngineOptions)}
    */
-  public static MemoryPlan plan(Context context, String asset, EngineOptions options) throws IOException {
+  public static MemoryPlan plan(Context context, String asset, EngineOptions options) {
     return with(context, asset, source -> Engine.plan(source, options));
   }
 
