@@ -170,7 +170,8 @@ class Check(unittest.TestCase):
         self.wrong(aar(manifest='<uses-sdk android:minSdkVersion="21" />'), "minSdk")
         self.wrong(aar(manifest=SDK + '<uses-permission android:name="x" />'), "permissions")
         self.wrong(aar(classes={"A.class": class_file(version=55)}), "bytecode 55")
-        self.wrong(aar(classes={"A.class": class_file(), "B.class": class_file([], name="android/os/Build")}), "android/os/Build")
+        strangers = {"A.class": class_file(), "B.class": class_file([], name="android/os/Build")}
+        self.wrong(aar(classes=strangers), "android/os/Build")
         extra = {"A.class": class_file(), "natives/linux-x86_64/libbabil_jni.so": b""}
         self.wrong(aar(classes=extra), "native libraries")
 

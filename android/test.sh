@@ -84,7 +84,8 @@ fi
 # What -Xcheck:jni finds it prints, and goes on: here it is a failure. A heap of fixed size leaves the native memory to see.
 log=$example/log
 status=0
-"${java[@]}" -Xcheck:jni -Xms256m -Xmx256m -XX:+AlwaysPreTouch -cp "$out/babil.jar:$out/test-classes:$out/phone-classes:$junit" \
+path=$out/babil.jar:$out/test-classes:$out/phone-classes:$junit
+"${java[@]}" -Xcheck:jni -Xms256m -Xmx256m -XX:+AlwaysPreTouch -cp "$path" \
   org.junit.platform.console.ConsoleLauncher --disable-banner --details=tree --scan-class-path "$out/test-classes" "$@" \
   2>&1 | tee "$log" || status=$?
 if grep -E "^(WARNING|FATAL ERROR) in native method|^WARNING: JNI" "$log"; then

@@ -116,8 +116,8 @@ pub unsafe extern "C" fn babil_open(
     })
 }
 
-/// Opens a model that is a part of an open file: `length` bytes from `offset` on, or to the end of the file where `length` is
-/// 0. The descriptor may be closed afterwards. Errors call the model `name`. `options` may be NULL.
+/// Opens a model that is a part of an open file, `length` bytes from `offset` on: it is mapped, and the descriptor may be closed
+/// afterwards. Errors call the model `name`, by which its packed copies are found again. `options` may be NULL.
 ///
 /// # Safety
 /// Strings end with NUL, pointers are null or point to what they say.

@@ -50,7 +50,8 @@ public final class Assets {
    * @param asset its path below {@code assets}
    * @param options how to run it
    * @return the engine, to be closed
-   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link Engine#open(ModelSource, EngineOptions)}
+   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link
+   *     Engine#open(ModelSource, EngineOptions)}
    */
   public static Engine open(Context context, String asset, EngineOptions options) {
     return with(context, asset, source -> Engine.open(source, options));
@@ -63,7 +64,8 @@ public final class Assets {
    * @param asset its path below {@code assets}
    * @param options how it would be run
    * @return bytes, by part
-   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link Engine#plan(ModelSource, EngineOptions)}
+   * @throws BabilException {@link Code#NOT_FOUND} where there is no such asset, or the package compresses it; and as {@link
+   *     Engine#plan(ModelSource, EngineOptions)}
    */
   public static MemoryPlan plan(Context context, String asset, EngineOptions options) {
     return with(context, asset, source -> Engine.plan(source, options));
