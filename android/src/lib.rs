@@ -11,7 +11,7 @@
 //! - `energy.rs`: meters that Java reads, windows of time and the joules in them;
 //! - `needs.rs`: what a model would take, before it is opened;
 //! - `failure.rs`: every error as one with a code;
-//! - `java.rs`: the native methods, the only place that knows Java; `c.rs`: the functions of C.
+//! - `java.rs`: the native methods, the only place that knows Java; `c/`: the functions of C.
 //!
 //! Only the last two and `descriptor.rs` have `unsafe` code.
 #![deny(unsafe_code)]

@@ -42,7 +42,7 @@ fn generated() -> String {
         cpp_compat: true,
         no_includes: true,
         sys_includes: vec!["stddef.h".to_owned(), "stdint.h".to_owned()],
-        documentation_style: DocumentationStyle::C,
+        documentation_style: DocumentationStyle::Doxy,
         line_length: 120,
         ..Config::default()
     };
@@ -50,10 +50,9 @@ fn generated() -> String {
     config.export.rename = TYPES.iter().map(|[rust, c]| ((*rust).to_owned(), (*c).to_owned())).collect();
     // Those that only numbers in structures stand for.
     config.export.include = vec!["BabilDevice".to_owned(), "BabilThink".to_owned()];
-    let sources = ["mod", "open", "begin", "pull"].map(|name| root(&format!("src/c/{name}.rs")));
-    let builder = sources.iter().fold(Builder::new().with_config(config), Builder::with_src);
+    let bindings = Builder::new().with_config(config).with_src(root("src/c/mod.rs")).generate().unwrap();
     let mut header = Vec::new();
-    builder.generate().unwrap().write(&mut header);
+    bindings.write(&mut header);
     c_comments(&String::from_utf8(header).unwrap())
 }
 
