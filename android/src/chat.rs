@@ -178,7 +178,7 @@ mod tests {
         let plain = std::fs::read(plain).unwrap();
         let key = b"tokenizer.chat_template";
         let mut template = b"{% for m in messages %}{{ m.content }}{% endfor %}".to_vec();
-        while (8 + key.len() + 4 + 8 + template.len()) % 32 != 0 {
+        while !(8 + key.len() + 4 + 8 + template.len()).is_multiple_of(32) {
             template.push(b' ');
         }
         let keys = u64::from_le_bytes(plain[16..24].try_into().unwrap()) + 1;
