@@ -32,8 +32,7 @@ fn translation(packed: &Path) -> (usize, u64) {
         let options = TranslateOptions::default();
         let translations =
             translator.translate(&[&sentence], pair, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        let (tokens, most) = (translations[0].source_tokens, translator.max_source_tokens());
-        assert!(tokens + 40 > most, "{tokens} tokens of {most}");
+        assert!(translations[0].source_tokens > 200);
     });
     (taken, working_memory(&files).unwrap())
 }
