@@ -32,7 +32,8 @@ fn translation(packed: &Path) -> (usize, u64) {
         let options = TranslateOptions::default();
         let translations =
             translator.translate(&[&sentence], pair, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert!(translations[0].source_tokens > 200);
+        let (tokens, most) = (translations[0].source_tokens, translator.max_source_tokens());
+        assert!(tokens + 40 > most, "{tokens} tokens of {most}");
     });
     (taken, working_memory(&files).unwrap())
 }
@@ -66,15 +67,17 @@ fn what_runs_allocates_no_more_than_was_promised() {
     // model.
     const TEXT: usize = 256 << 10;
     const SOUND: usize = 8 << 20;
+    // What was promised has room for texts of the most tokens in every hypothesis; these are shorter.
+    const SHORTER: usize = 8;
     let packed = tempfile::tempdir().unwrap();
     let (taken, promised) = translation(packed.path());
     println!("translator: {taken} taken, {promised} promised");
     assert!(taken <= promised as usize + TEXT, "{taken} bytes taken, {promised} promised");
-    assert!(3 * taken > promised as usize, "{taken} bytes taken, {promised} promised");
+    assert!(SHORTER * taken > promised as usize, "{taken} bytes taken, {promised} promised");
     for model in ["recipes/speech-en-tiny/model", "parity/speech/distil"] {
         let (taken, promised) = transcript(packed.path(), model);
         println!("{model}: {taken} taken, {promised} promised");
         assert!(taken <= promised as usize + SOUND, "{model}: {taken} bytes taken, {promised} promised");
-        assert!(3 * taken > promised as usize, "{model}: {taken} bytes taken, {promised} promised");
+        assert!(SHORTER * taken > promised as usize, "{model}: {taken} bytes taken, {promised} promised");
     }
 }
