@@ -124,13 +124,13 @@ internal class LogicTest {
         assertEquals(whole, words(false), "stopped, not ended")
     }
 
-    /** Five seconds of speech, and the beginning of a word. */
+    /** A sentence, and the beginning of the next one. */
     private fun recording(): FloatArray {
         val file = File(root, "models/recipes/speech-en-tiny/fixture/short.flac")
         val bytes = Testing.samples(file.path.toByteArray())
         val samples = FloatArray(bytes.size / Float.SIZE_BYTES)
         ByteBuffer.wrap(bytes).asFloatBuffer().get(samples)
-        return samples.copyOf(5 * 16_000)
+        return samples.copyOf(10 * 16_000)
     }
 
     /** Whoever was stopped before it began does not begin when its turn comes. */
