@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 /**
- * Bytes of a code of a language and the NUL that follows: ISO 639 has two or three letters.
+ * Bytes of a code of a language and the NUL that follows, such as `en`, `yue` or `zh_Hant`.
  */
-#define BABIL_LANGUAGE 8
+#define BABIL_LANGUAGE 16
 
 /**
  * How a call ended. Below zero it failed, and `babil_last_error` says why.
@@ -88,6 +88,35 @@ typedef int32_t babil_status;
 #endif // __cplusplus
 
 /**
+ * What a model does.
+ */
+enum babil_task
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * It translates text and subtitles: `babil_pair_of` has its directions.
+   */
+  BABIL_TASK_TRANSLATE = 0,
+  /**
+   * It holds conversations.
+   */
+  BABIL_TASK_CHAT = 1,
+  /**
+   * It writes down what is said.
+   */
+  BABIL_TASK_TRANSCRIBE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum babil_task babil_task;
+#else
+typedef int32_t babil_task;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What a piece is.
  */
 enum babil_kind
@@ -111,6 +140,15 @@ enum babil_kind
    * A cue, as it stands in a file of subtitles, with what stands before it there. All pieces are the file.
    */
   BABIL_KIND_CUE = 3,
+  /**
+   * What is being said: the text will stay until the caption and only grows, and the tail may be something else next time.
+   */
+  BABIL_KIND_PARTIAL = 4,
+  /**
+   * What was said; it replaces the partial pieces since the caption before. The text is empty where it was no speech after
+   * all, or where only a translation was missing.
+   */
+  BABIL_KIND_CAPTION = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -216,6 +254,31 @@ typedef int32_t babil_think;
 #endif // __cplusplus
 
 /**
+ * What happens to sound for which there is no room: half a minute of it may wait.
+ */
+enum babil_when_full
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * `babil_push` waits: for files.
+   */
+  BABIL_WHEN_FULL_WAIT = 0,
+  /**
+   * The oldest sound is lost, and the next caption says how much: for microphones.
+   */
+  BABIL_WHEN_FULL_DROP = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum babil_when_full babil_when_full;
+#else
+typedef int32_t babil_when_full;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * How a conversation is held. All zero always takes the most probable token, and lets the model write what fits.
  */
 typedef struct babil_chat_options {
@@ -250,6 +313,36 @@ typedef struct babil_chat_options {
 } babil_chat_options;
 
 /**
+ * How captions are made. All zero finds out the language, with the fastest beam, and waits for room.
+ */
+typedef struct babil_listen_options {
+  /**
+   * The language that is spoken; NULL is found out, or is that which the translator reads.
+   */
+  const char *language;
+  /**
+   * Texts that are followed at the same time; 0 and 1 are the fastest.
+   */
+  uint32_t beam;
+  /**
+   * What happens to sound for which there is no room: a `babil_when_full`.
+   */
+  int32_t when_full;
+  /**
+   * The engine that translates what is said; 0 for none.
+   */
+  uint64_t translator;
+  /**
+   * From which language it translates; only where there is a translator.
+   */
+  const char *from;
+  /**
+   * Into which.
+   */
+  const char *to;
+} babil_listen_options;
+
+/**
  * How to open a model. All zero is the usual.
  */
 typedef struct babil_options {
@@ -274,6 +367,20 @@ typedef struct babil_options {
    */
   int32_t device;
 } babil_options;
+
+/**
+ * A direction of a translator: codes of languages, which end with NUL.
+ */
+typedef struct babil_pair {
+  /**
+   * What it reads.
+   */
+  char from[BABIL_LANGUAGE];
+  /**
+   * What it writes.
+   */
+  char to[BABIL_LANGUAGE];
+} babil_pair;
 
 /**
  * What a model would need.
@@ -304,7 +411,7 @@ typedef struct babil_needs {
 } babil_needs;
 
 /**
- * A piece of what a generation makes.
+ * A piece of what a generation makes. What a kind of piece does not have is zero.
  */
 typedef struct babil_piece {
   /**
@@ -312,7 +419,7 @@ typedef struct babil_piece {
    */
   babil_kind kind;
   /**
-   * When it was said, in seconds from the beginning of the sound; 0 of other pieces.
+   * When it was said, in seconds from the beginning of the sound.
    */
   double start;
   /**
@@ -331,6 +438,19 @@ typedef struct babil_piece {
    * The code of the language that was spoken, of segments; empty where the model knows one only.
    */
   char language[BABIL_LANGUAGE];
+  /**
+   * Of what is being said, what to put behind the text as it is; it ends with NUL.
+   */
+  char *tail;
+  /**
+   * Of captions, the translation of the sentences that this one completes, where there is a translator; it ends with NUL, and
+   * is empty where none is complete.
+   */
+  char *translation;
+  /**
+   * Of captions, the seconds of sound that were lost since the one before, because there was no room for it.
+   */
+  double lost;
 } babil_piece;
 
 /**
@@ -473,6 +593,27 @@ babil_status babil_subtitles(uint64_t engine,
                              uint64_t *generation);
 
 /**
+ * Begins to write down what is said in sound that `babil_push` brings. `captions` is a generation, for `babil_next` and the
+ * others, and is closed like one. `options` may be NULL.
+ */
+babil_status babil_listen(uint64_t engine,
+                          const struct babil_listen_options *options,
+                          uint64_t *captions);
+
+/**
+ * Adds `count` samples of sound to what is listened to: one channel, 16000 a second, from -1 to 1. `BABIL_STATUS_END` where
+ * nobody listens any more, because the captions failed or were cancelled; `BABIL_STATUS_CLOSED` after `babil_end_of_sound`.
+ */
+babil_status babil_push(uint64_t captions,
+                        const float *samples,
+                        uintptr_t count);
+
+/**
+ * Says that the sound is over: the rest of what was said comes, and then the end.
+ */
+babil_status babil_end_of_sound(uint64_t captions);
+
+/**
  * Opens a model: a file, a folder, or the translator inside the library where `model` is NULL. `options` may be NULL.
  */
 babil_status babil_open(const char *model, const struct babil_options *options, uint64_t *engine);
@@ -487,6 +628,19 @@ babil_status babil_open_descriptor(int32_t descriptor,
                                    const char *name,
                                    const struct babil_options *options,
                                    uint64_t *engine);
+
+/**
+ * What the model of an engine does.
+ */
+babil_status babil_task_of(uint64_t engine, babil_task *task);
+
+/**
+ * Direction number `index` of a translator: `BABIL_STATUS_OK`, or `BABIL_STATUS_END` where it has not so many. Other models
+ * have none.
+ */
+babil_status babil_pair_of(uint64_t engine,
+                           uintptr_t index,
+                           struct babil_pair *pair);
 
 /**
  * What the model that `babil_open` would open needs. Nothing is loaded, and nothing is made of its files.
@@ -509,7 +663,7 @@ babil_status babil_plan_descriptor(int32_t descriptor,
 babil_status babil_next(uint64_t generation, struct babil_piece *piece);
 
 /**
- * Frees the text of a piece, once. The piece is empty then; one that is NULL or empty stays so.
+ * Frees the texts of a piece, once. The piece is empty then; one that is NULL or empty stays so.
  */
 void babil_piece_free(struct babil_piece *piece);
 

@@ -20,11 +20,10 @@ use babil_models::{Device, DeviceOptions, OpenOptions, catalogue, open_files, pa
 use babil_runtime::audio::{Audio, AudioOptions, WhenFull};
 use babil_runtime::weights::{FilePart, Weights};
 
-use crate::bytes::Record;
 use crate::descriptor::opened;
 use crate::failure::{Code, Failure, Result};
 use crate::generation::{Counts, Done, Feed, Finish, Generation, Piece, Work, begin};
-use crate::handles::Object;
+use crate::handles::{HANDLES, Object};
 use crate::interpreter::Interpreter;
 use crate::live::Listening;
 use crate::needs::Needs;
@@ -193,6 +192,15 @@ fn of_files(files: ModelFiles, place: Place) -> Result<Found> {
     })
 }
 
+/// The generation that a handle stands for, or that of live captions.
+///
+/// # Errors
+/// It is closed, or is something else.
+pub(crate) fn generation(handle: u64) -> Result<Arc<Generation>> {
+    let listening = HANDLES.get::<Listening>(handle);
+    listening.map(|listening| listening.captions()).or_else(|_| HANDLES.get(handle))
+}
+
 /// A model, ready to run.
 pub(crate) enum Engine {
     Translator(Arc<dyn SentenceTranslator>),
@@ -256,13 +264,12 @@ impl Engine {
         }
     }
 
-    /// The directions of a translator, as `from` and `to` one after the other; none of other models.
-    pub(crate) fn pairs(&self) -> Vec<u8> {
-        let pairs = match self {
+    /// The directions of a translator; none of other models.
+    pub(crate) fn pairs(&self) -> &[LanguagePair] {
+        match self {
             Self::Translator(translator) => translator.pairs(),
             _ => &[],
-        };
-        Record::default().list(pairs, |record, pair| record.text(&pair.from).text(&pair.to)).into_bytes()
+        }
     }
 
     pub(crate) fn language(&self) -> Result<Arc<LanguageModel>> {

@@ -17,9 +17,10 @@ use jni::objects::{JByteArray, JClass, JFloatArray, JThrowable, JValue};
 use jni::sys::{jboolean, jdouble, jfloat, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 
+use crate::bytes::Record;
 use crate::chat::{ChatOptions, Conversation, history};
 use crate::energy::{Described, Monitor, Window};
-use crate::engine::{Engine, Hearing, Options, Source};
+use crate::engine::{Engine, Hearing, Options, Source, generation};
 use crate::failure::{Code, Failure, Result};
 use crate::generation::Generation;
 use crate::handles::HANDLES;
@@ -169,12 +170,6 @@ fn interpreter(
     engine(handle)?.interpreter(LanguagePair::new(text(env, from)?, text(env, to)?)).map(Some)
 }
 
-/// A generation, or that of live captions.
-fn generation(handle: jlong) -> Result<Arc<Generation>> {
-    let listening = HANDLES.get::<Listening>(handle as u64);
-    listening.map(|listening| listening.captions()).or_else(|_| HANDLES.get(handle as u64))
-}
-
 /// A handle of a new generation, which is closed with `parent`.
 fn begun(generation: impl Into<Arc<Generation>>, parent: Option<jlong>) -> Result<jlong> {
     HANDLES.add(generation.into(), parent.map(|parent| parent as u64)).map(|handle| handle as jlong)
@@ -232,7 +227,8 @@ natives! {
     }
 
     fn Java_dev_babil_Native_pairs(env, handle: jlong) -> JByteArray<'e> {
-        bytes(env, &engine(handle)?.pairs())
+        let record = Record::default();
+        bytes(env, &record.list(engine(handle)?.pairs(), |record, pair| record.text(&pair.from).text(&pair.to)).into_bytes())
     }
 
     /// Closes whatever `handle` stands for, and all that was begun on it.
@@ -296,19 +292,19 @@ natives! {
 
     /// `null` at the end.
     fn Java_dev_babil_Native_next(env, handle: jlong) -> JByteArray<'e> {
-        match generation(handle)?.next()? {
+        match generation(handle as u64)?.next()? {
             Some(piece) => bytes(env, &piece.record()),
             None => Ok(JByteArray::default()),
         }
     }
 
     fn Java_dev_babil_Native_cancel(_env, handle: jlong) -> () {
-        generation(handle)?.cancel();
+        generation(handle as u64)?.cancel();
         Ok(())
     }
 
     fn Java_dev_babil_Native_stats(env, handle: jlong) -> JByteArray<'e> {
-        bytes(env, &generation(handle)?.stats()?)
+        bytes(env, &generation(handle as u64)?.stats()?)
     }
 
     fn Java_dev_babil_Native_transcribe(

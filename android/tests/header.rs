@@ -16,11 +16,15 @@ const HEADER: &str = "\
  */";
 
 /// Names of types, in Rust and in C.
-const TYPES: [[&str; 2]; 11] = [
+const TYPES: [[&str; 2]; 15] = [
     ["BabilStatus", "babil_status"],
     ["BabilDevice", "babil_device"],
     ["BabilOptions", "babil_options"],
     ["BabilNeeds", "babil_needs"],
+    ["BabilTask", "babil_task"],
+    ["BabilPair", "babil_pair"],
+    ["BabilListenOptions", "babil_listen_options"],
+    ["BabilWhenFull", "babil_when_full"],
     ["BabilThink", "babil_think"],
     ["BabilChatOptions", "babil_chat_options"],
     ["BabilKind", "babil_kind"],
@@ -49,7 +53,7 @@ fn generated() -> String {
     config.enumeration.rename_variants = RenameRule::QualifiedScreamingSnakeCase;
     config.export.rename = TYPES.iter().map(|[rust, c]| ((*rust).to_owned(), (*c).to_owned())).collect();
     // Those that only numbers in structures stand for.
-    config.export.include = vec!["BabilDevice".to_owned(), "BabilThink".to_owned()];
+    config.export.include = ["BabilDevice", "BabilThink", "BabilWhenFull"].map(str::to_owned).to_vec();
     let bindings = Builder::new().with_config(config).with_src(root("src/c/mod.rs")).generate().unwrap();
     let mut header = Vec::new();
     bindings.write(&mut header);
@@ -92,7 +96,7 @@ fn the_header_is_made_from_the_source() {
 fn all_functions_and_types_are_in_it() {
     let header = generated();
     let mut functions = 0;
-    for name in ["mod", "open", "begin", "pull"] {
+    for name in ["mod", "open", "begin", "live", "pull"] {
         let source = std::fs::read_to_string(root(&format!("src/c/{name}.rs"))).unwrap();
         for definition in source.split("extern \"C\" fn ").skip(1) {
             let (name, _) = definition.split_once('(').unwrap();

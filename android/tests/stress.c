@@ -73,6 +73,8 @@ static babil_status pull(uint64_t generation) {
     ends++;
   } else if (went_on("next", status)) {
     if (piece.text == NULL || piece.text[piece.length] != 0) wrong("piece", status);
+    int live = piece.kind == BABIL_KIND_PARTIAL || piece.kind == BABIL_KIND_CAPTION;
+    if (live != (piece.tail != NULL) || live != (piece.translation != NULL)) wrong("caption", status);
     pieces++;
     babil_piece_free(&piece);
     babil_piece_free(&piece);
@@ -121,6 +123,37 @@ static void race(worker *self, uint64_t engine) {
   babil_close(own);
   status = pull(own);
   if (status != BABIL_STATUS_CLOSED) wrong("next after close", status);
+}
+
+/* Captions of a few pieces of sound, of which others may pull while it is pushed here. */
+static void listen(worker *self, _Atomic uint64_t *place) {
+  static const float silence[8000];
+  uint64_t captions;
+  uint64_t translator = choose(self, 2) ? any(self, TRANSLATES) : 0;
+  babil_listen_options options = {
+      .language = "en", .when_full = (int32_t)choose(self, 2), .translator = translator, .from = "en", .to = "fr"};
+  if (!went_on("listen", babil_listen(any(self, HEARS), &options, &captions))) return;
+  keep(place, captions);
+  for (unsigned i = choose(self, 4); i > 0; i--) {
+    babil_status status = babil_push(captions, silence, sizeof silence / sizeof *silence);
+    if (status == BABIL_STATUS_END) return;
+    if (!went_on("push", status)) return;
+  }
+  if (choose(self, 4)) went_on("end of sound", babil_end_of_sound(captions));
+}
+
+/* What a model does, and its directions: one at least of translators, none of others. */
+static void look_at(unsigned place) {
+  babil_task task;
+  babil_pair pair;
+  if (!went_on("task", babil_task_of(engines[place], &task))) return;
+  babil_status status = babil_pair_of(engines[place], 0, &pair);
+  if (status == BABIL_STATUS_END ? place % KINDS == TRANSLATES : went_on("pair", status) && place % KINDS != TRANSLATES) {
+    wrong("pair", status);
+  }
+  if (status == BABIL_STATUS_OK && strcmp(pair.from, "en") != 0 && strcmp(pair.from, "fr") != 0) wrong("pair", status);
+  static const babil_task TASKS[KINDS] = {BABIL_TASK_TRANSLATE, BABIL_TASK_CHAT, BABIL_TASK_TRANSCRIBE};
+  if (task != TASKS[place % KINDS]) wrong("task", BABIL_STATUS_OK);
 }
 
 static void *work(void *argument) {
@@ -184,6 +217,8 @@ static void *work(void *argument) {
         if (went_on("plan", babil_plan(models[kind], NULL, &needs)) && needs.working == 0) wrong("plan", BABIL_STATUS_OK);
         break;
       }
+      case 23: listen(self, generation); break;
+      case 24: look_at(choose(self, ENGINES)); break;
       default: pull(*generation);
     }
   }

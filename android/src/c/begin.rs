@@ -12,6 +12,7 @@ use crate::chat::{ChatOptions, Conversation};
 use crate::engine::{Engine, Hearing};
 use crate::failure::{Code, Failure, Result};
 use crate::handles::HANDLES;
+use crate::interpreter::Interpreter;
 use crate::subtitles::Form;
 
 /// Begins to translate `length` bytes of UTF-8 from one language into another (ISO 639-1, as in `en`), of any length.
@@ -209,11 +210,8 @@ pub unsafe extern "C" fn babil_subtitles(
     enter(|| {
         // SAFETY: the caller's promises.
         let (file, hearing) = unsafe { (required(file, "the file")?.into(), hearing(language, beam)?) };
-        let interpreter = match translator {
-            0 => None,
-            // SAFETY: the caller's promises.
-            handle => Some(HANDLES.get::<Engine>(handle)?.interpreter(unsafe { pair(from, to)? })?),
-        };
+        // SAFETY: the caller's promises.
+        let interpreter = unsafe { interpreter(translator, from, to)? };
         let begun = HANDLES.get::<Engine>(engine)?.subtitles(file, hearing, interpreter, form(format)?)?;
         // SAFETY: the caller's promises.
         unsafe { hand_out(generation, Arc::new(begun), Some(engine)) }
@@ -225,10 +223,28 @@ pub unsafe extern "C" fn babil_subtitles(
 /// # Safety
 /// As [`optional`].
 #[allow(unsafe_code, reason = "C's strings are pointers")]
-unsafe fn hearing(language: *const c_char, beam: u32) -> Result<Hearing> {
+pub(super) unsafe fn hearing(language: *const c_char, beam: u32) -> Result<Hearing> {
     // SAFETY: the caller's promises.
     let language = unsafe { optional(language, "the language")? };
     Ok(Hearing { language, english: false, beam: i32::try_from(beam).unwrap_or(i32::MAX) })
+}
+
+/// What translates what is heard, where `translator` is not 0.
+///
+/// # Safety
+/// As [`pair`].
+#[allow(unsafe_code, reason = "C's strings are pointers")]
+pub(super) unsafe fn interpreter(
+    translator: u64,
+    from: *const c_char,
+    to: *const c_char,
+) -> Result<Option<Interpreter>> {
+    if translator == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promises.
+    let pair = unsafe { pair(from, to)? };
+    HANDLES.get::<Engine>(translator)?.interpreter(pair).map(Some)
 }
 
 fn form(format: u32) -> Result<Form> {

@@ -4,9 +4,11 @@
 //! - here: how calls end, how texts cross, what the library is, and closing;
 //! - `open.rs`: models, and what they would need;
 //! - `begin.rs`: what is begun on them;
-//! - `pull.rs`: what comes of it.
+//! - `live.rs`: captions of sound that is pushed;
+//! - `pull.rs`: what comes of all that.
 
 mod begin;
+mod live;
 mod open;
 mod pull;
 
@@ -18,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 use babil_runtime::kernels::Kernels;
 
 pub use self::begin::*;
+pub use self::live::*;
 pub use self::open::*;
 pub use self::pull::*;
 use crate::failure::{Code, Failure, Result};
@@ -163,6 +166,34 @@ fn given(text: String) -> *mut c_char {
     let mut bytes = text.into_bytes();
     bytes.push(0);
     Box::into_raw(bytes.into_boxed_slice()).cast()
+}
+
+/// The same of a text that ends at its first NUL: those within it are replaced. It is freed with [`free_string`].
+fn given_string(text: &str) -> *mut c_char {
+    given(text.replace('\0', "\u{fffd}"))
+}
+
+/// Frees a string, once: it is null then.
+///
+/// # Safety
+/// It is null, or [`given_string`] has made it.
+#[allow(unsafe_code, reason = "C's strings are pointers")]
+unsafe fn free_string(string: &mut *mut c_char) {
+    // SAFETY: not null, and it ends with NUL, before which it has no other.
+    let length = if string.is_null() { 0 } else { unsafe { CStr::from_ptr(*string) }.count_bytes() };
+    // SAFETY: the caller's promises.
+    unsafe { free(string, length) };
+}
+
+/// Bytes of a code of a language and the NUL that follows, such as `en`, `yue` or `zh_Hant`.
+pub const BABIL_LANGUAGE: usize = 16;
+
+/// A code of a language, in as many bytes; `None` where it is longer, which is none that is known.
+fn code(language: &str) -> Option<[c_char; BABIL_LANGUAGE]> {
+    let mut code = [0; BABIL_LANGUAGE];
+    let room = language.len() < BABIL_LANGUAGE;
+    code.iter_mut().zip(language.bytes()).for_each(|(place, byte)| *place = byte as c_char);
+    room.then_some(code)
 }
 
 /// Frees a text of `length` bytes, once: it is null then.

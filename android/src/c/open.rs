@@ -4,9 +4,10 @@ use std::ffi::c_char;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BabilStatus, enter, hand_out, optional, put, required};
+use super::{BABIL_LANGUAGE, BabilStatus, code, enter, hand_out, optional, put, required};
 use crate::engine::{Engine, Options, Source, device};
-use crate::failure::Result;
+use crate::failure::{Code, Failure, Result};
+use crate::handles::HANDLES;
 use crate::needs::{Needs, available};
 
 /// What computes.
@@ -19,6 +20,28 @@ pub enum BabilDevice {
     Npu = 1,
     /// The NPU where there is one that can, or else the processor.
     Auto = 2,
+}
+
+/// What a model does.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BabilTask {
+    /// It translates text and subtitles: `babil_pair_of` has its directions.
+    Translate = 0,
+    /// It holds conversations.
+    Chat = 1,
+    /// It writes down what is said.
+    Transcribe = 2,
+}
+
+/// A direction of a translator: codes of languages, which end with NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct BabilPair {
+    /// What it reads.
+    pub from: [c_char; BABIL_LANGUAGE],
+    /// What it writes.
+    pub to: [c_char; BABIL_LANGUAGE],
 }
 
 /// How to open a model. All zero is the usual.
@@ -137,6 +160,45 @@ pub unsafe extern "C" fn babil_open_descriptor(
             let source = within(descriptor, offset, length, name)?;
             hand_out(engine, Arc::new(Engine::open(source, &options_of(options)?)?), None)
         }
+    })
+}
+
+/// What the model of an engine does.
+///
+/// # Safety
+/// The pointer is null or has room for a task.
+#[allow(unsafe_code, reason = "an exported name, and pointers")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn babil_task_of(engine: u64, task: *mut BabilTask) -> BabilStatus {
+    enter(|| {
+        let found = match &*HANDLES.get::<Engine>(engine)? {
+            Engine::Translator(_) => BabilTask::Translate,
+            Engine::Language(_) => BabilTask::Chat,
+            #[cfg(feature = "audio")]
+            Engine::Speech(_) => BabilTask::Transcribe,
+        };
+        // SAFETY: the caller's promises.
+        unsafe { put(task, found) }
+    })
+}
+
+/// Direction number `index` of a translator: `BABIL_STATUS_OK`, or `BABIL_STATUS_END` where it has not so many. Other models
+/// have none.
+///
+/// # Safety
+/// The pointer is null or has room for a pair.
+#[allow(unsafe_code, reason = "an exported name, and pointers")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn babil_pair_of(engine: u64, index: usize, pair: *mut BabilPair) -> BabilStatus {
+    enter(|| {
+        let engine = HANDLES.get::<Engine>(engine)?;
+        let Some(found) = engine.pairs().get(index) else { return Ok(BabilStatus::End) };
+        let (Some(from), Some(to)) = (code(&found.from), code(&found.to)) else {
+            let problem = format!("{found}: codes of languages of {BABIL_LANGUAGE} bytes and more");
+            return Err(Failure::new(Code::Unsupported, problem));
+        };
+        // SAFETY: the caller's promises.
+        unsafe { put(pair, BabilPair { from, to }) }
     })
 }
 

@@ -1,11 +1,12 @@
 //! What comes of what was begun: pieces, and how they ended; what was said in a conversation.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 use std::time::Duration;
 
-use super::{BabilStatus, enter, free, given, null, put};
+use super::{BABIL_LANGUAGE, BabilStatus, code, enter, free, free_string, given, given_string, null, put};
 use crate::chat::{Conversation, messages};
-use crate::generation::{Finish, Generation, Piece};
+use crate::engine::generation as generation_of;
+use crate::generation::{Finish, Piece};
 use crate::handles::HANDLES;
 
 /// What a piece is.
@@ -20,15 +21,20 @@ pub enum BabilKind {
     Segment = 2,
     /// A cue, as it stands in a file of subtitles, with what stands before it there. All pieces are the file.
     Cue = 3,
+    /// What is being said: the text will stay until the caption and only grows, and the tail may be something else next time.
+    Partial = 4,
+    /// What was said; it replaces the partial pieces since the caption before. The text is empty where it was no speech after
+    /// all, or where only a translation was missing.
+    Caption = 5,
 }
 
-/// A piece of what a generation makes.
+/// A piece of what a generation makes. What a kind of piece does not have is zero.
 #[repr(C)]
 #[derive(Debug)]
 pub struct BabilPiece {
     /// What it is.
     pub kind: BabilKind,
-    /// When it was said, in seconds from the beginning of the sound; 0 of other pieces.
+    /// When it was said, in seconds from the beginning of the sound.
     pub start: f64,
     /// When that ended.
     pub end: f64,
@@ -38,10 +44,55 @@ pub struct BabilPiece {
     pub length: usize,
     /// The code of the language that was spoken, of segments; empty where the model knows one only.
     pub language: [c_char; BABIL_LANGUAGE],
+    /// Of what is being said, what to put behind the text as it is; it ends with NUL.
+    pub tail: *mut c_char,
+    /// Of captions, the translation of the sentences that this one completes, where there is a translator; it ends with NUL, and
+    /// is empty where none is complete.
+    pub translation: *mut c_char,
+    /// Of captions, the seconds of sound that were lost since the one before, because there was no room for it.
+    pub lost: f64,
 }
 
-/// Bytes of a code of a language and the NUL that follows: ISO 639 has two or three letters.
-pub const BABIL_LANGUAGE: usize = 8;
+impl BabilPiece {
+    /// What all pieces have.
+    fn new(kind: BabilKind, text: String) -> Self {
+        Self {
+            kind,
+            start: 0.0,
+            end: 0.0,
+            length: text.len(),
+            text: given(text),
+            language: [0; BABIL_LANGUAGE],
+            tail: std::ptr::null_mut(),
+            translation: std::ptr::null_mut(),
+            lost: 0.0,
+        }
+    }
+
+    /// A piece for C; `None` of those that nothing makes that is begun from C.
+    fn of(piece: Piece) -> Option<Self> {
+        Some(match piece {
+            Piece::Answer(text) => Self::new(BabilKind::Answer, text),
+            Piece::Thought(text) => Self::new(BabilKind::Thought, text),
+            #[cfg(feature = "audio")]
+            Piece::Segment { start, end, language, text } => {
+                let language = code(&language).unwrap_or_default();
+                Self { start, end, language, ..Self::new(BabilKind::Segment, text) }
+            }
+            Piece::Cue { shown, written } => {
+                let (start, end) = shown.map_or((0.0, 0.0), |(start, end, _)| (start, end));
+                Self { start, end, ..Self::new(BabilKind::Cue, written) }
+            }
+            #[cfg(feature = "audio")]
+            Piece::Caption { last, start, end, text, tail, translation, lost } => {
+                let kind = if last { BabilKind::Caption } else { BabilKind::Partial };
+                let (tail, translation) = (given_string(&tail), given_string(&translation));
+                Self { start, end, tail, translation, lost, ..Self::new(kind, text) }
+            }
+            Piece::Progress { .. } => return None,
+        })
+    }
+}
 
 /// Why a generation ended.
 #[repr(i32)]
@@ -106,31 +157,13 @@ pub unsafe extern "C" fn babil_next(generation: u64, piece: *mut BabilPiece) -> 
         if piece.is_null() {
             return Err(null("the place of the piece"));
         }
-        let next = HANDLES.get::<Generation>(generation)?.next()?;
-        let (kind, start, end, text, spoken) = match next {
-            Some(Piece::Answer(text)) => (BabilKind::Answer, 0.0, 0.0, text, String::new()),
-            Some(Piece::Thought(text)) => (BabilKind::Thought, 0.0, 0.0, text, String::new()),
-            #[cfg(feature = "audio")]
-            Some(Piece::Segment { start, end, language, text }) => (BabilKind::Segment, start, end, text, language),
-            Some(Piece::Cue { shown, written }) => {
-                let (start, end) = shown.map_or((0.0, 0.0), |(start, end, _)| (start, end));
-                (BabilKind::Cue, start, end, written, String::new())
-            }
-            // Nothing else is begun from C.
-            _ => return Ok(BabilStatus::End),
-        };
-        let mut language = [0; BABIL_LANGUAGE];
-        // A code that is longer is none.
-        if spoken.len() < BABIL_LANGUAGE {
-            language.iter_mut().zip(spoken.bytes()).for_each(|(place, byte)| *place = byte as c_char);
-        }
-        let length = text.len();
+        let next = generation_of(generation)?.next()?;
         // SAFETY: the caller's promises.
-        unsafe { put(piece, BabilPiece { kind, start, end, text: given(text), length, language }) }
+        next.and_then(BabilPiece::of).map_or(Ok(BabilStatus::End), |next| unsafe { put(piece, next) })
     })
 }
 
-/// Frees the text of a piece, once. The piece is empty then; one that is NULL or empty stays so.
+/// Frees the texts of a piece, once. The piece is empty then; one that is NULL or empty stays so.
 ///
 /// # Safety
 /// The pointer is null, or points to a piece of `babil_next` that was not changed.
@@ -140,7 +173,11 @@ pub unsafe extern "C" fn babil_piece_free(piece: *mut BabilPiece) {
     // SAFETY: the caller's promise.
     let Some(piece) = (unsafe { piece.as_mut() }) else { return };
     // SAFETY: `babil_next` has made it, and nobody has changed it.
-    unsafe { free(&mut piece.text, piece.length) };
+    unsafe {
+        free(&mut piece.text, piece.length);
+        free_string(&mut piece.tail);
+        free_string(&mut piece.translation);
+    }
     piece.length = 0;
 }
 
@@ -153,7 +190,7 @@ pub unsafe extern "C" fn babil_piece_free(piece: *mut BabilPiece) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn babil_stats(generation: u64, result: *mut BabilStatistics) -> BabilStatus {
     enter(|| {
-        let ended = HANDLES.get::<Generation>(generation)?.ended()?;
+        let ended = generation_of(generation)?.ended()?;
         let finish = match ended.finish {
             Finish::Complete => BabilFinish::Complete,
             Finish::StopString => BabilFinish::StopString,
@@ -189,11 +226,14 @@ pub unsafe extern "C" fn babil_history(chat: u64, index: usize, message: *mut Ba
         }
         let found = HANDLES.get::<Conversation>(chat)?.with(move |chat| messages(chat).nth(index))?;
         let Some([role, text, thoughts]) = found else { return Ok(BabilStatus::End) };
-        // It is freed by its first NUL.
-        let role = role.replace('\0', "\u{fffd}");
         let (length, thoughts_length) = (text.len(), thoughts.len());
-        let found =
-            BabilMessage { role: given(role), text: given(text), length, thoughts: given(thoughts), thoughts_length };
+        let found = BabilMessage {
+            role: given_string(&role),
+            text: given(text),
+            length,
+            thoughts: given(thoughts),
+            thoughts_length,
+        };
         // SAFETY: the caller's promises.
         unsafe { put(message, found) }
     })
@@ -208,10 +248,9 @@ pub unsafe extern "C" fn babil_history(chat: u64, index: usize, message: *mut Ba
 pub unsafe extern "C" fn babil_message_free(message: *mut BabilMessage) {
     // SAFETY: the caller's promise.
     let Some(message) = (unsafe { message.as_mut() }) else { return };
-    // SAFETY: `babil_history` has made it, and nobody has changed it; a role has no other NUL than its last.
+    // SAFETY: `babil_history` has made it, and nobody has changed it.
     unsafe {
-        let role = if message.role.is_null() { 0 } else { CStr::from_ptr(message.role).count_bytes() };
-        free(&mut message.role, role);
+        free_string(&mut message.role);
         free(&mut message.text, message.length);
         free(&mut message.thoughts, message.thoughts_length);
     }
@@ -235,7 +274,7 @@ pub extern "C" fn babil_clear(chat: u64) -> BabilStatus {
 #[unsafe(no_mangle)]
 pub extern "C" fn babil_cancel(generation: u64) -> BabilStatus {
     enter(|| {
-        HANDLES.get::<Generation>(generation)?.cancel();
+        generation_of(generation)?.cancel();
         Ok(BabilStatus::Ok)
     })
 }
