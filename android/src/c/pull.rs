@@ -3,7 +3,9 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use super::{BABIL_LANGUAGE, BabilStatus, code, enter, free, free_string, given, given_string, null, put};
+#[cfg(feature = "audio")]
+use super::code;
+use super::{BABIL_LANGUAGE, BabilStatus, enter, free, free_string, given, given_string, null, put};
 use crate::chat::{Conversation, messages};
 use crate::engine::generation as generation_of;
 use crate::generation::{Finish, Piece};
