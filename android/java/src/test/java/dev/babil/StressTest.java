@@ -151,8 +151,8 @@ class StressTest extends GivesBack {
           }
         });
     all.close();
-    // How many of each depends on how fast the machine is.
-    assertTrue(chunks.get() > 0 && refused.get() > 0, chunks + " chunks, " + refused + " refused");
+    assertTrue(chunks.get() > calls / 100, chunks + " chunks");
+    assertTrue(refused.get() > calls / 100, refused + " refused");
   }
 
   /** What all threads have. */
