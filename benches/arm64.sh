@@ -100,7 +100,8 @@ run() {
 }
 
 # The engine and the models. candle is not ours, and is left out. Optimised more than other tests, since each instruction is
-# emulated; what is asserted about overflow and the rest stays.
+# emulated. Overflow is checked as elsewhere; the engine's debug assertions, also those of the standard library's raw pointers,
+# are not: with them its kernels take longer to compile than to test.
 crates=(--config profile.dev.opt-level=3 --config profile.dev.debug=false
   --config profile.dev.package.babil-runtime.debug-assertions=false
   -p babil-runtime -p babil-models --no-default-features
