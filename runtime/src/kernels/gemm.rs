@@ -344,12 +344,12 @@ pub(super) fn check<W: Weights>(w: PackedView<'_>, x: ActivationsView<'_>, bias:
     assert!(columns.start.is_multiple_of(TILE_ROWS), "columns start in the middle of a group");
 }
 
-/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1`, so that
-/// memory is read from one end to the other.
+/// [`super::GemmPacked`] with `N` registers of rows at a time, of which `P` are in flight together; for one token `N1` and `P1`,
+/// so that memory is read from one end to the other.
 ///
 /// # Safety
 /// The CPU must support the instruction set, and the operands must fit each other: see [`check`].
-pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize>(
+pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, const N1: usize, const P1: usize>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
@@ -357,11 +357,11 @@ pub(super) unsafe fn gemm<S: Simd, W: Weights, const N: usize, const P: usize, c
 ) {
     const { assert!((N * S::LANES).is_multiple_of(TILE_ROWS) && N1 * S::LANES == TILE_ROWS) };
     // SAFETY: the CPU and the operands are the caller's duty.
-    unsafe { S::with(Product::<W, N, P, N1> { w, x, bias, out, _weights: PhantomData }) };
+    unsafe { S::with(Product::<W, N, P, N1, P1> { w, x, bias, out, _weights: PhantomData }) };
 }
 
 /// What [`gemm`] computes; its operands fit each other.
-struct Product<'a, 'o, W, const N: usize, const P: usize, const N1: usize> {
+struct Product<'a, 'o, W, const N: usize, const P: usize, const N1: usize, const P1: usize> {
     w: PackedView<'a>,
     x: ActivationsView<'a>,
     bias: Option<&'a [f32]>,
@@ -369,7 +369,9 @@ struct Product<'a, 'o, W, const N: usize, const P: usize, const N1: usize> {
     _weights: PhantomData<W>,
 }
 
-impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Product<'_, '_, W, N, P, N1> {
+impl<W: Weights, const N: usize, const P: usize, const N1: usize, const P1: usize> Work
+    for Product<'_, '_, W, N, P, N1, P1>
+{
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { w, x, bias, out, .. } = self;
@@ -386,7 +388,7 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Produ
                 let (group, start) = (row / TILE_ROWS, start(row, width));
                 let mut to = |token: usize| out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
                 if tokens == 1 {
-                    multiply::<S, W, N1, 1, 1>(w, group, x, 0, start, [to(0)], true);
+                    multiply::<S, W, N1, P1, 1>(w, group, x, 0, start, [to(0)], true);
                     continue;
                 }
                 let mut token = 0;
@@ -416,7 +418,7 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize> Work for Produ
                 for token in 0..tokens {
                     let mut result = [0.0; TILE_ROWS];
                     let to = [result.as_mut_ptr()];
-                    multiply::<S, W, N1, 1, 1>(w, row / TILE_ROWS, x, token, start.as_ptr(), to, false);
+                    multiply::<S, W, N1, P1, 1>(w, row / TILE_ROWS, x, token, start.as_ptr(), to, false);
                     out.row_mut(token)[row - columns.start..][..rows.len()].copy_from_slice(&result[..rows.len()]);
                 }
             }

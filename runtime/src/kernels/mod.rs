@@ -200,13 +200,13 @@ macro_rules! gemms {
 use gemms;
 
 /// Makes `const TABLE: Kernels` of an instruction set: the portable bodies compiled for `features`, and [`gemms`] with
-/// `rows` registers of rows at a time, how many of them in flight together, and how many at a time for one token. The
-/// table may only be handed out where the CPU has `features`: its functions do not check again.
+/// how many registers of rows at a time and how many of them in flight together, for several tokens and for one. The table
+/// may only be handed out where the CPU has `features`: its functions do not check again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! table {
     (
         isa: $isa:expr, features: $features:literal, simd: $simd:ty,
-        rows: ($n:literal, $p:literal, $single:literal) $(,)?
+        rows: ($n:literal, $p:literal), of_one_token: ($n1:literal, $p1:literal) $(,)?
     ) => {
         pub(in crate::kernels) const TABLE: $crate::kernels::Kernels = {
             use $crate::kernels::{Activation, Kernels, attention, floats, generic};
@@ -234,7 +234,7 @@ macro_rules! table {
                 isa: $isa,
                 quantize_row,
                 quantize_plainly,
-        gemm_packed: $crate::kernels::gemms!(W => $crate::kernels::gemm::gemm::<$simd, W, $n, $p, $single>),
+        gemm_packed: $crate::kernels::gemms!(W => $crate::kernels::gemm::gemm::<$simd, W, $n, $p, $n1, $p1>),
                 gemm_f32: floats::gemm::<$simd, floats::F32>,
                 gemm_f16: floats::gemm::<$simd, floats::F16>,
                 gemm_bf16: floats::gemm::<$simd, floats::Bf16>,
@@ -289,7 +289,7 @@ const SCALAR: Kernels = {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
         quantize_plainly: generic::quantize_plainly,
-        gemm_packed: gemms!(W => gemm::gemm::<scalar::Scalar, W, 1, 1, 1>),
+        gemm_packed: gemms!(W => gemm::gemm::<scalar::Scalar, W, 1, 1, 1, 1>),
         gemm_f32: floats::gemm::<scalar::Scalar, floats::F32>,
         gemm_f16: floats::gemm::<scalar::Scalar, floats::F16>,
         gemm_bf16: floats::gemm::<scalar::Scalar, floats::Bf16>,

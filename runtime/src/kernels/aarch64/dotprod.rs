@@ -12,7 +12,7 @@ table! {
     isa: Isa::Dotprod,
     features: "neon,dotprod",
     // 16 rows, in halves of 8, times up to 4 tokens: 8 integer and 16 float accumulators of 32 registers.
-    simd: Dotprod, rows: (4, 2, 4),
+    simd: Dotprod, rows: (4, 2), of_one_token: (4, 1),
 }
 
 /// To each lane of `acc`, adds the product of 4 bytes of `w` and the 4 bytes of `x` that `LANE` (0..4) picks.

@@ -12,7 +12,7 @@ table! {
     isa: Isa::I8mm,
     features: "neon,dotprod,i8mm",
     // As with dot products: there are as many accumulators.
-    simd: I8mm, rows: (4, 2, 4),
+    simd: I8mm, rows: (4, 2), of_one_token: (4, 1),
 }
 
 /// To lane `2 * i + j` of `acc`, adds the product of the 8 bytes of row `i` of `w` and those of token `j` of `x`.

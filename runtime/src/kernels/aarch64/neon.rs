@@ -12,7 +12,7 @@ use std::arch::asm;
 table! {
     isa: Isa::Neon,
     features: "neon",
-    simd: Neon, rows: (4, 1, 4),
+    simd: Neon, rows: (4, 1), of_one_token: (4, 1),
 }
 
 /// The products of the lower and of the upper halves of `w` and `x`.

@@ -6,14 +6,16 @@
 use crate::kernels::Isa;
 use crate::kernels::gemm::{self, Weights, unroll};
 use crate::kernels::simd::{Simd, Work};
-use crate::kernels::x86_64::ymm_registers;
+use crate::kernels::x86_64::{in_this_order, ymm_registers};
 use crate::quant::Code;
 use std::arch::x86_64::*;
 
 table! {
     isa: Isa::Avx2,
     features: "avx2,fma,f16c",
-    simd: Avx2, rows: (2, 1, 2),
+    // The registers in flight together share the broadcast activations. With the 4 tokens they have 8 sums, half of the registers
+    // there are: see `in_this_order`.
+    simd: Avx2, rows: (2, 2), of_one_token: (2, 2),
 }
 
 /// See the module.
@@ -34,34 +36,47 @@ impl Simd for Avx2 {
         unsafe {
             let mut dots = [[_mm256_setzero_si256(); P]; M];
             let mut pairs = [[_mm256_setzero_si256(); P]; M];
-            for m in 0..M {
-                dots[m] = [_mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)); P];
-            }
             unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
                 let quad = first + i;
+                let (mut weights, mut magnitudes) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
                 for p in 0..P {
                     let codes = gemm::codes::<Self, W>(rows[p], quad);
-                    let weights = match W::FORMAT.code {
+                    weights[p] = match W::FORMAT.code {
                         Code::Minus(_) | Code::Signed => codes,
                         Code::Table(values) => {
                             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.as_ptr().cast()));
                             _mm256_shuffle_epi8(table, codes)
                         }
                     };
-                    for m in 0..M {
-                        let x = _mm256_set1_epi32(x[m].add(quad * 4).cast::<i32>().read_unaligned());
-                        let products = match W::FORMAT.code {
-                            Code::Minus(_) => _mm256_maddubs_epi16(weights, x),
-                            _ => _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights)),
+                    magnitudes[p] = match W::FORMAT.code {
+                        Code::Minus(_) => weights[p],
+                        Code::Signed | Code::Table(_) => _mm256_abs_epi8(weights[p]),
+                    };
+                }
+                for m in 0..M {
+                    let x = _mm256_set1_epi32(x[m].add(quad * 4).cast::<i32>().read_unaligned());
+                    for p in 0..P {
+                        let x = match W::FORMAT.code {
+                            Code::Minus(_) => x,
+                            Code::Signed | Code::Table(_) => _mm256_sign_epi8(x, weights[p]),
                         };
-                        let sum = match i % chain {
+                        let products = _mm256_maddubs_epi16(magnitudes[p], x);
+                        pairs[m][p] = match i % chain {
                             0 => products,
                             _ => _mm256_add_epi16(pairs[m][p], products),
                         };
-                        pairs[m][p] = sum;
                         if (i + 1).is_multiple_of(chain) {
-                            dots[m][p] = _mm256_add_epi32(dots[m][p], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+                            let widened = _mm256_madd_epi16(pairs[m][p], _mm256_set1_epi16(1));
+                            dots[m][p] = match (i + 1 == chain, W::OFFSET) {
+                                (true, 0) => widened,
+                                (true, _) => {
+                                    _mm256_add_epi32(widened, _mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)))
+                                }
+                                (false, _) => _mm256_add_epi32(dots[m][p], widened),
+                            };
                         }
+                        let sum = if (i + 1).is_multiple_of(chain) { &mut dots[m][p] } else { &mut pairs[m][p] };
+                        *sum = in_this_order(*sum);
                     }
                 }
             });

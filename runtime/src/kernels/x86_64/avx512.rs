@@ -5,13 +5,14 @@ use crate::kernels::gemm::Weights;
 use crate::kernels::simd::{Simd, Work};
 use crate::kernels::x86_64::vnni_dots;
 use std::arch::x86_64::*;
+use std::convert::identity;
 
 table! {
     isa: Isa::Avx512Vnni,
     features: "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni",
     // Two groups of 16 rows times 4 tokens are 8 integer and 8 float accumulators of 32 registers. (With 6 tokens the
     // compiler runs out of registers.)
-    simd: Avx512, rows: (2, 2, 1),
+    simd: Avx512, rows: (2, 2), of_one_token: (1, 1),
 }
 
 /// See the module.
@@ -48,7 +49,14 @@ impl Simd for Avx512 {
         unsafe { _mm512_or_si512(a, b) }
     }
 
-    vnni_dots!(_mm512_set1_epi32, _mm512_broadcast_i32x4, _mm512_xor_si512, _mm512_shuffle_epi8, _mm512_dpbusd_epi32);
+    vnni_dots!(
+        _mm512_set1_epi32,
+        _mm512_broadcast_i32x4,
+        _mm512_xor_si512,
+        _mm512_shuffle_epi8,
+        _mm512_dpbusd_epi32,
+        identity
+    );
 
     #[inline(always)]
     unsafe fn floats(ints: __m512i) -> __m512 {

@@ -6,6 +6,7 @@ mod avx512;
 mod avxvnni;
 
 use super::{Isa, Kernels};
+use std::arch::x86_64::__m256i;
 
 /// The AVX2 table, if this CPU can run it.
 pub(super) fn avx2() -> Option<Kernels> {
@@ -179,14 +180,26 @@ macro_rules! ymm_registers {
 }
 use ymm_registers;
 
+/// `sum`, computed now: after what stands before another call, and before what stands behind the next. Of the 8 quads of a block
+/// the compiler would otherwise compute a token after the other, with all weights on the stack, because 16 registers do not
+/// hold them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_this_order(mut sum: __m256i) -> __m256i {
+    // SAFETY: no instruction; the register keeps its value.
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) sum, options(nomem, nostack, preserves_flags)) };
+    sum
+}
+
 /// The sign bits of 4 bytes.
 const SIGNS: i32 = i32::from_ne_bytes([0x80; 4]);
 
 /// `Simd::dots` with `vpdpbusd`, which multiplies unsigned by signed bytes: weights are made unsigned by an offset, and
 /// sums start at `-offset * (sum of the activations)`. The arguments are intrinsics for registers of one width: 32 bits
-/// and 128 bits again and again, exclusive or, a look-up in tables of 16 bytes, and the instruction itself.
+/// and 128 bits again and again, exclusive or, a look-up in tables of 16 bytes, the instruction itself, and
+/// [`in_this_order`] where there are 16 registers only.
 macro_rules! vnni_dots {
-    ($splat:ident, $broadcast:ident, $xor:ident, $shuffle:ident, $dpbusd:ident) => {
+    ($splat:ident, $broadcast:ident, $xor:ident, $shuffle:ident, $dpbusd:ident, $ordered:ident) => {
         #[inline(always)]
         unsafe fn dots<W: Weights, const P: usize, const M: usize>(
             rows: [*const u8; P],
@@ -225,7 +238,7 @@ macro_rules! vnni_dots {
                     for m in 0..M {
                         let x = $splat(x[m].add(quad * 4).cast::<i32>().read_unaligned());
                         for p in 0..P {
-                            dots[m][p] = $dpbusd(dots[m][p], weights[p], x);
+                            dots[m][p] = $ordered($dpbusd(dots[m][p], weights[p], x));
                         }
                     }
                 });
