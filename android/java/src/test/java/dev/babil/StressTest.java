@@ -24,6 +24,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -78,6 +79,14 @@ class StressTest extends GivesBack {
       T before = items.getAndSet(random.nextInt(items.length()), item);
       if (before != null) {
         before.close();
+      }
+    }
+
+    void forEach(Consumer<T> action) {
+      for (int i = 0; i < items.length(); i++) {
+        if (items.get(i) != null) {
+          action.accept(items.get(i));
+        }
       }
     }
 
@@ -150,9 +159,15 @@ class StressTest extends GivesBack {
             }
           }
         });
+    // How much of the calls is refused and how much is read depends on the speed of the machine; that whatever is left can be
+    // read to its end does not.
+    assertTrue(refused.get() > 0, "nothing was refused");
+    all.readToTheEnd(chunks);
     all.close();
-    assertTrue(chunks.get() > calls / 100, chunks + " chunks");
-    assertTrue(refused.get() > calls / 100, refused + " refused");
+    assertTrue(chunks.get() > 0, "nothing was read");
+    try (Engine engine = Models.translator()) {
+      assertEquals("Bonjour.", engine.translator("en", "fr").translate("Hello."));
+    }
   }
 
   /** What all threads have. */
@@ -163,6 +178,32 @@ class StressTest extends GivesBack {
     final Pool<Transcript> transcripts = new Pool<>(2);
     final Pool<LiveCaptions> captions = new Pool<>(2);
     final Pool<Subtitles> subtitles = new Pool<>(3);
+
+    /** Nobody else is there to refuse it any more. */
+    void readToTheEnd(AtomicLong chunks) {
+      generations.forEach(generation -> read(generation::next, chunks));
+      transcripts.forEach(transcript -> read(transcript::next, chunks));
+      subtitles.forEach(file -> read(file::next, chunks));
+      captions.forEach(
+          live ->
+              read(
+                  () -> {
+                    live.endOfSound();
+                    return live.next();
+                  },
+                  chunks));
+    }
+
+    private static void read(Supplier<?> next, AtomicLong chunks) {
+      try {
+        while (next.get() != null) {
+          chunks.incrementAndGet();
+        }
+        assertNull(next.get(), "nothing comes after the end");
+      } catch (IllegalStateException closed) {
+        // A thread has closed it.
+      }
+    }
 
     void close() throws Exception {
       for (Pool<?> pool : new Pool<?>[] {generations, transcripts, captions, subtitles, chats, engines}) {
