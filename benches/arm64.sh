@@ -99,12 +99,14 @@ run() {
   qemu-aarch64-static -cpu "$cpu" -L "$root/usr/aarch64-linux-gnu" "$@"
 }
 
-# The engine and the models. candle is not ours, and is left out. Optimised more than other tests, since each instruction is
-# emulated. Overflow is checked as elsewhere; the engine's debug assertions, also those of the standard library's raw pointers,
-# are not: with them its kernels take longer to compile than to test.
-crates=(--config profile.dev.opt-level=3 --config profile.dev.debug=false
-  --config profile.dev.package.babil-runtime.debug-assertions=false
-  -p babil-runtime -p babil-models --no-default-features
+# Optimised more than other tests, since each instruction is emulated. Overflow is checked as elsewhere; the engine's debug
+# assertions, also those of the standard library's raw pointers, are not: with them its kernels take longer to compile than to
+# test.
+profile=(--config profile.dev.opt-level=3 --config profile.dev.debug=false
+  --config profile.dev.package.babil-runtime.debug-assertions=false)
+
+# The engine and the models. candle is not ours, and is left out.
+crates=("${profile[@]}" -p babil-runtime -p babil-models --no-default-features
   --features "babil-models/audio,babil-models/bundled,babil-models/grammar,babil-models/pull")
 
 # Left out, by name: what takes hours here and is about bytes, not about CPUs, and what an emulator cannot do.
@@ -165,7 +167,8 @@ java() {
 
 # The library is built once; the tests find it and the JVM by variables.
 jni() {
-  cargo_in_root build --target "$target" -p babil-jni --no-default-features --features audio,bundled,pull,testing
+  cargo_in_root build --target "$target" "${profile[@]}" -p babil-jni --no-default-features \
+    --features audio,bundled,pull,testing
   local here failed=()
   here=$(git rev-parse --show-toplevel)
   for cpu in "${cpus[@]}"; do
