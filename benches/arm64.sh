@@ -158,6 +158,8 @@ java() {
         libgcc-s1:arm64 libstdc++6:arm64 libjpeg62-turbo:arm64 liblcms2-2:arm64
       for package in *.deb; do dpkg -x "$package" .; done
       rm ./*.deb
+      # Links into /etc would be followed on this machine.
+      find usr/lib/jvm -type l -lname "/etc/*" | while read -r link; do ln -sfr ".$(readlink "$link")" "$link"; done
       # An old path that the loader asks for.
       [ -e lib ] || ln -s usr/lib lib
     ' >&2

@@ -61,6 +61,8 @@ initrd() {
 echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 BABIL_ISA=amx /bin/chrt -f 1 /tests ${*@Q} --test-threads=1
 echo "tests ended with \$?"
+# Powering off does not wait for the serial line.
+/bin/busybox sleep 3
 /bin/busybox poweroff -f
 INIT
   chmod +x "$files/init"
