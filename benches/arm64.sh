@@ -164,7 +164,8 @@ java() {
       [ -e lib ] || ln -s usr/lib lib
     ' >&2
   fi
-  exec qemu-aarch64-static -cpu "$cpu" -L "$jvm" "$home/bin/java" "$@"
+  # The program that a JVM starts others with is one for arm64, which this machine does not start by itself.
+  exec qemu-aarch64-static -cpu "$cpu" -L "$jvm" "$home/bin/java" -Djdk.lang.Process.launchMechanism=FORK "$@"
 }
 
 # The library is built once; the tests find it and the JVM by variables.

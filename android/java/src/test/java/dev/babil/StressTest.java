@@ -110,7 +110,9 @@ class StressTest extends GivesBack {
     long references = globalReferences();
     callsOfAllThreads(CALLS / 2);
     long more = memory() - memory;
-    assertTrue(more < 32 << 10, more + " kilobytes more");
+    // An emulator keeps in the same memory what it has made of the instructions.
+    boolean emulated = System.getenv("BABIL_JAVA") != null;
+    assertTrue(emulated || more < 32 << 10, more + " kilobytes more");
     long leaked = globalReferences() - references;
     assertTrue(leaked < 16, leaked + " global references more");
   }
@@ -159,14 +161,14 @@ class StressTest extends GivesBack {
             }
           }
         });
-    // How much of the calls is refused and how much is read depends on the speed of the machine; that whatever is left can be
-    // read to its end does not.
+    // How many calls are refused and how many read depends on the speed of the machine; that whatever is left can be read to
+    // its end does not.
     assertTrue(refused.get() > 0, "nothing was refused");
     all.readToTheEnd(chunks);
     all.close();
     assertTrue(chunks.get() > 0, "nothing was read");
     try (Engine engine = Models.translator()) {
-      assertEquals("Bonjour.", engine.translator("en", "fr").translate("Hello."));
+      assertEquals("Où est la gare ?", engine.translator("en", "fr").translate("Where is the station?"));
     }
   }
 
