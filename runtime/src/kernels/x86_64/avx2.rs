@@ -13,8 +13,7 @@ use std::arch::x86_64::*;
 table! {
     isa: Isa::Avx2,
     features: "avx2,fma,f16c",
-    // The registers in flight together share the broadcast activations. With the 4 tokens they have 8 sums, half of the registers
-    // there are: see `in_this_order`.
+    // Two registers of 8 rows times 4 tokens are 8 integer accumulators, half of the registers there are: see `in_this_order`.
     simd: Avx2, rows: (2, 2), of_one_token: (2, 2),
 }
 
@@ -61,22 +60,20 @@ impl Simd for Avx2 {
                             Code::Signed | Code::Table(_) => _mm256_sign_epi8(x, weights[p]),
                         };
                         let products = _mm256_maddubs_epi16(magnitudes[p], x);
-                        pairs[m][p] = match i % chain {
+                        let sum = match i % chain {
                             0 => products,
                             _ => _mm256_add_epi16(pairs[m][p], products),
                         };
                         if (i + 1).is_multiple_of(chain) {
-                            let widened = _mm256_madd_epi16(pairs[m][p], _mm256_set1_epi16(1));
-                            dots[m][p] = match (i + 1 == chain, W::OFFSET) {
-                                (true, 0) => widened,
-                                (true, _) => {
-                                    _mm256_add_epi32(widened, _mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)))
-                                }
-                                (false, _) => _mm256_add_epi32(dots[m][p], widened),
+                            let before = match i + 1 == chain {
+                                true => _mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)),
+                                false => dots[m][p],
                             };
+                            let widened = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+                            dots[m][p] = in_this_order(_mm256_add_epi32(before, widened));
+                        } else {
+                            pairs[m][p] = in_this_order(sum);
                         }
-                        let sum = if (i + 1).is_multiple_of(chain) { &mut dots[m][p] } else { &mut pairs[m][p] };
-                        *sum = in_this_order(*sum);
                     }
                 }
             });

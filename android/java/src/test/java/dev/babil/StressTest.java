@@ -24,7 +24,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReferenceArray;
-import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -82,19 +81,20 @@ class StressTest extends GivesBack {
       }
     }
 
-    void forEach(Consumer<T> action) {
+    /** What is in it now, open or closed. */
+    List<T> all() {
+      List<T> all = new ArrayList<>();
       for (int i = 0; i < items.length(); i++) {
         if (items.get(i) != null) {
-          action.accept(items.get(i));
+          all.add(items.get(i));
         }
       }
+      return all;
     }
 
     void close() throws Exception {
-      for (int i = 0; i < items.length(); i++) {
-        if (items.get(i) != null) {
-          items.get(i).close();
-        }
+      for (T item : all()) {
+        item.close();
       }
     }
   }
@@ -161,12 +161,11 @@ class StressTest extends GivesBack {
             }
           }
         });
-    // How many calls are refused and how many read depends on the speed of the machine; that whatever is left can be read to
-    // its end does not.
-    assertTrue(refused.get() > 0, "nothing was refused");
-    all.readToTheEnd(chunks);
-    all.close();
+    // How much was read in between depends on the speed of the machine; that whatever is left can be read to its end does not.
     assertTrue(chunks.get() > 0, "nothing was read");
+    assertTrue(refused.get() > calls / 100, refused + " refused");
+    all.readToTheEnd();
+    all.close();
     try (Engine engine = Models.translator()) {
       assertEquals("Où est la gare ?", engine.translator("en", "fr").translate("Where is the station?"));
     }
@@ -181,25 +180,24 @@ class StressTest extends GivesBack {
     final Pool<LiveCaptions> captions = new Pool<>(2);
     final Pool<Subtitles> subtitles = new Pool<>(3);
 
-    /** Nobody else is there to refuse it any more. */
-    void readToTheEnd(AtomicLong chunks) {
-      generations.forEach(generation -> read(generation::next, chunks));
-      transcripts.forEach(transcript -> read(transcript::next, chunks));
-      subtitles.forEach(file -> read(file::next, chunks));
-      captions.forEach(
-          live ->
-              read(
-                  () -> {
-                    live.endOfSound();
-                    return live.next();
-                  },
-                  chunks));
+    /** Nobody else is there any more, because of whom it could be refused. */
+    void readToTheEnd() {
+      generations.all().forEach(generation -> readToTheEnd(generation::next));
+      transcripts.all().forEach(transcript -> readToTheEnd(transcript::next));
+      subtitles.all().forEach(file -> readToTheEnd(file::next));
+      for (LiveCaptions live : captions.all()) {
+        readToTheEnd(
+            () -> {
+              live.endOfSound();
+              return live.next();
+            });
+      }
     }
 
-    private static void read(Supplier<?> next, AtomicLong chunks) {
+    private static void readToTheEnd(Supplier<?> next) {
       try {
         while (next.get() != null) {
-          chunks.incrementAndGet();
+          // More.
         }
         assertNull(next.get(), "nothing comes after the end");
       } catch (IllegalStateException closed) {
