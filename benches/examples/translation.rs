@@ -305,7 +305,7 @@ fn write_float(files: &ModelFiles, folder: &Path) -> Result<()> {
             name: name.to_owned(),
             encoding: Encoding::F32,
             shape: tensor.shape().to_vec(),
-            content: Box::new(|| tensor.to_f32().iter().flat_map(|value| value.to_le_bytes()).collect()),
+            content: Box::new(|out| tensor.to_f32().iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))),
         })
         .collect();
     let mut out = BufWriter::new(fs::File::create(folder.join("model.safetensors"))?);

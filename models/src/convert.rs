@@ -118,11 +118,13 @@ pub fn pytorch_to_safetensors(bin: &Path, computed: &[&str], out: &mut impl Writ
             name: name.to_string(),
             encoding: *encoding,
             shape: view.shape.clone(),
-            content: Box::new(|| {
-                archive.borrow_mut().read(view).unwrap_or_else(|error| {
-                    failure.borrow_mut().get_or_insert(error);
-                    vec![0; view.bytes()]
-                })
+            content: Box::new(|out| match archive.borrow_mut().read(view) {
+                Ok(bytes) => out.write_all(&bytes),
+                Err(error) => {
+                    let kind = error.kind();
+                    failure.replace(Some(error));
+                    Err(kind.into())
+                }
             }),
         })
         .collect();

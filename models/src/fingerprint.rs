@@ -36,13 +36,13 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use babil_runtime::weights::{Encoding, TensorToWrite, write_safetensors};
+    use babil_runtime::weights::{Content, Encoding, TensorToWrite, write_safetensors};
 
     use super::*;
 
     /// A file of one tensor.
     fn file(value: f32) -> Vec<u8> {
-        let content = Box::new(move || value.to_le_bytes().repeat(4));
+        let content: Content<'_> = Box::new(move |out| out.write_all(&value.to_le_bytes().repeat(4)));
         let tensor = TensorToWrite { name: "w".to_owned(), encoding: Encoding::F32, shape: vec![4], content };
         let mut bytes = Vec::new();
         write_safetensors(&mut bytes, &[tensor], &BTreeMap::new()).unwrap();

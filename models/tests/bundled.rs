@@ -174,7 +174,7 @@ fn int8_arithmetic_is_close_to_float32_and_the_same_on_every_instruction_set() {
                 name,
                 encoding: Encoding::F32,
                 shape: tensor.shape().to_vec(),
-                content: Box::new(move || tensor.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect()),
+                content: Box::new(move |out| tensor.to_f32().iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))),
             }
         })
         .collect();

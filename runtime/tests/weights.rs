@@ -20,7 +20,7 @@ fn float(name: &str, shape: &[usize]) -> TensorToWrite<'static> {
         name: name.to_owned(),
         encoding: Encoding::F32,
         shape: shape.to_vec(),
-        content: Box::new(move || values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        content: Box::new(move |out| values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))),
     }
 }
 
@@ -30,7 +30,7 @@ fn sample() -> Vec<u8> {
         name: "m".to_owned(),
         encoding: Encoding::Packed(BlockType::Q8_0),
         shape: vec![20, 64],
-        content: Box::new(|| pack(BlockType::Q8_0, &values(20 * 64), 20, 64)),
+        content: Box::new(|out| out.write_all(&pack(BlockType::Q8_0, &values(20 * 64), 20, 64))),
     };
     let mut bytes = Vec::new();
     write_safetensors(&mut bytes, &[packed, float("w", &[3, 32]), float("b", &[5])], &BTreeMap::new()).unwrap();

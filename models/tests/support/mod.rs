@@ -63,7 +63,7 @@ pub(crate) fn write_llama(from: &Path, to: &Path) {
             name: hub_name(name),
             encoding: Encoding::F32,
             shape: tensor.shape().to_vec(),
-            content: Box::new(move || hub_rows(name, tensor, dim / heads)),
+            content: Box::new(move |out| out.write_all(&hub_rows(name, tensor, dim / heads))),
         })
         .collect();
     write_safetensors(&mut File::create(to.join("model.safetensors")).unwrap(), &tensors, &BTreeMap::new()).unwrap();

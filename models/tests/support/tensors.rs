@@ -20,7 +20,7 @@ pub(crate) fn written(tensors: &Tensors) -> Weights {
             name: name.clone(),
             encoding: Encoding::F32,
             shape: shape.clone(),
-            content: Box::new(|| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            content: Box::new(|out| values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))),
         })
         .collect();
     let mut bytes = Vec::new();

@@ -51,23 +51,16 @@ impl Format {
     /// Writes the codes of 16 rows of 32 columns to a tile.
     fn write_tile(&self, tile: &mut [u8], rows: &[Unpacked; TILE_ROWS], first: usize) {
         let mut place = 0;
-        let mut at = 0;
+        let mut registers = tile.as_chunks_mut().0;
         for bits in self.planes.into_iter().filter(|&bits| bits > 0) {
-            let mask = u32::from_ne_bytes([(0xff >> (8 - bits)) as u8; 4]);
-            let plane = &mut tile[at..at + bits * REGISTER];
-            for (lane, row) in rows.iter().enumerate() {
-                let quads = row.codes[first..first + BLOCK].as_chunks::<4>().0;
-                for register in 0..bits {
-                    let mut bytes = 0;
-                    for (i, quad) in quads[register..].iter().step_by(bits).enumerate() {
-                        // All four bytes at once: no bit leaves its byte.
-                        bytes |= (u32::from_ne_bytes(*quad) >> place & mask) << (i * bits);
-                    }
-                    plane[register * REGISTER + lane * 4..][..4].copy_from_slice(&bytes.to_ne_bytes());
-                }
+            let plane = registers.split_off_mut(..bits).expect("as many registers as bits");
+            match bits {
+                8 => write_plane::<8>(plane, rows, first, place),
+                4 => write_plane::<4>(plane, rows, first, place),
+                2 => write_plane::<2>(plane, rows, first, place),
+                _ => write_plane::<1>(plane, rows, first, place),
             }
             place += bits;
-            at += plane.len();
         }
     }
 
@@ -104,6 +97,28 @@ impl Format {
             for (i, sub) in subs.chunks_exact_mut(TILE_ROWS).enumerate() {
                 sub[lane] = row.subs[i / self.scales.subs()][i % self.scales.subs()];
             }
+        }
+    }
+}
+
+/// Writes `BITS` bits, from `place` on, of the codes of 16 rows of 32 columns to a plane of a tile.
+fn write_plane<const BITS: usize>(
+    plane: &mut [[u8; REGISTER]],
+    rows: &[Unpacked; TILE_ROWS],
+    first: usize,
+    place: usize,
+) {
+    let mask = u32::from_ne_bytes([(0xff >> (8 - BITS)) as u8; 4]);
+    let plane: &mut [_; BITS] = plane.try_into().expect("a register for each bit");
+    for (lane, row) in rows.iter().enumerate() {
+        let codes: &[u8; BLOCK] = row.codes[first..].first_chunk().expect("32 columns");
+        // All four bytes at once: no bit leaves its byte.
+        let quads: [u32; BLOCK / 4] = std::array::from_fn(|quad| {
+            u32::from_ne_bytes([0, 1, 2, 3].map(|column| codes[quad * 4 + column])) >> place & mask
+        });
+        for (register, to) in plane.iter_mut().enumerate() {
+            let bytes = (0..8 / BITS).fold(0, |bytes, i| bytes | quads[register + i * BITS] << (i * BITS));
+            to[lane * 4..][..4].copy_from_slice(&bytes.to_ne_bytes());
         }
     }
 }

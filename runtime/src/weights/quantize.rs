@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::{Encoding, Source, Tensor, TensorToWrite, Weights, write_safetensors};
 use crate::quant::quantize::quantize_row;
-use crate::quant::{BlockType, PackedMut, packed_len};
+use crate::quant::{BlockType, PackedMut, PackedView, Scales, TILE_ROWS, packed_len};
 use crate::{Error, Result};
 
 /// The `__metadata__` key of a packed copy that says what it was made from.
@@ -38,11 +38,13 @@ pub fn quantized<'a>(
                 (encoding, ..) => encoding,
             };
             let content: super::Content<'_> = match encoding {
-                Encoding::Packed(block) if encoding != tensor.encoding() => Box::new(move || pack(tensor, block)),
-                Encoding::F32 if encoding != tensor.encoding() => {
-                    Box::new(|| tensor.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect())
+                Encoding::Packed(block) if encoding != tensor.encoding() => {
+                    Box::new(move |out| pack(tensor, block, out))
                 }
-                _ => Box::new(|| tensor.bytes().to_vec()),
+                Encoding::F32 if encoding != tensor.encoding() => {
+                    Box::new(|out| tensor.to_f32().iter().try_for_each(|v| out.write_all(&v.to_le_bytes())))
+                }
+                _ => Box::new(|out| out.write_all(tensor.bytes())),
             };
             Some(TensorToWrite { name: name.clone(), encoding, shape: tensor.shape().to_vec(), content })
         })
@@ -51,34 +53,49 @@ pub fn quantized<'a>(
     tensors
 }
 
-/// A matrix of blocks or floats as packed blocks of type `block`, 16 rows at a time on every core: floats never exist in
-/// float32 as a whole.
-fn pack(tensor: &Tensor, block: BlockType) -> Vec<u8> {
+/// Bytes of a packed matrix that are made before they are written: as many as stay in a cache.
+const PIECE: usize = 1 << 21;
+
+/// Writes a matrix of blocks or floats as packed blocks of type `block`. A piece of its rows is in memory at a time, made on
+/// every core, 16 rows after the other; of all rows there are the scales, which come last.
+fn pack(tensor: &Tensor, block: BlockType, out: &mut dyn Write) -> std::io::Result<()> {
     let (rows, cols) = (tensor.shape()[0], tensor.shape()[1]);
-    let mut bytes = vec![0; packed_len(block, rows, cols).expect("about as large as the tensor it comes from")];
-    let mut packed = PackedMut::new(block, rows, cols, &mut bytes).expect("of this length");
-    if let Some(blocks) = tensor.as_blocks() {
-        packed.set_tensor_scale(blocks.tensor_scale());
-        on_every_core(packed.groups().collect(), |groups| {
-            for group in groups {
-                let rows = blocks.rows_bytes(group.rows());
-                group.pack(rows);
-            }
-        });
-    } else {
-        on_every_core(packed.groups().collect(), |groups| {
-            let (mut values, mut blocks) = (Vec::new(), Vec::new());
-            for group in groups {
-                let rows = group.rows();
-                values.resize(rows.len() * cols, 0.0);
-                blocks.resize(block.row_bytes(values.len()).expect("whole blocks"), 0);
-                tensor.rows_to_f32(rows.start, &mut values).expect("a float tensor");
-                quantize_row(block, &values, &mut blocks);
-                group.pack(&blocks);
-            }
-        });
+    let packed_len = |rows| packed_len(block, rows, cols).expect("about as large as the tensor it comes from");
+    let piece = (PIECE / packed_len(TILE_ROWS)).max(1) * TILE_ROWS;
+    let (mut bytes, mut scales) = (Vec::new(), Vec::new());
+    for first in (0..rows).step_by(piece) {
+        let rows = piece.min(rows - first);
+        bytes.resize(packed_len(rows), 0);
+        let mut packed = PackedMut::new(block, rows, cols, &mut bytes).expect("of this length");
+        if let Some(blocks) = tensor.as_blocks() {
+            packed.set_tensor_scale(blocks.tensor_scale());
+            on_every_core(packed.groups().collect(), |groups| {
+                for group in groups {
+                    let rows = group.rows();
+                    group.pack(blocks.rows_bytes(first + rows.start..first + rows.end));
+                }
+            });
+        } else {
+            on_every_core(packed.groups().collect(), |groups| {
+                let (mut values, mut blocks) = (Vec::new(), Vec::new());
+                for group in groups {
+                    let rows = group.rows();
+                    values.resize(rows.len() * cols, 0.0);
+                    blocks.resize(block.row_bytes(values.len()).expect("whole blocks"), 0);
+                    tensor.rows_to_f32(first + rows.start, &mut values).expect("a float tensor");
+                    quantize_row(block, &values, &mut blocks);
+                    group.pack(&blocks);
+                }
+            });
+        }
+        let packed = PackedView::new(block, rows, cols, &bytes).expect("of this length");
+        out.write_all(packed.codes)?;
+        match block.format().scales {
+            Scales::Tensor => scales = packed.scales.to_vec(),
+            _ => scales.extend_from_slice(packed.scales),
+        }
     }
-    bytes
+    out.write_all(&scales)
 }
 
 /// Calls `f` with shares of `items`, as many as there are cores, on a thread each.

@@ -1,4 +1,4 @@
-//! Writing safetensors, tensor by tensor, so that no more than one tensor is ever in memory.
+//! Writing safetensors, tensor by tensor, each of which is made while it is written.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,8 +10,8 @@ use super::safetensors::{PACKED_KEY, PackedEntry};
 /// never straddle cache lines.
 const ALIGNMENT: usize = 64;
 
-/// The bytes of a tensor, made when it is written.
-pub type Content<'a> = Box<dyn Fn() -> Vec<u8> + 'a>;
+/// Makes the bytes of a tensor and writes them, in as many pieces as it likes.
+pub type Content<'a> = Box<dyn Fn(&mut dyn Write) -> std::io::Result<()> + 'a>;
 
 /// A tensor to write.
 pub struct TensorToWrite<'a> {
@@ -21,7 +21,7 @@ pub struct TensorToWrite<'a> {
     pub encoding: Encoding,
     /// Dimensions, slowest first.
     pub shape: Vec<usize>,
-    /// Makes the bytes; their number follows from encoding and shape.
+    /// Writes the bytes; their number follows from encoding and shape.
     pub content: Content<'a>,
 }
 
@@ -72,9 +72,27 @@ pub fn write_safetensors(
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for tensor in tensors {
-        let bytes = (tensor.content)();
-        assert_eq!(Some(bytes.len()), tensor.encoding.byte_len(&tensor.shape), "content of `{}`", tensor.name);
-        out.write_all(&bytes)?;
+        let mut counted = Counted { out, written: 0 };
+        (tensor.content)(&mut counted)?;
+        assert_eq!(Some(counted.written), tensor.encoding.byte_len(&tensor.shape), "content of `{}`", tensor.name);
     }
     out.flush()
+}
+
+/// Passes on what is written, and counts it.
+struct Counted<'a, W> {
+    out: &'a mut W,
+    written: usize,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.written += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }

@@ -112,7 +112,7 @@ fn weights(stacks: &[(Stack, bool)]) -> Weights {
             name: name.clone(),
             encoding: Encoding::F32,
             shape: shape.clone(),
-            content: Box::new(|| bytes.clone()),
+            content: Box::new(|out| out.write_all(bytes)),
         })
         .collect();
     let mut file = Vec::new();
