@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -54,48 +55,62 @@ pub fn quantized<'a>(
 }
 
 /// Bytes of a packed matrix that are made before they are written: as many as stay in a cache.
-const PIECE: usize = 1 << 21;
+const PIECE: usize = 1 << 20;
 
-/// Writes a matrix of blocks or floats as packed blocks of type `block`. A piece of its rows is in memory at a time, made on
-/// every core, 16 rows after the other; of all rows there are the scales, which come last.
+/// Writes a matrix of blocks or floats as packed blocks of type `block`. While a piece of its rows is written the next one is
+/// made; of all rows there are the scales, which come last.
 fn pack(tensor: &Tensor, block: BlockType, out: &mut dyn Write) -> std::io::Result<()> {
     let (rows, cols) = (tensor.shape()[0], tensor.shape()[1]);
-    let packed_len = |rows| packed_len(block, rows, cols).expect("about as large as the tensor it comes from");
-    let piece = (PIECE / packed_len(TILE_ROWS)).max(1) * TILE_ROWS;
-    let (mut bytes, mut scales) = (Vec::new(), Vec::new());
-    for first in (0..rows).step_by(piece) {
-        let rows = piece.min(rows - first);
-        bytes.resize(packed_len(rows), 0);
-        let mut packed = PackedMut::new(block, rows, cols, &mut bytes).expect("of this length");
-        if let Some(blocks) = tensor.as_blocks() {
-            packed.set_tensor_scale(blocks.tensor_scale());
-            on_every_core(packed.groups().collect(), |groups| {
-                for group in groups {
-                    let rows = group.rows();
-                    group.pack(blocks.rows_bytes(first + rows.start..first + rows.end));
-                }
-            });
-        } else {
-            on_every_core(packed.groups().collect(), |groups| {
-                let (mut values, mut blocks) = (Vec::new(), Vec::new());
-                for group in groups {
-                    let rows = group.rows();
-                    values.resize(rows.len() * cols, 0.0);
-                    blocks.resize(block.row_bytes(values.len()).expect("whole blocks"), 0);
-                    tensor.rows_to_f32(first + rows.start, &mut values).expect("a float tensor");
-                    quantize_row(block, &values, &mut blocks);
-                    group.pack(&blocks);
-                }
-            });
-        }
-        let packed = PackedView::new(block, rows, cols, &bytes).expect("of this length");
-        out.write_all(packed.codes)?;
-        match block.format().scales {
-            Scales::Tensor => scales = packed.scales.to_vec(),
-            _ => scales.extend_from_slice(packed.scales),
-        }
+    let group = packed_len(block, TILE_ROWS, cols).expect("about as large as the rows it comes from");
+    let step = (PIECE / group).max(1) * TILE_ROWS;
+    let piece = |first: usize| first..rows.min(first + step);
+    let (mut made, mut next, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+    pack_rows(tensor, block, piece(0), &mut made);
+    for first in (0..rows).step_by(step) {
+        thread::scope(|scope| {
+            if first + step < rows {
+                scope.spawn(|| pack_rows(tensor, block, piece(first + step), &mut next));
+            }
+            let packed = PackedView::new(block, piece(first).len(), cols, &made).expect("of this length");
+            match block.format().scales {
+                Scales::Tensor => scales = packed.scales.to_vec(),
+                _ => scales.extend_from_slice(packed.scales),
+            }
+            out.write_all(packed.codes)
+        })?;
+        std::mem::swap(&mut made, &mut next);
     }
     out.write_all(&scales)
+}
+
+/// Packs `rows` of a matrix of blocks or floats into `bytes`, 16 rows at a time on every core: floats never exist in float32
+/// as a whole.
+fn pack_rows(tensor: &Tensor, block: BlockType, rows: Range<usize>, bytes: &mut Vec<u8>) {
+    let cols = tensor.shape()[1];
+    bytes.resize(packed_len(block, rows.len(), cols).expect("about as large as the rows it comes from"), 0);
+    let mut packed = PackedMut::new(block, rows.len(), cols, bytes).expect("of this length");
+    let first = rows.start;
+    if let Some(blocks) = tensor.as_blocks() {
+        packed.set_tensor_scale(blocks.tensor_scale());
+        on_every_core(packed.groups().collect(), |groups| {
+            for group in groups {
+                let rows = group.rows();
+                group.pack(blocks.rows_bytes(first + rows.start..first + rows.end));
+            }
+        });
+    } else {
+        on_every_core(packed.groups().collect(), |groups| {
+            let (mut values, mut blocks) = (Vec::new(), Vec::new());
+            for group in groups {
+                let rows = group.rows();
+                values.resize(rows.len() * cols, 0.0);
+                blocks.resize(block.row_bytes(values.len()).expect("whole blocks"), 0);
+                tensor.rows_to_f32(first + rows.start, &mut values).expect("a float tensor");
+                quantize_row(block, &values, &mut blocks);
+                group.pack(&blocks);
+            }
+        });
+    }
 }
 
 /// Calls `f` with shares of `items`, as many as there are cores, on a thread each.
