@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 
 use super::{Encoding, Source, Tensor, TensorToWrite, Weights, write_safetensors};
@@ -56,29 +57,25 @@ pub fn quantized<'a>(
 
 /// Bytes of a packed matrix that are made before they are written: as many as stay in a cache.
 const PIECE: usize = 1 << 20;
+/// Bytes that are written before the system is asked to store them. Otherwise it begins at the end, and a start waits for it.
+const STORED_TOGETHER: usize = 16 << 20;
 
-/// Writes a matrix of blocks or floats as packed blocks of type `block`. While a piece of its rows is written the next one is
-/// made; of all rows there are the scales, which come last.
+/// Writes a matrix of blocks or floats as packed blocks of type `block`, a piece of its rows after the other; what remains in
+/// memory are the scales of all rows, which come last.
 fn pack(tensor: &Tensor, block: BlockType, out: &mut dyn Write) -> std::io::Result<()> {
     let (rows, cols) = (tensor.shape()[0], tensor.shape()[1]);
     let group = packed_len(block, TILE_ROWS, cols).expect("about as large as the rows it comes from");
     let step = (PIECE / group).max(1) * TILE_ROWS;
-    let piece = |first: usize| first..rows.min(first + step);
-    let (mut made, mut next, mut scales) = (Vec::new(), Vec::new(), Vec::new());
-    pack_rows(tensor, block, piece(0), &mut made);
+    let (mut bytes, mut scales) = (Vec::new(), Vec::new());
     for first in (0..rows).step_by(step) {
-        thread::scope(|scope| {
-            if first + step < rows {
-                scope.spawn(|| pack_rows(tensor, block, piece(first + step), &mut next));
-            }
-            let packed = PackedView::new(block, piece(first).len(), cols, &made).expect("of this length");
-            match block.format().scales {
-                Scales::Tensor => scales = packed.scales.to_vec(),
-                _ => scales.extend_from_slice(packed.scales),
-            }
-            out.write_all(packed.codes)
-        })?;
-        std::mem::swap(&mut made, &mut next);
+        let piece = first..rows.min(first + step);
+        pack_rows(tensor, block, piece.clone(), &mut bytes);
+        let packed = PackedView::new(block, piece.len(), cols, &bytes).expect("of this length");
+        out.write_all(packed.codes)?;
+        match block.format().scales {
+            Scales::Tensor => scales = packed.scales.to_vec(),
+            _ => scales.extend_from_slice(packed.scales),
+        }
     }
     out.write_all(&scales)
 }
@@ -184,10 +181,41 @@ fn write_copy(path: &Path, tensors: &[TensorToWrite<'_>], metadata: &BTreeMap<St
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let temporary = tempfile::NamedTempFile::new_in(folder)?;
-    write_safetensors(&mut BufWriter::new(temporary.as_file()), tensors, metadata)?;
-    temporary.as_file().sync_all()?;
+    let file = temporary.as_file();
+    thread::scope(|scope| {
+        let (storing, requests) = mpsc::sync_channel(1);
+        // An error is told once: it must not be lost.
+        let stored = scope.spawn(move || requests.iter().try_for_each(|()| file.sync_data()));
+        write_safetensors(&mut BufWriter::new(StoredEarly { file, waiting: 0, storing }), tensors, metadata)?;
+        stored.join().expect("it does not panic")
+    })?;
+    file.sync_all()?;
     temporary.persist(path)?;
     Ok(())
+}
+
+/// A file that is stored while more is written to it.
+struct StoredEarly<'a> {
+    file: &'a fs::File,
+    /// Bytes that storing was not asked for yet.
+    waiting: usize,
+    storing: mpsc::SyncSender<()>,
+}
+
+impl Write for StoredEarly<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.waiting += written;
+        // Where a request waits already, the next bytes ask again.
+        if self.waiting >= STORED_TOGETHER && self.storing.try_send(()).is_ok() {
+            self.waiting = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// What a copy depends on: the source files' names, sizes, times and tensor table, what floats become, and this build.
