@@ -65,7 +65,7 @@ const STORED_TOGETHER: usize = 16 << 20;
 fn pack(tensor: &Tensor, block: BlockType, out: &mut dyn Write) -> std::io::Result<()> {
     let (rows, cols) = (tensor.shape()[0], tensor.shape()[1]);
     let group = packed_len(block, TILE_ROWS, cols).expect("about as large as the rows it comes from");
-    let step = (PIECE / group).max(1) * TILE_ROWS;
+    let step = (PIECE / group.max(1)).max(1) * TILE_ROWS;
     let (mut bytes, mut scales) = (Vec::new(), Vec::new());
     for first in (0..rows).step_by(step) {
         let piece = first..rows.min(first + step);
