@@ -72,6 +72,9 @@ fn pack(tensor: &Tensor, block: BlockType, out: &mut dyn Write) -> std::io::Resu
         pack_rows(tensor, block, piece.clone(), &mut bytes);
         let packed = PackedView::new(block, piece.len(), cols, &bytes).expect("of this length");
         out.write_all(packed.codes)?;
+        if first == 0 {
+            scales.reserve_exact(packed.scales.len() * rows.div_ceil(step));
+        }
         match block.format().scales {
             Scales::Tensor => scales = packed.scales.to_vec(),
             _ => scales.extend_from_slice(packed.scales),
