@@ -195,7 +195,7 @@ train *ARGS: _venv
     .venv/bin/python models/bundled/en-fr/recipe/train.py {{ARGS}}
 
 # Quantises a folder of float weights into models/bundled/en-fr.
-bundle DIR TYPE="q8_0":
+bundle DIR TYPE="q7_128":
     rm -rf target/bundle
     cargo run --release -- quantize "{{DIR}}" target/bundle --type {{TYPE}}
     cp target/bundle/* models/bundled/en-fr/

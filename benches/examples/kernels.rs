@@ -6,8 +6,8 @@
 //! (rows of the weights, columns), M the number of tokens. Each number is the best of several runs: other work on the
 //! machine can only make them slower.
 
-use babil_runtime::kernels::{ActivationsView, GemmPacked, Kernels, SUM_COLUMNS};
-use babil_runtime::quant::{BLOCK, BlockType, PackedView, pack};
+use babil_runtime::kernels::{ActivationsView, GemmPacked, Kernels};
+use babil_runtime::quant::{BlockType, PackedView, pack};
 use babil_runtime::threads::{ColumnsMut, ThreadPool};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn main() {
     for (rows, cols) in SHAPES {
         let weights = values(rows * cols, 1);
         let float_bytes: Vec<u8> = weights.iter().flat_map(|v| v.to_le_bytes()).collect();
-        for block in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
+        for block in [BlockType::Q8_0, BlockType::Q7_128, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K] {
             let bytes = pack(block, &weights, rows, cols);
             let mut aligned = vec![0; bytes.len() + 64];
             let start = aligned.as_ptr().align_offset(64);
@@ -72,10 +72,11 @@ fn main() {
 
 /// Operations per nanosecond of one product, on one thread or on those of `pool`.
 fn gops(gemm: GemmPacked, kernels: Kernels, w: PackedView<'_>, m: usize, pool: Option<&ThreadPool>) -> f64 {
-    let (blocks, x) = (w.cols / BLOCK, values(m * w.cols, 2));
-    let (mut quants, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; m * blocks], vec![0; x.len() / SUM_COLUMNS]);
-    (kernels.quantize_row)(&x, &mut quants, &mut scales, &mut sums);
-    let x = ActivationsView { rows: m, cols: w.cols, quants: &quants, scales: &scales, sums: &sums };
+    let (grain, x) = (w.block.activations(), values(m * w.cols, 2));
+    let (mut quants, mut scales) = (vec![0; x.len()], vec![0.0; x.len() / grain.columns()]);
+    let mut sums = vec![0; x.len() / grain.sum_columns()];
+    kernels.quantize(grain)(&x, &mut quants, &mut scales, &mut sums);
+    let x = ActivationsView { grain, rows: m, cols: w.cols, quants: &quants, scales: &scales, sums: &sums };
     let mut out = vec![0.0; m * w.rows];
     let time = best(|| match pool {
         Some(pool) => pool.all().columns([(&mut out, w.rows)], 32, &|_, mut out| gemm(w, x, None, &mut out)),

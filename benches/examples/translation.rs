@@ -59,7 +59,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// How float weights are quantised
-    #[arg(long, value_enum, default_value_t = Type::Q8_0)]
+    #[arg(long, value_enum, default_value_t = Type::Q7_128)]
     quant: Type,
     /// Sentences decoded together
     #[arg(long, default_value_t = 16)]
@@ -99,6 +99,8 @@ enum Type {
     F32,
     #[value(name = "q8_0")]
     Q8_0,
+    #[value(name = "q7_128")]
+    Q7_128,
     #[value(name = "q4_0")]
     Q4_0,
 }
@@ -108,6 +110,7 @@ impl From<Type> for Quant {
         match value {
             Type::F32 => Self::F32,
             Type::Q8_0 => Self::Q8_0,
+            Type::Q7_128 => Self::Q7_128,
             Type::Q4_0 => Self::Q4_0,
         }
     }

@@ -14,7 +14,7 @@ use babil_runtime::Error;
 use babil_runtime::accelerator::Report;
 use babil_runtime::energy::Pace;
 use babil_runtime::generate::{Lookup, Overflow};
-use babil_runtime::quant::BlockType;
+use babil_runtime::quant::{BlockType, quantize};
 use babil_runtime::sampling::{GrammarText, Mirostat, SamplingOptions};
 use babil_runtime::session::KvType;
 use clap::{Args, ValueEnum};
@@ -113,7 +113,8 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
 
 /// A type that matrices can be quantised to row by row.
 pub(crate) fn parse_type(name: &str) -> std::result::Result<BlockType, String> {
-    let types = || BlockType::ALL.into_iter().filter(|&block| block != BlockType::I2S);
+    let types =
+        || BlockType::ALL.into_iter().filter(|&block| quantize::is_supported(block) && block.ggml_id().is_some());
     types().find(|block| block.name() == name).ok_or_else(|| {
         let names: Vec<_> = types().map(BlockType::name).collect();
         format!("the types are {}", names.join(", "))

@@ -60,6 +60,9 @@ pub enum Quant {
     F32,
     /// 8 bits, in blocks of 32 with a scale.
     Q8_0,
+    /// 7 bits, in blocks of 128 with a scale, and activations likewise: what translates fastest. Matrices whose rows are not such
+    /// blocks are [`Quant::Q8_0`].
+    Q7_128,
     /// 4 bits, in blocks of 32 with a scale.
     Q4_0,
 }
@@ -70,6 +73,7 @@ impl Quant {
         match self {
             Self::F32 => None,
             Self::Q8_0 => Some(BlockType::Q8_0),
+            Self::Q7_128 => Some(BlockType::Q7_128),
             Self::Q4_0 => Some(BlockType::Q4_0),
         }
     }
@@ -129,7 +133,7 @@ pub fn open_files(files: &ModelFiles, options: &OpenOptions) -> Result<Box<dyn S
     match options.backend {
         Backend::Cpu => {
             let packed = options.packed_folder.clone().unwrap_or_else(packed_folder);
-            let quant = options.quant.unwrap_or(Quant::Q8_0);
+            let quant = options.quant.unwrap_or(Quant::Q7_128);
             let weights = files.weights_in(&packed)?;
             let plan = plan_of(&weights, &config, quant, Kernels::from_env()?, &packed)?;
             let offload = device::offload(&options.device, &weights, quant.block(), options.threads, &packed)?;

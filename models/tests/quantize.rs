@@ -93,7 +93,7 @@ fn type_id(encoding: Encoding) -> u32 {
         Encoding::F32 => 0,
         Encoding::F16 => 1,
         Encoding::Bf16 => 30,
-        Encoding::Blocks(block) | Encoding::Packed(block) => block.ggml_id(),
+        Encoding::Blocks(block) | Encoding::Packed(block) => block.ggml_id().unwrap(),
     }
 }
 

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::kernels::{Kernels, Keys, SUM_COLUMNS, Stored, TILE, Values};
+use crate::kernels::{Kernels, Keys, Stored, TILE, Values};
 use crate::ops::{Block, Machine, key_width, keys_len};
-use crate::quant::BLOCK;
+use crate::quant::{BLOCK, Grain};
 use crate::spec::{Mixer, StackSpec};
 use crate::{Error, Result};
 
@@ -134,7 +134,7 @@ impl CacheShape {
 
 /// 8 bits for each of 32 values, and their scale.
 fn quantize(kernels: &Kernels, values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
-    let (mut quants, mut scale, mut sums) = ([0; BLOCK], [0.0], [0; BLOCK / SUM_COLUMNS]);
+    let (mut quants, mut scale, mut sums) = ([0; BLOCK], [0.0], [0; BLOCK / Grain::Fine.sum_columns()]);
     (kernels.quantize_plainly)(values, &mut quants, &mut scale, &mut sums);
     (quants, scale[0])
 }

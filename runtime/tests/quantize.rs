@@ -34,10 +34,14 @@ fn check(mut bytes: &[u8]) -> Vec<BlockType> {
     types
 }
 
+fn supported() -> Vec<BlockType> {
+    BlockType::ALL.into_iter().filter(|block| is_supported(*block)).collect()
+}
+
 #[test]
 fn blocks_are_those_of_ggml() {
     let types = check(include_bytes!("quantize/vectors.bin"));
-    assert!(BlockType::ALL.into_iter().filter(|block| is_supported(*block)).eq(types));
+    assert!(supported().into_iter().filter(|block| block.ggml_id().is_some()).eq(types));
     if let Ok(path) = std::env::var("BABIL_QUANTIZE_VECTORS") {
         check(&std::fs::read(path).unwrap());
     }
@@ -46,8 +50,7 @@ fn blocks_are_those_of_ggml() {
 proptest! {
     /// A block does not depend on its neighbours, and no value makes a quantiser panic.
     #[test]
-    fn blocks_are_independent(bits in prop::collection::vec(any::<u32>(), 256), index in 0usize..17) {
-        let block = BlockType::ALL[index];
+    fn blocks_are_independent(bits in prop::collection::vec(any::<u32>(), 256), block in prop::sample::select(supported())) {
         let x: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
         let columns = block.block_columns();
         let mut whole = vec![0; 256 / columns * block.block_bytes()];

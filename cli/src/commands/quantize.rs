@@ -21,28 +21,27 @@ use crate::output::human_bytes;
 /// its mixes of the same names: most matrices have the type named, those that suffer more have a finer one. What is no matrix stays as it is, and rows that are not a
 /// multiple of a type's block take the next that fits.
 ///
-/// A translation model's folder becomes a folder, with q8_0 or q4_0. Models that are not quantised beforehand are
+/// A translation model's folder becomes a folder, with q7_128, q8_0 or q4_0. Models that are not quantised beforehand are
 /// quantised when they are first opened, so this is for models that are to be shipped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   babil quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
   babil quantize SmolLM2-135M-Instruct smollm2-q8_0.gguf
-  babil quantize opus-mt-en-fr opus-mt-en-fr-q8
+  babil quantize opus-mt-en-fr opus-mt-en-fr-q7
   babil quantize opus-mt-en-fr opus-mt-en-fr-q4 --type q4_0")]
 pub(crate) struct QuantizeArgs {
     /// A GGUF file, or a folder with config.json, weights and vocabulary, of float weights
     from: PathBuf,
     /// The file or folder to write
     to: PathBuf,
-    /// The types of the matrices
+    /// The types of the matrices [default: q8_0; of a translation model q7_128]
     #[arg(
         long = "type",
-        value_parser = PossibleValuesParser::new(MIXES.iter().map(|mix| mix.name)),
-        default_value = "q8_0",
+        value_parser = PossibleValuesParser::new(MIXES.iter().map(|mix| mix.name).chain([BlockType::Q7_128.name()])),
         value_name = "TYPE"
     )]
-    mix: String,
+    mix: Option<String>,
     /// The same type for every matrix
     #[arg(long)]
     pure: bool,
@@ -54,10 +53,11 @@ pub(crate) struct QuantizeArgs {
 pub(crate) fn run(args: QuantizeArgs, context: &Context) -> Result<()> {
     let output = &context.output;
     if args.from.is_dir() && is_translation_model(&args.from)? {
-        let block = match args.mix.as_str() {
-            "q8_0" => BlockType::Q8_0,
-            "q4_0" => BlockType::Q4_0,
-            _ => return Err(UsageError::new("a translation model takes --type q8_0 or q4_0").into()),
+        let block = match args.mix.as_deref() {
+            None | Some("q7_128") => BlockType::Q7_128,
+            Some("q8_0") => BlockType::Q8_0,
+            Some("q4_0") => BlockType::Q4_0,
+            Some(_) => return Err(UsageError::new("a translation model takes --type q7_128, q8_0 or q4_0").into()),
         };
         let bytes = quantize_folder(&args.from, &args.to, block, args.force)?;
         if output.is_json() {
@@ -67,7 +67,8 @@ pub(crate) fn run(args: QuantizeArgs, context: &Context) -> Result<()> {
         output.note(format_args!("{}: {} of {} weights", args.to.display(), human_bytes(bytes), block.name()));
         return Ok(());
     }
-    let named = Mix::named(&args.mix).expect("one of the names that clap accepts");
+    let named = Mix::named(args.mix.as_deref().unwrap_or("q8_0"))
+        .ok_or_else(|| UsageError::new("q7_128 is for translation models: GGUF has no such type"))?;
     let pure = named.pure();
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     let options = Options { mix: if args.pure { &pure } else { named }, force: args.force, threads };

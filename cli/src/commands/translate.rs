@@ -122,7 +122,10 @@ enum BackendArg {
 enum QuantArg {
     /// Not at all
     F32,
-    /// To 8 bits
+    /// To 7 bits, with a scale for 128 columns: the fastest
+    #[value(name = "q7_128")]
+    Q7_128,
+    /// To 8 bits, with a scale for 32 columns
     #[value(name = "q8_0")]
     Q8_0,
     /// To 4 bits
@@ -143,6 +146,7 @@ impl TranslateArgs {
             quant: self.quant.map(|quant| match quant {
                 QuantArg::F32 => Quant::F32,
                 QuantArg::Q8_0 => Quant::Q8_0,
+                QuantArg::Q7_128 => Quant::Q7_128,
                 QuantArg::Q4_0 => Quant::Q4_0,
             }),
             threads: self.threads.map(usize::from),

@@ -12,35 +12,34 @@
 //! ([`Format`]), of which every branch below is decided at compile time.
 
 use super::simd::{Simd, Work};
-use crate::quant::{BLOCK, BlockType, Code, Format, PackedView, Scales, TILE_ROWS};
+use crate::quant::{BLOCK, BlockType, Code, Format, Grain, PackedView, Scales, TILE_ROWS};
 use crate::threads::ColumnsMut;
 use std::marker::PhantomData;
 
-/// Columns that have a sum of their own: half a block.
-pub const SUM_COLUMNS: usize = BLOCK / 2;
-
-/// int8 activations of `rows` tokens, quantised in blocks of 32 with a float32 scale each.
+/// int8 activations of `rows` tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct ActivationsView<'a> {
+    /// How they are quantised.
+    pub grain: Grain,
     /// Tokens.
     pub rows: usize,
-    /// Features, a multiple of 32.
+    /// Features, a multiple of [`Grain::columns`].
     pub cols: usize,
-    /// `[rows, cols]`, each in -127..=127.
+    /// `[rows, cols]`.
     pub quants: &'a [i8],
-    /// `[rows, cols/32]`.
+    /// `[rows, cols / columns]`.
     pub scales: &'a [f32],
-    /// `[rows, cols/16]`: the sum of each half block's quants (for offsets and minimums of weights).
+    /// `[rows, cols / sum_columns]`: sums of quants (for offsets and minimums of weights).
     pub sums: &'a [i32],
 }
 
 impl ActivationsView<'_> {
     /// Whether the slices have the lengths that the shape asks for.
     pub fn is_consistent(&self) -> bool {
-        self.cols.is_multiple_of(BLOCK)
+        self.cols.is_multiple_of(self.grain.columns())
             && self.rows.checked_mul(self.cols) == Some(self.quants.len())
-            && self.rows.checked_mul(self.cols / BLOCK) == Some(self.scales.len())
-            && self.rows.checked_mul(self.cols / SUM_COLUMNS) == Some(self.sums.len())
+            && self.rows.checked_mul(self.cols / self.grain.columns()) == Some(self.scales.len())
+            && self.rows.checked_mul(self.cols / self.grain.sum_columns()) == Some(self.sums.len())
     }
 }
 
@@ -52,12 +51,15 @@ pub(super) trait Weights {
     const FORMAT: &'static Format = Self::BLOCK.format();
     /// Scales per 32 columns, 1 or 2.
     const SCALES: usize = Self::FORMAT.scales.per_block();
-    /// Quads of columns that share a scale.
+    /// Quads of a tile's columns that share a scale.
     const QUADS: usize = BLOCK / 4 / Self::SCALES;
+    /// Tiles beside each other whose products are added as integers: all have one scale.
+    const TILES: usize = Self::FORMAT.activations.columns() / BLOCK;
     /// The largest magnitude of what is multiplied: a quant, or a code where codes are multiplied and the offset is
     /// subtracted from the result.
     const LARGEST: usize = match Self::FORMAT.code {
         Code::Signed => 128,
+        Code::Minus(_) if Self::FORMAT.planes[0] == 8 => 127,
         Code::Minus(_) => (1 << (Self::FORMAT.planes[0] + Self::FORMAT.planes[1])) - 1,
         Code::Table(values) => {
             let (mut largest, mut i) = (0, 0);
@@ -80,7 +82,7 @@ pub(super) trait Weights {
 /// or as many as share a scale.
 pub(super) const fn chain<W: Weights>(products: usize) -> usize {
     let mut chain = W::QUADS;
-    while chain * products * W::LARGEST * 127 > i16::MAX as usize {
+    while chain * products * W::LARGEST * W::FORMAT.activations.largest() > i16::MAX as usize {
         chain /= 2;
     }
     assert!(chain > 0);
@@ -271,12 +273,14 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                     span_heads[n] = heads::<S, W>(scales(n, first), n * S::LANES % TILE_ROWS);
                 }
             }
-            for b in first..first + span {
+            for b in (first..first + span).step_by(W::TILES) {
                 if fetch {
                     // The processor's own prefetching ends with a page.
                     for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
-                        unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
-                            S::prefetch(tile(n, b).wrapping_add(AHEAD + line * 64));
+                        unroll!(t < W::TILES, 0 1 2 3; {
+                            unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
+                                S::prefetch(tile(n, b + t).wrapping_add(AHEAD + line * 64));
+                            });
                         });
                         S::prefetch(
                             scales(n, b)
@@ -288,20 +292,34 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                 let mut x_scales = [0.0; M];
                 for m in 0..M {
                     quants[m] = quants[m].add((token + m) * w.cols + b * BLOCK);
-                    x_scales[m] = *x.scales.as_ptr().add((token + m) * blocks + b);
+                    x_scales[m] = *x.scales.as_ptr().add(((token + m) * blocks + b) / W::TILES);
                 }
                 unroll!(half < W::SCALES, 0 1; {
                     let mut sums = [0; M];
                     for m in 0..M {
-                        let halves = x.sums.as_ptr().add(((token + m) * blocks + b) * 2);
-                        sums[m] = if W::SCALES == 2 { *halves.add(half) } else { *halves + *halves.add(1) };
+                        let block = (token + m) * blocks + b;
+                        sums[m] = match (W::FORMAT.activations, W::SCALES) {
+                            (Grain::Fine, 2) => *x.sums.as_ptr().add(block * 2 + half),
+                            (Grain::Fine, _) => *x.sums.as_ptr().add(block * 2) + *x.sums.as_ptr().add(block * 2 + 1),
+                            (Grain::Coarse, _) => *x.sums.as_ptr().add(block / W::TILES),
+                        };
                     }
                     unroll!(part < N / P, 0 1 2 3; {
                         let mut rows = [w.codes.as_ptr(); P];
                         for p in 0..P {
                             rows[p] = tile(part * P + p, b);
                         }
-                        let dots = S::dots::<W, P, M>(rows, half * W::QUADS, quants, sums);
+                        let mut dots = S::start::<W, P, M>(rows, sums);
+                        unroll!(t < W::TILES, 0 1 2 3; {
+                            let (mut rows, mut quants) = (rows, quants);
+                            for p in 0..P {
+                                rows[p] = rows[p].add(t * W::FORMAT.tile_bytes());
+                            }
+                            for m in 0..M {
+                                quants[m] = quants[m].add(t * BLOCK);
+                            }
+                            dots = S::dots::<W, P, M>(dots, rows, half * W::QUADS, quants);
+                        });
                         for p in 0..P {
                             let n = part * P + p;
                             let (span_scales, lane) = (scales(n, b), n * S::LANES % TILE_ROWS);
@@ -337,6 +355,7 @@ pub(super) fn check<W: Weights>(w: PackedView<'_>, x: ActivationsView<'_>, bias:
     assert!(w.is_consistent(), "packed weights of another length than their shape");
     assert!(x.is_consistent(), "activations of another length than their shape");
     assert_eq!(w.cols, x.cols, "weights and activations differ in columns");
+    assert!(x.grain == W::FORMAT.activations, "activations of another grain");
     assert_eq!(out.rows(), x.rows, "output and activations differ in rows");
     assert!(bias.is_none_or(|bias| bias.len() == w.rows), "one bias for each row of the weights");
     let columns = out.columns();

@@ -11,8 +11,10 @@
 //! On a CPU without fused multiply-add `mul_add` is a slow but exact library call, which the scalar table accepts.
 
 use super::Activation;
-use super::gemm::SUM_COLUMNS;
-use crate::quant::BLOCK;
+use crate::quant::{BLOCK, Grain};
+
+/// Columns of fine activations that have a sum.
+const SUM_COLUMNS: usize = Grain::Fine.sum_columns();
 use std::f32::consts::LOG2_E;
 
 /// Partial results of a reduction: the float32 lanes of the widest register.
@@ -227,7 +229,7 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
         }
         scales.copy_from_slice(&largest[..scales.len()]);
         for (((x, quants), sums), factor) in x.iter().zip(quants).zip(sums).zip(factors) {
-            round_block(x, factor, quants, sums);
+            round_block::<BLOCK, SUM_COLUMNS>(Grain::Fine, x, factor, quants, sums);
         }
     }
 }
@@ -235,31 +237,59 @@ pub(super) fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sum
 /// See [`super::Kernels::quantize_plainly`].
 #[inline(always)]
 pub(super) fn quantize_plainly(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    let (x, rest) = x.as_chunks::<BLOCK>();
-    assert!(rest.is_empty() && quants.len() == x.len() * BLOCK, "a row is whole blocks of {BLOCK}");
-    let (sums, rest) = sums.as_chunks_mut::<{ BLOCK / SUM_COLUMNS }>();
-    assert!(scales.len() == x.len() && sums.len() == x.len() && rest.is_empty(), "a scale and two sums for each block");
-    let quants = quants.as_chunks_mut::<BLOCK>().0;
+    quantize_simply::<BLOCK, SUM_COLUMNS>(Grain::Fine, x, quants, scales, sums);
+}
+
+/// See [`super::Kernels::quantize`].
+#[inline(always)]
+pub(super) fn quantize_coarsely(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    const COLUMNS: usize = Grain::Coarse.columns();
+    quantize_simply::<COLUMNS, COLUMNS>(Grain::Coarse, x, quants, scales, sums);
+}
+
+/// The largest magnitude of the columns that have a scale becomes the largest integer. `COLUMNS` and `SUMMED` are what `grain`
+/// says.
+#[inline(always)]
+fn quantize_simply<const COLUMNS: usize, const SUMMED: usize>(
+    grain: Grain,
+    x: &[f32],
+    quants: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [i32],
+) {
+    let top = grain.largest() as f32;
+    let (x, rest) = x.as_chunks::<COLUMNS>();
+    assert!(rest.is_empty() && quants.len() == x.len() * COLUMNS, "a row is whole blocks of {COLUMNS}");
+    assert!(scales.len() == x.len() && sums.len() == x.len() * (COLUMNS / SUMMED), "a scale and sums for each block");
+    let quants = quants.as_chunks_mut::<COLUMNS>().0;
+    let sums = sums.chunks_exact_mut(COLUMNS / SUMMED);
     for ((x, quants), (scale, sums)) in x.iter().zip(quants).zip(scales.iter_mut().zip(sums)) {
         let largest = largest_magnitude(x);
-        let factor = if largest > 1e-36 { 127.0 / largest } else { 0.0 };
+        let factor = if largest > 1e-36 { top / largest } else { 0.0 };
         *scale = match largest > 1e-36 {
-            true => largest / 127.0,
+            true => largest / top,
             false if largest <= 1e-36 => 0.0,
             false => f32::NAN,
         };
-        round_block(x, factor, quants, sums);
+        round_block::<COLUMNS, SUMMED>(grain, x, factor, quants, sums);
     }
 }
 
-/// The quants of a block, and the sums of its halves.
+/// The quants of a block, and the sums of its parts.
 #[inline(always)]
-fn round_block(x: &[f32; BLOCK], factor: f32, quants: &mut [i8; BLOCK], sums: &mut [i32; BLOCK / SUM_COLUMNS]) {
-    let halves = quants.as_chunks_mut::<SUM_COLUMNS>().0.iter_mut().zip(x.as_chunks::<SUM_COLUMNS>().0);
-    for ((quants, x), sum) in halves.zip(sums) {
+fn round_block<const COLUMNS: usize, const SUMMED: usize>(
+    grain: Grain,
+    x: &[f32; COLUMNS],
+    factor: f32,
+    quants: &mut [i8; COLUMNS],
+    sums: &mut [i32],
+) {
+    let largest = grain.largest() as i32;
+    let parts = quants.as_chunks_mut::<SUMMED>().0.iter_mut().zip(x.as_chunks::<SUMMED>().0);
+    for ((quants, x), sum) in parts.zip(sums) {
         let mut total = 0;
         for (q, &v) in quants.iter_mut().zip(x) {
-            let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-127, 127);
+            let nearest = rounded(v.mul_add(factor, ROUND)).clamp(-largest, largest);
             *q = nearest as i8;
             total += nearest;
         }
@@ -285,7 +315,7 @@ fn rounding(x: &[f32; BLOCK], factor: f32) -> i32 {
 /// The largest magnitude; of NaN if there is any. Bits of magnitudes are in the order of the magnitudes, and the largest of
 /// integers is the same in any order.
 #[inline(always)]
-fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
+fn largest_magnitude(x: &[f32]) -> f32 {
     let mut largest = 0i32;
     for v in x {
         largest = largest.max(v.abs().to_bits() as i32);

@@ -26,11 +26,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::quant::{BlockType, PackedView};
+use crate::quant::{BlockType, Grain, PackedView};
 use crate::threads::ColumnsMut;
 use crate::{Error, Result};
 pub use attention::{Keys, Stored, TILE, Values};
-pub use gemm::{ActivationsView, SUM_COLUMNS};
+pub use gemm::ActivationsView;
 
 /// The environment variable that [`Kernels::from_env`] reads.
 pub const ISA_VARIABLE: &str = "BABIL_ISA";
@@ -97,11 +97,7 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, scales `[cols/32]`, sums `[cols/16]`, cols being a
-/// multiple of 32.
-///
-/// Of each block, the scale is largest magnitude / 127, / 126, / 125 or / 124, whichever makes the smallest error, and a quant
-/// is x / scale to the nearest integer (ties to even). That is a seventh less error, in squares, than 127 alone.
+/// Quantises one row of activations: x `[cols]` -> quants `[cols]`, a scale and sums for as many columns as a [`Grain`] says.
 pub type QuantizeRow = fn(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
 /// out\[m]\[n] = bias\[n] + sum_k w\[n]\[k] * x\[m]\[k] for the columns n of `out`, whose start is a multiple of 16.
 /// `bias`, when given, covers all rows of `w`. Panics when the shapes do not fit each other.
@@ -127,10 +123,14 @@ pub type Rotate = fn(x: &mut [f32], cos: &[f32], sin: &[f32]);
 pub struct Kernels {
     /// Which instruction set they need.
     pub isa: Isa,
-    /// See [`QuantizeRow`].
+    /// Of [`Grain::Fine`]. Of each block, the scale is largest magnitude / 127, / 126, / 125 or / 124, whichever makes the
+    /// smallest error, and a quant is x / scale to the nearest integer (ties to even). That is a seventh less error, in squares,
+    /// than 127 alone.
     pub quantize_row: QuantizeRow,
     /// The same with largest magnitude / 127 as the scale: several times as fast, for what is many and exact enough.
     pub quantize_plainly: QuantizeRow,
+    /// Of [`Grain::Coarse`], with largest magnitude / 63 as the scale.
+    quantize_coarsely: QuantizeRow,
     /// See [`Kernels::gemm`].
     gemm_packed: &'static [GemmPacked; BlockType::ALL.len()],
     /// See [`GemmFloat`], for float32 weights.
@@ -193,7 +193,7 @@ macro_rules! gemms {
         &[
             of::<Type<0>>, of::<Type<1>>, of::<Type<2>>, of::<Type<3>>, of::<Type<4>>, of::<Type<5>>, of::<Type<6>>,
             of::<Type<7>>, of::<Type<8>>, of::<Type<9>>, of::<Type<10>>, of::<Type<11>>, of::<Type<12>>, of::<Type<13>>,
-            of::<Type<14>>, of::<Type<15>>, of::<Type<16>>, of::<Type<17>>,
+            of::<Type<14>>, of::<Type<15>>, of::<Type<16>>, of::<Type<17>>, of::<Type<18>>,
         ]
     }};
 }
@@ -214,6 +214,7 @@ macro_rules! table {
                 $features;
                 fn quantize_row(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
                 fn quantize_plainly(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
+                fn quantize_coarsely(x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]);
                 fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
                 fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
                 fn max(x: &[f32]) -> f32;
@@ -234,6 +235,7 @@ macro_rules! table {
                 isa: $isa,
                 quantize_row,
                 quantize_plainly,
+                quantize_coarsely,
         gemm_packed: $crate::kernels::gemms!(W => $crate::kernels::gemm::gemm::<$simd, W, $n, $p, $n1, $p1>),
                 gemm_f32: floats::gemm::<$simd, floats::F32>,
                 gemm_f16: floats::gemm::<$simd, floats::F16>,
@@ -289,6 +291,7 @@ const SCALAR: Kernels = {
         isa: Isa::Scalar,
         quantize_row: generic::quantize_row,
         quantize_plainly: generic::quantize_plainly,
+        quantize_coarsely: generic::quantize_coarsely,
         gemm_packed: gemms!(W => gemm::gemm::<scalar::Scalar, W, 1, 1, 1, 1>),
         gemm_f32: floats::gemm::<scalar::Scalar, floats::F32>,
         gemm_f16: floats::gemm::<scalar::Scalar, floats::F16>,
@@ -314,6 +317,14 @@ const SCALAR: Kernels = {
 };
 
 impl Kernels {
+    /// What quantises rows to `grain`.
+    pub fn quantize(&self, grain: Grain) -> QuantizeRow {
+        match grain {
+            Grain::Fine => self.quantize_row,
+            Grain::Coarse => self.quantize_coarsely,
+        }
+    }
+
     /// The product with packed weights of type `block`.
     pub fn gemm(&self, block: BlockType) -> GemmPacked {
         self.gemm_packed[block as usize]

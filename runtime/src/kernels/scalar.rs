@@ -28,13 +28,19 @@ impl Simd for Scalar {
         std::array::from_fn(|row| std::array::from_fn(|j| a[row][j] | b[row][j]))
     }
 
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
+        _rows: [*const u8; P],
+        _sums: [i32; M],
+    ) -> [[Self::Ints; P]; M] {
+        [[[0; TILE_ROWS]; P]; M]
+    }
+
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        mut dots: [[Self::Ints; P]; M],
         rows: [*const u8; P],
         first: usize,
         x: [*const i8; M],
-        _sums: [i32; M],
     ) -> [[Self::Ints; P]; M] {
-        let mut dots = [[[0; TILE_ROWS]; P]; M];
         for quad in first..first + W::QUADS {
             for p in 0..P {
                 // SAFETY: the caller vouches for the rows.

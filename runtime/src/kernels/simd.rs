@@ -36,16 +36,22 @@ pub(super) trait Simd: Sized {
     unsafe fn field(bytes: Self::Bytes, right: i32, mask: u8) -> Self::Bytes;
     /// a | b
     unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// The products of quads `first..first + W::QUADS` of `P` registers of rows, at `rows` (their first quad's byte in the
-    /// tile), and of `M` tokens, at `x` (the block's 32 quants), whose sums over these columns are `sums`.
+    /// What products start with of `P` registers of rows, at `rows`, and of `M` tokens, whose sums over the columns that will be
+    /// multiplied are `sums`: minus their product with the offset of codes, where it is codes that are multiplied.
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
+        rows: [*const u8; P],
+        sums: [i32; M],
+    ) -> [[Self::Ints; P]; M];
+    /// `dots` and the products of quads `first..first + W::QUADS` of `P` registers of rows, at `rows` (their first quad's byte in
+    /// the tile), and of `M` tokens, at `x` (the tile's 32 quants).
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        dots: [[Self::Ints; P]; M],
         rows: [*const u8; P],
         first: usize,
         x: [*const i8; M],
-        sums: [i32; M],
     ) -> [[Self::Ints; P]; M];
 
-    /// What `dots` returns -> f32
+    /// What `start` and `dots` return -> f32
     unsafe fn floats(ints: Self::Ints) -> Self::Floats;
     /// Loads float32.
     unsafe fn load(at: *const f32) -> Self::Floats;

@@ -1,8 +1,8 @@
 //! Helpers for the tests of kernels, and plain definitions of what they compute.
 
-use super::{ActivationsView, Isa, Kernels, QuantizeRow, SUM_COLUMNS};
+use super::{ActivationsView, Isa, Kernels, QuantizeRow};
 use crate::quant::testing::random_blocks;
-use crate::quant::{self, BLOCK, BlockType, BlocksView, PackedView};
+use crate::quant::{self, BLOCK, BlockType, BlocksView, Grain, PackedView};
 
 /// Calls `f` with every table that this CPU can run, not only the best. When `f` panics, the instruction set is printed.
 pub(super) fn for_each_kernel(f: impl Fn(Kernels)) {
@@ -52,6 +52,7 @@ pub(super) fn values(n: usize, seed: u64) -> Vec<f32> {
 /// Activations that own their values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Activations {
+    pub(super) grain: Grain,
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) quants: Vec<i8>,
@@ -60,47 +61,50 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    /// Quantises `x` `[rows, cols]`.
-    pub(super) fn new(kernels: Kernels, x: &[f32], cols: usize) -> Self {
-        Self::with(kernels.quantize_row, x, cols)
+    /// Quantises `x` `[rows, cols]` to `grain`.
+    pub(super) fn new(kernels: Kernels, grain: Grain, x: &[f32], cols: usize) -> Self {
+        Self::with(kernels.quantize(grain), grain, x, cols)
     }
 
     /// The same by another function.
-    pub(super) fn with(quantize: QuantizeRow, x: &[f32], cols: usize) -> Self {
-        let (rows, blocks) = (x.len() / cols, cols / BLOCK);
+    pub(super) fn with(quantize: QuantizeRow, grain: Grain, x: &[f32], cols: usize) -> Self {
+        let (row_scales, row_sums) = (cols / grain.columns(), cols / grain.sum_columns());
+        let rows = x.len() / cols;
         let mut quants = vec![0; x.len()];
-        let (mut scales, mut sums) = (vec![0.0; rows * blocks], vec![0; rows * blocks * 2]);
+        let (mut scales, mut sums) = (vec![0.0; rows * row_scales], vec![0; rows * row_sums]);
         for m in 0..rows {
             quantize(
                 &x[m * cols..][..cols],
                 &mut quants[m * cols..][..cols],
-                &mut scales[m * blocks..][..blocks],
-                &mut sums[m * blocks * 2..][..blocks * 2],
+                &mut scales[m * row_scales..][..row_scales],
+                &mut sums[m * row_sums..][..row_sums],
             );
         }
-        Self { rows, cols, quants, scales, sums }
+        Self { grain, rows, cols, quants, scales, sums }
     }
 
-    /// From quants and scales of any value.
-    pub(super) fn from_parts(quants: Vec<i8>, scales: Vec<f32>, cols: usize) -> Self {
-        let sums = quants.chunks_exact(SUM_COLUMNS).map(|block| block.iter().map(|&q| i32::from(q)).sum()).collect();
-        Self { rows: quants.len() / cols, cols, quants, scales, sums }
+    /// From quants of any value that is in range, and scales, of which there may be more.
+    pub(super) fn from_parts(grain: Grain, quants: Vec<i8>, scales: &[f32], cols: usize) -> Self {
+        let scales = scales[..quants.len() / grain.columns()].to_vec();
+        let sum = |quants: &[i8]| quants.iter().map(|&q| i32::from(q)).sum();
+        let sums = quants.chunks_exact(grain.sum_columns()).map(sum).collect();
+        Self { grain, rows: quants.len() / cols, cols, quants, scales, sums }
     }
 
     pub(super) fn view(&self) -> ActivationsView<'_> {
-        let Self { rows, cols, quants, scales, sums } = self;
-        ActivationsView { rows: *rows, cols: *cols, quants, scales, sums }
+        self.slice(0..self.rows)
     }
 
     /// Tokens `range` alone.
     pub(super) fn slice(&self, range: std::ops::Range<usize>) -> ActivationsView<'_> {
-        let blocks = self.cols / BLOCK;
+        let of_rows = |columns: usize| range.start * self.cols / columns..range.end * self.cols / columns;
         ActivationsView {
             rows: range.len(),
             cols: self.cols,
-            quants: &self.quants[range.start * self.cols..range.end * self.cols],
-            scales: &self.scales[range.start * blocks..range.end * blocks],
-            sums: &self.sums[range.start * blocks * 2..range.end * blocks * 2],
+            grain: self.grain,
+            quants: &self.quants[of_rows(1)],
+            scales: &self.scales[of_rows(self.grain.columns())],
+            sums: &self.sums[of_rows(self.grain.sum_columns())],
         }
     }
 }
@@ -138,19 +142,24 @@ impl Packed {
 /// [`super::GemmPacked`], as it is defined, for all columns: out `[x.rows, w.rows]`.
 pub(super) fn gemm_packed(w: PackedView<'_>, x: ActivationsView<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let blocks = w.cols / BLOCK;
+    let together = w.block.activations().columns() / BLOCK;
     let mut out = Vec::new();
     for m in 0..x.rows {
         for n in 0..w.rows {
-            let mut acc = bias.map_or(0.0, |bias| bias[n]);
+            let (mut acc, mut dot) = (bias.map_or(0.0, |bias| bias[n]), 0);
             for b in 0..blocks {
                 let block = w.block(n, b);
-                let x_scale = x.scales[m * blocks + b];
+                let x_scale = x.scales[(m * blocks + b) / together];
                 let quants = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
                 let width = BLOCK / w.block.format().scales.per_block();
                 for (first, x) in (0..BLOCK).step_by(width).zip(quants.chunks_exact(width)) {
                     let weights = &block.quants[first..first + width];
-                    let dot: i32 = weights.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
+                    dot += weights.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
+                    if !(b + 1).is_multiple_of(together) {
+                        continue;
+                    }
                     acc = (dot as f32).mul_add(block.scales[first / 16] * x_scale, acc);
+                    dot = 0;
                     if w.block.format().scales.have_min() {
                         let sum: i32 = x.iter().map(|&x| i32::from(x)).sum();
                         acc = block.mins[first / 16].mul_add(-(sum as f32 * x_scale), acc);

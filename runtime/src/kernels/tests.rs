@@ -2,9 +2,9 @@
 //! bit.
 
 use super::testing::{Activations, Packed, assert_same_bits, dot, for_each_kernel, gemm_packed, ulps, values};
-use super::{Activation, Isa, Kernels, SUM_COLUMNS, generic};
+use super::{Activation, Isa, Kernels, generic};
 use crate::quant::testing::{blocks_of, random_blocks};
-use crate::quant::{BLOCK, BlockType, BlocksView, PackedView};
+use crate::quant::{BLOCK, BlockType, BlocksView, Grain, PackedView};
 use crate::threads::{ColumnsMut, ThreadPool};
 use half::{bf16, f16};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn packed_products_are_exact_for_every_shape() {
             for cols in widths(block) {
                 let weights = Packed::random(block, rows, cols, 1);
                 let bias = values(rows, 3);
-                let x = Activations::new(Kernels::detect(), &values(9 * cols, 2), cols);
+                let x = Activations::new(Kernels::detect(), block.activations(), &values(9 * cols, 2), cols);
                 let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
                 let unbiased = gemm_packed(weights.view(), x.slice(0..2), None);
                 for_each_kernel(|kernels| {
@@ -57,7 +57,7 @@ fn packed_products_of_many_tokens_are_exact() {
         let cols = 1280;
         let weights = Packed::random(block, rows, cols, 51);
         let bias = values(rows, 53);
-        let x = Activations::new(Kernels::detect(), &values(tokens * cols, 52), cols);
+        let x = Activations::new(Kernels::detect(), block.activations(), &values(tokens * cols, 52), cols);
         let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
         for_each_kernel(|kernels| {
             for tokens in [16, 17, 35] {
@@ -81,12 +81,12 @@ fn packed_products_are_products() {
         let (rows, cols) = (19, 2 * block.block_columns());
         let bytes = random_blocks(block, rows, cols, 31);
         let blocks = BlocksView::new(block, rows, cols, &bytes).unwrap();
-        let x = Activations::new(scalar, &values(cols, 32), cols);
+        let x = Activations::new(scalar, block.activations(), &values(cols, 32), cols);
         let found = product(scalar, Packed::from_blocks(block, &bytes, rows, cols).view(), x.view(), None);
         for (row, found) in found.into_iter().enumerate() {
             let mut w = vec![0.0; cols];
             blocks.dequantize_row(row, &mut w);
-            let x = |i: usize| f64::from(x.quants[i]) * f64::from(x.scales[i / BLOCK]);
+            let x = |i: usize| f64::from(x.quants[i]) * f64::from(x.scales[i / x.grain.columns()]);
             let exact: f64 = (0..cols).map(|i| f64::from(w[i]) * x(i)).sum();
             let size: f64 = (0..cols).map(|i| (f64::from(w[i]) * x(i)).abs()).sum();
             assert!((f64::from(found) - exact).abs() <= 2e-6 * size, "{}: {found} is not {exact}", block.name());
@@ -107,7 +107,7 @@ fn packed_products_of_extremes_do_not_overflow() {
             for x in patterns {
                 let x: Vec<f32> = (0..17 * cols).map(x).collect();
                 for_each_kernel(|kernels| {
-                    let x = Activations::new(kernels, &x, cols);
+                    let x = Activations::new(kernels, block.activations(), &x, cols);
                     let found = product(kernels, weights.view(), x.view(), None);
                     assert_same_bits(&found, &gemm_packed(weights.view(), x.view(), None));
                 });
@@ -128,9 +128,10 @@ proptest! {
     ) {
         for block in BlockType::ALL {
             let cols = blocks * block.block_columns();
-            let byte = |v: f32| (v * 128.0).floor().clamp(-127.0, 127.0) as i8;
+            let largest = block.activations().largest() as f32;
+            let byte = |v: f32| (v * 128.0).floor().clamp(-largest, largest) as i8;
             let quants = values(tokens * cols, seed).into_iter().map(byte).collect();
-            let x = Activations::from_parts(quants, values(tokens * cols / BLOCK, !seed), cols);
+            let x = Activations::from_parts(block.activations(), quants, &values(tokens * cols / BLOCK, !seed), cols);
             let weights = Packed::random(block, rows, cols, seed ^ 1);
             let bias = values(rows, seed ^ 2);
             let expected = gemm_packed(weights.view(), x.view(), Some(&bias));
@@ -150,7 +151,7 @@ fn a_token_does_not_depend_on_the_call() {
         for block in BlockType::ALL {
             let cols = block.block_columns();
             let weights = Packed::random(block, rows, cols, 4);
-            let x = Activations::new(kernels, &values(tokens * cols, 6), cols);
+            let x = Activations::new(kernels, block.activations(), &values(tokens * cols, 6), cols);
             let whole = product(kernels, weights.view(), x.view(), Some(&bias));
             for m in [0, 7, 18] {
                 let alone = product(kernels, weights.view(), x.slice(m..m + 1), Some(&bias));
@@ -225,14 +226,16 @@ fn every_float16_is_widened_exactly() {
 fn shapes_that_do_not_fit_are_refused() {
     for_each_kernel(|kernels| {
         let weights = Packed::new(BlockType::Q8_0, &values(32 * 64, 1), 32, 64);
-        let x = Activations::new(kernels, &values(2 * 64, 2), 64);
-        let refused = |w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>, width: usize| {
-            let call = || {
-                let mut out = vec![0.0; 2 * width];
-                kernels.gemm(BlockType::Q8_0)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
+        let x = Activations::new(kernels, Grain::Fine, &values(2 * 64, 2), 64);
+        let refused_by =
+            |block, w: PackedView<'_>, x: super::ActivationsView<'_>, bias: Option<&[f32]>, width: usize| {
+                let call = || {
+                    let mut out = vec![0.0; 2 * width];
+                    kernels.gemm(block)(w, x, bias, &mut ColumnsMut::whole(&mut out, width));
+                };
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
             };
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
-        };
+        let refused = |w, x, bias, width| refused_by(BlockType::Q8_0, w, x, bias, width);
         let (w, x) = (weights.view(), x.view());
         assert!(!refused(w, x, None, 32));
         assert!(refused(w, x, None, 33), "more columns than the product has");
@@ -241,6 +244,13 @@ fn shapes_that_do_not_fit_are_refused() {
         assert!(refused(PackedView { block: BlockType::Q4_0, ..w }, x, None, 32), "another type of weights");
         assert!(refused(w, super::ActivationsView { rows: 3, ..x }, None, 32), "a view that lies about its tokens");
         assert!(refused(w, super::ActivationsView { sums: &x.sums[1..], ..x }, None, 32), "sums are missing");
+        let wide = Packed::new(BlockType::Q7_128, &values(32 * 128, 1), 32, 128);
+        let refused = |grain| {
+            let x = Activations::new(kernels, grain, &values(2 * 128, 2), 128);
+            refused_by(BlockType::Q7_128, wide.view(), x.view(), None, 32)
+        };
+        assert!(!refused(Grain::Coarse));
+        assert!(refused(Grain::Fine), "a scale for each 32 columns");
     });
 }
 
@@ -253,20 +263,20 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
     // Integers whose largest is 127 are their own quants.
     (0..).zip(&mut x[3 * BLOCK..]).for_each(|(i, v)| *v = (i * 37 % 255 - 127) as f32);
     for_each_kernel(|kernels| {
-        let found = Activations::new(kernels, &x, cols);
-        assert_eq!(found, Activations::new(Kernels::for_isa(Isa::Scalar).unwrap(), &x, cols));
+        let found = Activations::new(kernels, Grain::Fine, &x, cols);
+        assert_eq!(found, Activations::new(Kernels::for_isa(Isa::Scalar).unwrap(), Grain::Fine, &x, cols));
         assert!(found.quants[3 * BLOCK..].iter().zip(&x[3 * BLOCK..]).all(|(&q, &x)| f32::from(q) == x));
         assert_eq!(found.scales[1..], [0.0, 0.0, 1.0], "zeros, and what is too small to be inverted");
         assert!(found.quants[BLOCK..3 * BLOCK].iter().all(|&q| q == 0));
-        for (sum, block) in found.sums.iter().zip(found.quants.chunks_exact(SUM_COLUMNS)) {
+        for (sum, block) in found.sums.iter().zip(found.quants.chunks_exact(Grain::Fine.sum_columns())) {
             assert_eq!(*sum, block.iter().map(|&q| i32::from(q)).sum::<i32>());
         }
         // Not numbers: any result will do, as long as quants stay in range.
-        let odd = Activations::new(kernels, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8), BLOCK);
+        let odd = Activations::new(kernels, Grain::Fine, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8), BLOCK);
         assert!(odd.quants.iter().all(|&q| q != i8::MIN));
 
         let x = values(100 * BLOCK, 40);
-        let found = Activations::new(kernels, &x, x.len());
+        let found = Activations::new(kernels, Grain::Fine, &x, x.len());
         let (mut errors, mut usual) = (0.0, 0.0);
         for ((x, q), &scale) in x.chunks(BLOCK).zip(found.quants.chunks(BLOCK)).zip(&found.scales) {
             let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
@@ -287,27 +297,36 @@ fn activations_are_quantised_as_well_as_two_scales_allow() {
 
 #[test]
 fn plain_quants_are_the_nearest_of_one_scale() {
-    let mut x: Vec<f32> = values(9 * BLOCK, 41).iter().map(|v| v * v * v).collect();
-    x[BLOCK..2 * BLOCK].fill(0.0);
-    x[2 * BLOCK..3 * BLOCK].fill(1e-37);
-    for_each_kernel(|kernels| {
-        let found = Activations::with(kernels.quantize_plainly, &x, x.len());
-        let quants: Vec<f32> = found.quants.iter().map(|&q| f32::from(q)).collect();
-        for (block, (x, quants)) in x.chunks(BLOCK).zip(quants.chunks(BLOCK)).enumerate() {
-            let largest = x.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-            let expected = if largest > 1e-36 { largest / 127.0 } else { 0.0 };
-            assert_eq!(found.scales[block], expected);
-            for (x, q) in x.iter().zip(quants) {
-                assert!((x - expected * q).abs() <= expected * 0.500_01 + 1e-37, "{x} as {q} of {expected}");
+    for (grain, top) in [(Grain::Fine, 127.0), (Grain::Coarse, 63.0)] {
+        let columns = grain.columns();
+        let mut x: Vec<f32> = values(9 * columns, 41).iter().map(|v| v * v * v).collect();
+        x[columns..2 * columns].fill(0.0);
+        x[2 * columns..3 * columns].fill(1e-37);
+        let function = |kernels: Kernels| match grain {
+            Grain::Fine => kernels.quantize_plainly,
+            Grain::Coarse => kernels.quantize(grain),
+        };
+        for_each_kernel(|kernels| {
+            let quantized = |kernels, x: &[f32]| Activations::with(function(kernels), grain, x, x.len());
+            let found = quantized(kernels, &x);
+            let quants: Vec<f32> = found.quants.iter().map(|&q| f32::from(q)).collect();
+            for (block, (x, quants)) in x.chunks(columns).zip(quants.chunks(columns)).enumerate() {
+                let largest = x.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+                let expected = if largest > 1e-36 { largest / top } else { 0.0 };
+                assert_eq!(found.scales[block], expected);
+                for (x, q) in x.iter().zip(quants) {
+                    assert!((x - expected * q).abs() <= expected * 0.500_01 + 1e-37, "{x} as {q} of {expected}");
+                }
             }
-            for (half, quants) in quants.chunks(SUM_COLUMNS).enumerate() {
-                assert_eq!(found.sums[2 * block + half] as f32, quants.iter().sum::<f32>());
+            for (sum, quants) in found.sums.iter().zip(quants.chunks(grain.sum_columns())) {
+                assert_eq!(*sum as f32, quants.iter().sum::<f32>());
             }
-        }
-        assert_eq!(found, Activations::with(Kernels::for_isa(Isa::Scalar).unwrap().quantize_plainly, &x, x.len()));
-        let odd = Activations::with(kernels.quantize_plainly, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(8), BLOCK);
-        assert!(odd.scales[0].is_nan(), "what is not finite does not become a number");
-    });
+            assert_eq!(found, quantized(Kernels::for_isa(Isa::Scalar).unwrap(), &x));
+            let odd = quantized(kernels, &[f32::NAN, f32::INFINITY, 1.0, -1.0].repeat(columns / 4));
+            assert!(odd.scales[0].is_nan(), "what is not finite does not become a number");
+            assert!(odd.quants.iter().all(|&q| f32::from(q).abs() <= top), "quants stay in range");
+        });
+    }
 }
 
 /// The operations on one row, each as `(name, its result for rows made of the seed)`.
@@ -489,11 +508,11 @@ fn bits_are_those_of_every_other_architecture() {
     }
     attention::results(kernels).for_each(|values| add(&values));
     let (rows, cols, tokens) = (40, 288, 7);
-    let x = Activations::new(kernels, &values(tokens * cols, 22), cols);
     let bias = values(rows, 24);
-    for block in [BlockType::Q8_0, BlockType::Q4_0] {
+    for (block, cols) in [(BlockType::Q8_0, cols), (BlockType::Q4_0, cols), (BlockType::Q7_128, 384)] {
+        let x = Activations::new(kernels, block.activations(), &values(tokens * cols, 22), cols);
         let weights = Packed::new(block, &values(rows * cols, 23), rows, cols);
         add(&product(kernels, weights.view(), x.view(), Some(&bias)));
     }
-    assert_eq!(format!("{hash:016x}"), "46700ab7c00ce46a");
+    assert_eq!(format!("{hash:016x}"), "544e20e1711a17de");
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Machine, SHARED_ROWS};
 use crate::Result;
-use crate::kernels::{ActivationsView, GemmPacked, SUM_COLUMNS};
-use crate::quant::{BLOCK, BlocksView, TILE_ROWS};
+use crate::kernels::{ActivationsView, GemmPacked};
+use crate::quant::{BlockType, BlocksView, Grain, TILE_ROWS};
 use crate::threads::ColumnsMut;
 use crate::weights::{Encoding, Tensor, Weights};
 
@@ -42,9 +42,12 @@ impl Matrix {
         self.0.shape()[1]
     }
 
-    /// Whether it is multiplied with quantised activations.
-    fn is_quantised(&self) -> bool {
-        matches!(self.0.encoding(), Encoding::Packed(_) | Encoding::Blocks(_))
+    /// How the activations are quantised that it is multiplied with; `None` where they are not.
+    fn activations(&self) -> Option<Grain> {
+        match self.0.encoding() {
+            Encoding::Packed(block) | Encoding::Blocks(block) => Some(block.activations()),
+            Encoding::F32 | Encoding::F16 | Encoding::Bf16 => None,
+        }
     }
 
     /// Writes row `row` as float32 to `out` (`[cols]`).
@@ -61,18 +64,24 @@ impl Matrix {
     /// Writes the product with `input`, plus `bias`, to some columns of the output.
     fn multiply(&self, machine: Machine<'_>, input: Input<'_>, bias: Option<&[f32]>, out: &mut ColumnsMut<'_>) {
         let kernels = machine.kernels;
-        let quantised = || input.quantised.expect("prepared for this map");
+        let quantised = |block: BlockType| {
+            let of_grain = match block.activations() {
+                Grain::Fine => input.fine,
+                Grain::Coarse => input.coarse,
+            };
+            of_grain.expect("prepared for this map")
+        };
         let gemm = match self.0.encoding() {
             Encoding::F32 => kernels.gemm_f32,
             Encoding::F16 => kernels.gemm_f16,
             Encoding::Bf16 => kernels.gemm_bf16,
             Encoding::Packed(block) => {
                 let view = self.0.as_packed().expect("packed");
-                return kernels.gemm(block)(view, quantised(), bias, out);
+                return kernels.gemm(block)(view, quantised(block), bias, out);
             }
             Encoding::Blocks(block) => {
                 let view = self.0.as_blocks().expect("blocks");
-                return multiply_blocks(kernels.gemm(block), view, quantised(), bias, out);
+                return multiply_blocks(kernels.gemm(block), view, quantised(block), bias, out);
             }
         };
         gemm(self.0.bytes(), self.cols(), input.x, bias, out);
@@ -107,16 +116,23 @@ fn multiply_blocks(
     });
 }
 
-/// The input of linear maps: float32 rows, and the same rows quantised where a packed matrix asks for it.
+/// The input of linear maps: float32 rows, and the same rows quantised as packed matrices ask for it.
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
+    fine: Quantised,
+    coarse: Quantised,
+}
+
+/// Rows of one grain: see [`ActivationsView`].
+#[derive(Debug, Default)]
+struct Quantised {
     quants: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<i32>,
 }
 
 impl Activations {
-    /// Quantises `x` (`[rows, cols]`) if any of `users` computes with int8, and returns the input to give them.
+    /// Quantises `x` (`[rows, cols]`) to the grains with which `users` compute, and returns the input to give them.
     pub(crate) fn prepare<'a>(
         &'a mut self,
         machine: Machine<'_>,
@@ -124,36 +140,40 @@ impl Activations {
         cols: usize,
         users: &[&Linear],
     ) -> Input<'a> {
-        let quantised = users.iter().any(|linear| linear.weight.is_quantised()).then(|| {
-            let blocks = x.len() / BLOCK;
-            self.quants.resize(x.len(), 0);
-            self.scales.resize(blocks, 0.0);
-            self.sums.resize(x.len() / SUM_COLUMNS, 0);
-            let Self { quants, scales, sums } = &mut *self;
-            let rows = x.len() / cols;
-            let quantize = |x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]| {
-                let rows = x.chunks_exact(cols).zip(quants.chunks_exact_mut(cols));
-                let factors = scales.chunks_exact_mut(cols / BLOCK).zip(sums.chunks_exact_mut(cols / SUM_COLUMNS));
-                for ((x, quants), (scales, sums)) in rows.zip(factors) {
-                    (machine.kernels.quantize_row)(x, quants, scales, sums);
-                }
-            };
-            if rows < SHARED_ROWS {
-                quantize(x, quants, scales, sums);
-            } else {
-                machine.team.rows_of_three(rows, (quants, scales, sums), &|rows, quants, scales, sums| {
-                    quantize(&x[rows.start * cols..rows.end * cols], quants, scales, sums);
-                });
+        let asked_for = |grain| users.iter().any(|linear| linear.weight.activations() == Some(grain));
+        Input {
+            x,
+            fine: asked_for(Grain::Fine).then(|| self.fine.set(machine, Grain::Fine, x, cols)),
+            coarse: asked_for(Grain::Coarse).then(|| self.coarse.set(machine, Grain::Coarse, x, cols)),
+        }
+    }
+}
+
+impl Quantised {
+    /// Quantises `x` (`[rows, cols]`) to `grain`.
+    fn set(&mut self, machine: Machine<'_>, grain: Grain, x: &[f32], cols: usize) -> ActivationsView<'_> {
+        let (row_scales, row_sums) = (cols / grain.columns(), cols / grain.sum_columns());
+        let rows = x.len() / cols;
+        self.quants.resize(x.len(), 0);
+        self.scales.resize(rows * row_scales, 0.0);
+        self.sums.resize(rows * row_sums, 0);
+        let Self { quants, scales, sums } = self;
+        let quantize_row = machine.kernels.quantize(grain);
+        let quantize = |x: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32]| {
+            let rows = x.chunks_exact(cols).zip(quants.chunks_exact_mut(cols));
+            let factors = scales.chunks_exact_mut(row_scales).zip(sums.chunks_exact_mut(row_sums));
+            for ((x, quants), (scales, sums)) in rows.zip(factors) {
+                quantize_row(x, quants, scales, sums);
             }
-            ActivationsView {
-                rows,
-                cols,
-                quants: &self.quants[..x.len()],
-                scales: &self.scales[..blocks],
-                sums: &self.sums[..x.len() / SUM_COLUMNS],
-            }
-        });
-        Input { x, quantised }
+        };
+        if rows < SHARED_ROWS {
+            quantize(x, quants, scales, sums);
+        } else {
+            machine.team.rows_of_three(rows, (quants, scales, sums), &|rows, quants, scales, sums| {
+                quantize(&x[rows.start * cols..rows.end * cols], quants, scales, sums);
+            });
+        }
+        ActivationsView { grain, rows, cols, quants, scales, sums }
     }
 }
 
@@ -161,7 +181,8 @@ impl Activations {
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     x: &'a [f32],
-    quantised: Option<ActivationsView<'a>>,
+    fine: Option<ActivationsView<'a>>,
+    coarse: Option<ActivationsView<'a>>,
 }
 
 /// y = scale * W x + b.
@@ -231,8 +252,8 @@ pub(crate) fn forward_all<const N: usize>(machine: Machine<'_>, input: Input<'_>
 mod tests {
     use super::*;
     use crate::kernels::Kernels;
+    use crate::quant::pack_blocks;
     use crate::quant::testing::random_blocks;
-    use crate::quant::{BlockType, pack_blocks};
     use crate::threads::ThreadPool;
     use half::{bf16, f16};
 

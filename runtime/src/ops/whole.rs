@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Heads, Machine};
-use crate::kernels::{ActivationsView, QuantizeRow, SUM_COLUMNS};
+use crate::kernels::{ActivationsView, QuantizeRow};
 use crate::layer::sized;
-use crate::quant::{BLOCK, BlockType, PackedMut, PackedView, RowsMut, packed_len};
+use crate::quant::{BLOCK, BlockType, Grain, PackedMut, PackedView, RowsMut, packed_len};
 use crate::threads::ColumnsMut;
 
 /// Rows of queries that go through the keys and values of a head together.
@@ -61,7 +61,7 @@ thread_local! {
 impl Quantised {
     /// Quantises row `row` of `[rows, cols]`.
     fn set(&mut self, quantize: QuantizeRow, row: usize, x: &[f32]) {
-        let (blocks, sums) = (x.len() / BLOCK, x.len() / SUM_COLUMNS);
+        let (blocks, sums) = (x.len() / BLOCK, x.len() / Grain::Fine.sum_columns());
         quantize(
             x,
             &mut self.quants[row * x.len()..][..x.len()],
@@ -74,13 +74,14 @@ impl Quantised {
     fn reserve(&mut self, rows: usize, cols: usize) {
         sized(&mut self.quants, rows * cols);
         sized(&mut self.scales, rows * cols / BLOCK);
-        sized(&mut self.sums, rows * cols / SUM_COLUMNS);
+        sized(&mut self.sums, rows * cols / Grain::Fine.sum_columns());
     }
 
     /// The first `[rows, cols]`.
     fn view(&self, rows: usize, cols: usize) -> ActivationsView<'_> {
         let (quants, scales) = (&self.quants[..rows * cols], &self.scales[..rows * cols / BLOCK]);
-        ActivationsView { rows, cols, quants, scales, sums: &self.sums[..rows * cols / SUM_COLUMNS] }
+        let sums = &self.sums[..rows * cols / Grain::Fine.sum_columns()];
+        ActivationsView { rows, cols, grain: Grain::Fine, quants, scales, sums }
     }
 }
 

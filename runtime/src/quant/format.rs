@@ -16,11 +16,13 @@ pub(crate) const MAX_COLUMNS: usize = 256;
 pub(crate) struct Format {
     /// Its name in files, options and reports.
     pub(crate) name: &'static str,
-    /// Its number in GGUF.
-    pub(crate) ggml_id: u32,
+    /// Its number in GGUF, where it has one.
+    pub(crate) ggml_id: Option<u32>,
     /// Columns of a block: 32, 64, 128 or 256.
     pub(crate) columns: usize,
-    /// Bytes of a block in GGUF.
+    /// How the activations are quantised that it is multiplied with. Where they are coarse, a block has one scale.
+    pub(crate) activations: Grain,
+    /// Bytes of a block in a file.
     pub(crate) bytes: usize,
     /// Bits of a code that are packed together: the lower and the upper ones, 8, 4, 2 or 1 and 2, 1 or none.
     pub(crate) planes: [usize; 2],
@@ -32,12 +34,47 @@ pub(crate) struct Format {
     pub(crate) unpack: fn(&[u8], &mut Unpacked),
 }
 
+/// How activations are quantised: how many columns have a scale, and the range of their integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// 32 columns, -127..=127.
+    Fine,
+    /// 128 columns, -63..=63.
+    Coarse,
+}
+
+impl Grain {
+    /// Columns that have a scale.
+    pub const fn columns(self) -> usize {
+        match self {
+            Self::Fine => BLOCK,
+            Self::Coarse => 4 * BLOCK,
+        }
+    }
+
+    /// Columns that have a sum: as many as the smallest part of weights that has a scale.
+    pub const fn sum_columns(self) -> usize {
+        match self {
+            Self::Fine => BLOCK / 2,
+            Self::Coarse => self.columns(),
+        }
+    }
+
+    /// The largest magnitude of an integer.
+    pub(crate) const fn largest(self) -> usize {
+        match self {
+            Self::Fine => 127,
+            Self::Coarse => 63,
+        }
+    }
+}
+
 /// What codes stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Code {
     /// Bytes in two's complement.
     Signed,
-    /// The quant is the code minus this.
+    /// The quant is the code minus this. (Codes of 8 bits are below 128: see `largest`.)
     Minus(i32),
     /// The quant is this table's entry, at most 127 in magnitude.
     Table(&'static [i8; 16]),

@@ -1,12 +1,13 @@
 //! I2_S, BitNet's own: 128 weights of -1, 0 and 1 in 2 bits each; one float32 scale for the whole tensor, behind its blocks.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: 32 bytes, of which byte i holds columns i, 32 + i, 64 + i and 96 + i, the first in the highest bits.
 pub(super) const FORMAT: Format = Format {
     name: "i2_s",
-    ggml_id: 36,
+    ggml_id: Some(36),
     columns: 128,
+    activations: Grain::Fine,
     bytes: 32,
     planes: [2, 0],
     code: Code::Minus(1),

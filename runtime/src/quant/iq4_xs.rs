@@ -1,14 +1,15 @@
 //! IQ4_XS: 256 weights as indices like those of IQ4_NL; each 32 have a 6-bit scale in -32..=31, each block a float16.
 
-use super::format::{Code, Format, Scales, Unpacked, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, nibbles};
 use super::iq4_nl::VALUES;
 
 /// Block: scale of the scales; 8 times the upper two bits of a scale; 8 times its lower four bits; 128 bytes, each 16 of which
 /// hold 32 columns: byte i columns i and 16 + i.
 pub(super) const FORMAT: Format = Format {
     name: "iq4_xs",
-    ggml_id: 23,
+    ggml_id: Some(23),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 136,
     planes: [4, 0],
     code: Code::Table(&VALUES),

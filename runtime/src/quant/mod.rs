@@ -21,12 +21,14 @@ mod q5_0;
 mod q5_1;
 mod q5_k;
 mod q6_k;
+mod q7_128;
 mod q8_0;
 pub mod quantize;
 mod tq1_0;
 mod tq2_0;
 
 pub use blocks::BlocksView;
+pub use format::Grain;
 pub(crate) use format::{Code, Format, Scales, power_of_two};
 pub use packed::{Block, PackedMut, PackedView, RowsMut, dequantize_row, pack, pack_blocks, packed_len};
 
@@ -58,11 +60,12 @@ pub enum BlockType {
     Q2_0,
     /// BitNet's own: ternary, one float32 scale for the whole tensor.
     I2S,
+    Q7_128,
 }
 
 impl BlockType {
     /// Every type, in the order of the enum.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -81,6 +84,7 @@ impl BlockType {
         Self::Q1_0,
         Self::Q2_0,
         Self::I2S,
+        Self::Q7_128,
     ];
 
     /// What the type is.
@@ -104,6 +108,7 @@ impl BlockType {
             Self::Q1_0 => &q1_0::FORMAT,
             Self::Q2_0 => &q2_0::FORMAT,
             Self::I2S => &i2_s::FORMAT,
+            Self::Q7_128 => &q7_128::FORMAT,
         }
     }
 
@@ -117,19 +122,24 @@ impl BlockType {
         Self::ALL.into_iter().find(|block| block.name() == name)
     }
 
-    /// Its number in GGUF (`ggml_type`).
-    pub const fn ggml_id(self) -> u32 {
+    /// Its number in GGUF (`ggml_type`); `None` for what is babil's own.
+    pub const fn ggml_id(self) -> Option<u32> {
         self.format().ggml_id
     }
 
     /// The type with this number in GGUF.
     pub fn from_ggml_id(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|block| block.ggml_id() == id)
+        Self::ALL.into_iter().find(|block| block.ggml_id() == Some(id))
     }
 
     /// Columns of one block.
     pub const fn block_columns(self) -> usize {
         self.format().columns
+    }
+
+    /// How the activations are quantised that it is multiplied with.
+    pub const fn activations(self) -> Grain {
+        self.format().activations
     }
 
     /// Bytes of one block in a GGUF file.
@@ -142,6 +152,16 @@ impl BlockType {
         match self.format().scales {
             Scales::Tensor => 32,
             _ => 0,
+        }
+    }
+
+    /// What rows of `cols` weights are quantised to where this type is asked for: Q8_0 where they are not whole blocks of
+    /// Q7_128, and `None` where they are not whole blocks.
+    pub const fn for_rows(self, cols: usize) -> Option<Self> {
+        match self {
+            _ if cols.is_multiple_of(self.block_columns()) => Some(self),
+            Self::Q7_128 => Self::Q8_0.for_rows(cols),
+            _ => None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Q2_0: 64 weights as 2-bit quants in -1..=2 and a float16 scale.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: scale; 16 bytes of 4 columns each, the first in the lowest bits.
 pub(super) const FORMAT: Format = Format {
     name: "q2_0",
-    ggml_id: 42,
+    ggml_id: Some(42),
     columns: 64,
+    activations: Grain::Fine,
     bytes: 18,
     planes: [2, 0],
     code: Code::Minus(1),

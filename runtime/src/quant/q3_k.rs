@@ -1,13 +1,14 @@
 //! Q3_K: 256 weights as 3-bit quants in -4..=3; each 16 have a 6-bit scale in -32..=31, each block a float16.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: 32 bytes of third bits, of which bit b of byte i is that of column 32 * b + i; 64 bytes of the other bits, as in
 /// Q2_K; 12 bytes of scales; scale of the scales.
 pub(super) const FORMAT: Format = Format {
     name: "q3_k",
-    ggml_id: 11,
+    ggml_id: Some(11),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 110,
     planes: [2, 1],
     code: Code::Minus(4),

@@ -1,12 +1,13 @@
 //! Q4_0: 32 weights as 4-bit quants in -8..=7 and a float16 scale.
 
-use super::format::{Code, Format, Scales, Unpacked, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, nibbles};
 
 /// Block: scale; 16 bytes, of which byte i holds columns i and 16 + i.
 pub(super) const FORMAT: Format = Format {
     name: "q4_0",
-    ggml_id: 2,
+    ggml_id: Some(2),
     columns: 32,
+    activations: Grain::Fine,
     bytes: 18,
     planes: [4, 0],
     code: Code::Minus(8),

@@ -1,12 +1,13 @@
 //! Q4_1: 32 weights as 4-bit quants in 0..=15, a float16 scale and a float16 that is added.
 
-use super::format::{Code, Format, Scales, Unpacked, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, nibbles};
 
 /// Block: scale; what is added; 16 bytes, of which byte i holds columns i and 16 + i.
 pub(super) const FORMAT: Format = Format {
     name: "q4_1",
-    ggml_id: 3,
+    ggml_id: Some(3),
     columns: 32,
+    activations: Grain::Fine,
     bytes: 20,
     planes: [4, 0],
     code: Code::Minus(0),

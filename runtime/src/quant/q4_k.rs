@@ -1,13 +1,14 @@
 //! Q4_K: 256 weights as 4-bit quants; each 32 have a 6-bit scale and a 6-bit minimum, each block a float16 for either.
 
-use super::format::{Code, Format, Scales, Unpacked, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, nibbles};
 
 /// Block: scale of the scales; scale of the minimums; 12 bytes of both; 128 bytes, each 32 of which hold 64 columns: byte i
 /// columns i and 32 + i.
 pub(super) const FORMAT: Format = Format {
     name: "q4_k",
-    ggml_id: 12,
+    ggml_id: Some(12),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 144,
     planes: [4, 0],
     code: Code::Minus(0),

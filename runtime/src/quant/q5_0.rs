@@ -1,12 +1,13 @@
 //! Q5_0: 32 weights as 5-bit quants in -16..=15 and a float16 scale.
 
-use super::format::{Code, Format, Scales, Unpacked, fifth_bits, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, fifth_bits, nibbles};
 
 /// Block: scale; 32 fifth bits; 16 bytes, of which byte i holds the other bits of columns i and 16 + i.
 pub(super) const FORMAT: Format = Format {
     name: "q5_0",
-    ggml_id: 6,
+    ggml_id: Some(6),
     columns: 32,
+    activations: Grain::Fine,
     bytes: 22,
     planes: [4, 1],
     code: Code::Minus(16),

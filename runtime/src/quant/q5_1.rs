@@ -1,12 +1,13 @@
 //! Q5_1: 32 weights as 5-bit quants in 0..=31, a float16 scale and a float16 that is added.
 
-use super::format::{Code, Format, Scales, Unpacked, fifth_bits, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, fifth_bits, nibbles};
 
 /// Block: scale; what is added; 32 fifth bits; 16 bytes, of which byte i holds the other bits of columns i and 16 + i.
 pub(super) const FORMAT: Format = Format {
     name: "q5_1",
-    ggml_id: 7,
+    ggml_id: Some(7),
     columns: 32,
+    activations: Grain::Fine,
     bytes: 24,
     planes: [4, 1],
     code: Code::Minus(0),

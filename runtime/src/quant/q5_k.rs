@@ -1,14 +1,15 @@
 //! Q5_K: 256 weights as 5-bit quants; each 32 have a 6-bit scale and a 6-bit minimum, each block a float16 for either.
 
-use super::format::{Code, Format, Scales, Unpacked, nibbles};
+use super::format::{Code, Format, Grain, Scales, Unpacked, nibbles};
 use super::q4_k::unpack_scales;
 
 /// Block: scales as in Q4_K; 32 bytes of fifth bits, of which bit b of byte i is that of column 32 * b + i; the other bits
 /// as in Q4_K.
 pub(super) const FORMAT: Format = Format {
     name: "q5_k",
-    ggml_id: 13,
+    ggml_id: Some(13),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 176,
     planes: [4, 1],
     code: Code::Minus(0),

@@ -1,13 +1,14 @@
 //! Q6_K: 256 weights as 6-bit quants in -32..=31; each 16 have an 8-bit scale, each block a float16.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: 128 bytes, each 64 of which hold the lower four bits of 128 columns: byte i those of columns i and 64 + i; 64 bytes,
 /// each 32 of which hold the upper two: byte i those of columns i, 32 + i, 64 + i and 96 + i; 16 scales; scale of the scales.
 pub(super) const FORMAT: Format = Format {
     name: "q6_k",
-    ggml_id: 14,
+    ggml_id: Some(14),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 210,
     planes: [4, 2],
     code: Code::Minus(32),

@@ -6,7 +6,7 @@ use half::f16;
 /// Where the float16 of a block are.
 pub(crate) fn heads_at(block: BlockType) -> &'static [usize] {
     match block {
-        BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 => &[0],
+        BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 | BlockType::Q7_128 => &[0],
         BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
         BlockType::Iq4Nl | BlockType::Iq4Xs | BlockType::Q1_0 | BlockType::Q2_0 => &[0],
         BlockType::Q2K => &[80, 82],

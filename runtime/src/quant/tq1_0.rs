@@ -1,14 +1,15 @@
 //! TQ1_0: 256 weights of -1, 0 and 1, five in a byte, and a float16 scale. Packed with 2 bits each, as TQ2_0.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: bytes of five or four digits to the base 3, the first digit being the most significant, as fractions of 256: 32
 /// bytes of columns 0..160, of which byte i holds columns i, 32 + i and so on; 16 bytes of columns 160..240; 4 bytes, of four
 /// digits, of columns 240..256; scale.
 pub(super) const FORMAT: Format = Format {
     name: "tq1_0",
-    ggml_id: 34,
+    ggml_id: Some(34),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 54,
     planes: [2, 0],
     code: Code::Minus(1),

@@ -1,12 +1,13 @@
 //! TQ2_0: 256 weights of -1, 0 and 1 (and 2) in 2 bits each, and a float16 scale.
 
-use super::format::{Code, Format, Scales, Unpacked};
+use super::format::{Code, Format, Grain, Scales, Unpacked};
 
 /// Block: 64 bytes, each 32 of which hold 128 columns: byte i columns i, 32 + i, 64 + i and 96 + i; scale.
 pub(super) const FORMAT: Format = Format {
     name: "tq2_0",
-    ggml_id: 35,
+    ggml_id: Some(35),
     columns: 256,
+    activations: Grain::Fine,
     bytes: 66,
     planes: [2, 0],
     code: Code::Minus(1),

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 const ORIGIN_KEY: &str = "babil.origin";
 
 /// The tensors named by `parameters` (name, whether it is a matrix), ready to write: matrices of blocks are packed as they
-/// are, matrices of floats whose rows are whole blocks are quantised to `floats` (or stay floats if that is `None`), and
+/// are, matrices of floats are quantised to `floats` (see [`BlockType::for_rows`]; or stay floats if that is `None`), and
 /// everything else keeps its encoding. Packed matrices come first, so that their data stay aligned.
 pub fn quantized<'a>(
     weights: &'a Weights,
@@ -32,10 +32,8 @@ pub fn quantized<'a>(
             let encoding = match (tensor.encoding(), tensor.shape(), floats) {
                 (Encoding::Blocks(block), &[_, _], _) => Encoding::Packed(block),
                 (Encoding::Blocks(_), ..) => Encoding::F32,
-                (Encoding::F32 | Encoding::F16 | Encoding::Bf16, &[_, cols], Some(block))
-                    if *matrix && cols % block.block_columns() == 0 =>
-                {
-                    Encoding::Packed(block)
+                (float @ (Encoding::F32 | Encoding::F16 | Encoding::Bf16), &[_, cols], Some(block)) if *matrix => {
+                    block.for_rows(cols).map_or(float, Encoding::Packed)
                 }
                 (encoding, ..) => encoding,
             };

@@ -39,20 +39,14 @@ fn sdot<const LANE: usize>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> in
 /// As there.
 #[inline(always)]
 pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usize, const M: usize>(
+    mut dots: [[int32x4_t; P]; M],
     rows: [*const u8; P],
     first: usize,
     x: [*const i8; M],
-    sums: [i32; M],
 ) -> [[int32x4_t; P]; M] {
     // SAFETY: the caller vouches for the rows and the 32 quants of each token.
     unsafe {
-        let mut dots = [[vdupq_n_s32(0); P]; M];
         let mut quads = [vdupq_n_s8(0); M];
-        for m in 0..M {
-            for p in 0..P {
-                dots[m][p] = start(sums[m].wrapping_mul(W::OFFSET), rows[p]);
-            }
-        }
         unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
             let quad = first + i;
             for m in 0..M {
@@ -87,7 +81,7 @@ pub(super) const START: i32 = 0x4b40_0000;
 #[inline]
 #[target_feature(enable = "neon")]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read")]
-fn start(less: i32, rows: *const u8) -> int32x4_t {
+pub(super) fn start(less: i32, rows: *const u8) -> int32x4_t {
     let sums;
     // SAFETY: only computes `sums`.
     unsafe {
@@ -128,14 +122,23 @@ impl Simd for Dotprod {
     neon_registers!(dotprod);
 
     #[inline(always)]
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
+        rows: [*const u8; P],
+        sums: [i32; M],
+    ) -> [[int32x4_t; P]; M] {
+        // SAFETY: computes from registers only.
+        sums.map(|sum| rows.map(|rows| unsafe { start(sum.wrapping_mul(W::OFFSET), rows) }))
+    }
+
+    #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        dots: [[int32x4_t; P]; M],
         rows: [*const u8; P],
         first: usize,
         x: [*const i8; M],
-        sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
         // SAFETY: the caller's duty.
-        unsafe { dots::<Self, W, P, M>(rows, first, x, sums) }
+        unsafe { self::dots::<Self, W, P, M>(dots, rows, first, x) }
     }
 
     #[target_feature(enable = "neon,dotprod")]

@@ -39,15 +39,29 @@ impl Simd for I8mm {
     neon_registers!(dotprod);
 
     #[inline(always)]
-    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
         rows: [*const u8; P],
-        first: usize,
-        x: [*const i8; M],
         sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
         if M == 1 {
             // SAFETY: the caller's duty.
-            return unsafe { dotprod::dots::<Self, W, P, M>(rows, first, x, sums) };
+            return sums.map(|sum| rows.map(|rows| unsafe { dotprod::start(sum.wrapping_mul(W::OFFSET), rows) }));
+        }
+        // SAFETY: computes from registers only.
+        let start = |sum: i32| unsafe { vdupq_n_s32(dotprod::START.wrapping_sub(sum.wrapping_mul(W::OFFSET))) };
+        sums.map(|sum| [start(sum); P])
+    }
+
+    #[inline(always)]
+    unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        mut dots: [[int32x4_t; P]; M],
+        rows: [*const u8; P],
+        first: usize,
+        x: [*const i8; M],
+    ) -> [[int32x4_t; P]; M] {
+        if M == 1 {
+            // SAFETY: the caller's duty.
+            return unsafe { dotprod::dots::<Self, W, P, M>(dots, rows, first, x) };
         }
         const { assert!(M == 1 || M.is_multiple_of(2)) };
         // SAFETY: the caller vouches for the rows and the 32 quants of each token.
@@ -72,13 +86,11 @@ impl Simd for I8mm {
                     }
                 }
             });
-            let mut dots = [[vdupq_n_s32(0); P]; M];
             for m in 0..M / 2 {
                 for p in 0..P {
                     let [rows01, rows23] = pairs[m][p];
-                    let less = |m: usize| vdupq_n_s32(dotprod::START.wrapping_sub(sums[m].wrapping_mul(W::OFFSET)));
-                    dots[2 * m][p] = vaddq_s32(vuzp1q_s32(rows01, rows23), less(2 * m));
-                    dots[2 * m + 1][p] = vaddq_s32(vuzp2q_s32(rows01, rows23), less(2 * m + 1));
+                    dots[2 * m][p] = vaddq_s32(vuzp1q_s32(rows01, rows23), dots[2 * m][p]);
+                    dots[2 * m + 1][p] = vaddq_s32(vuzp2q_s32(rows01, rows23), dots[2 * m + 1][p]);
                 }
             }
             dots

@@ -108,11 +108,20 @@ impl Simd for Neon {
     neon_registers!(neon);
 
     #[inline(always)]
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
+        _rows: [*const u8; P],
+        sums: [i32; M],
+    ) -> [[int32x4_t; P]; M] {
+        // SAFETY: computes from registers only.
+        sums.map(|sum| [unsafe { vdupq_n_s32(sum.wrapping_mul(-W::OFFSET)) }; P])
+    }
+
+    #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        before: [[int32x4_t; P]; M],
         rows: [*const u8; P],
         first: usize,
         x: [*const i8; M],
-        sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
         let chain = const { gemm::chain::<W>(1) };
         // Whether the sums of two columns that a chain ends with can be added before they are widened.
@@ -150,7 +159,7 @@ impl Simd for Neon {
                 for p in 0..P {
                     let [rows01, rows23] = dots[m][p];
                     let dots = if add_first { rows01 } else { add_neighbours(rows01, rows23) };
-                    totals[m][p] = vsubq_s32(dots, vdupq_n_s32(sums[m].wrapping_mul(W::OFFSET)));
+                    totals[m][p] = vaddq_s32(dots, before[m][p]);
                 }
             }
             totals

@@ -135,7 +135,7 @@ unsafe fn multiply<W: Weights>(
         return AVX512.gemm(W::BLOCK)(w, x, bias, out);
     }
     // SAFETY: the caller's duty.
-    unsafe { multiply_tiles::<W>(w, x, bias, out) }
+    unsafe { multiply_panels::<W>(w, x, bias, out) }
 }
 
 /// [`multiply`] with tiles.
@@ -143,7 +143,7 @@ unsafe fn multiply<W: Weights>(
 /// # Safety
 /// As [`multiply`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn multiply_tiles<W: Weights>(
+unsafe fn multiply_panels<W: Weights>(
     w: PackedView<'_>,
     x: ActivationsView<'_>,
     bias: Option<&[f32]>,
@@ -261,11 +261,12 @@ impl Tokens {
         for (m, token) in tokens.enumerate() {
             let row = token * width..(token + 1) * width;
             let quants = &x.quants.as_chunks::<BLOCK>().0[row.clone()][blocks.clone()];
-            let scales = &x.scales[row.clone()][blocks.clone()];
+            let scales = &x.scales[row.start / W::TILES..row.end / W::TILES];
+            let scales = &scales[blocks.start / W::TILES..blocks.end / W::TILES];
             for (to, quants) in self.quants.iter_mut().zip(quants) {
                 to[m] = *quants;
             }
-            for (to, scale) in self.scales.iter_mut().zip(scales) {
+            for (to, scale) in self.scales.iter_mut().step_by(W::TILES).zip(scales) {
                 to[m] = *scale;
             }
             if W::FORMAT.scales.have_min() {
@@ -300,11 +301,11 @@ unsafe fn multiply_panel<W: Weights>(
         for m in 0..tokens.count {
             totals[m] = _mm512_maskz_loadu_ps(rows.lanes, start[m]);
         }
-        for (i, b) in rows.blocks.clone().enumerate() {
+        for (i, b) in rows.blocks.clone().enumerate().step_by(W::TILES) {
             let span = rows.scales.add(b / format.span() * format.span_bytes());
             unroll!(half < W::SCALES, 0 1; {
                 let quants = tokens.quants[i].as_flattened().as_ptr().add(half * W::QUADS * 4);
-                multiply_tile(quants, rows.tiles.add(i * TILE + half * W::QUADS * TILE_ROWS * 4), &mut products);
+                multiply_tiles::<W>(quants, rows.tiles.add(i * TILE + half * W::QUADS * TILE_ROWS * 4), &mut products);
                 let heads = gemm::heads::<Avx512, W>(span, 0);
                 let w_scale = gemm::scale::<Avx512, W>(heads, span, b % format.span(), half, 0);
                 for m in 0..TOKENS {
@@ -326,29 +327,38 @@ unsafe fn multiply_panel<W: Weights>(
     }
 }
 
-/// The products of 16 tokens, [`BLOCK`] bytes apart, and of a tile of 16 rows.
+/// The products of 16 tokens, [`BLOCK`] bytes apart, and of a tile of 16 rows; or the sum of those of the tiles beside each
+/// other that have one scale.
 ///
 /// # Safety
-/// Shapes must be loaded, and quants and tile have them.
+/// Shapes must be loaded, and quants and tiles have them.
 #[inline(always)]
-unsafe fn multiply_tile(quants: *const i8, tile: *const u8, products: &mut Products) {
+unsafe fn multiply_tiles<W: Weights>(quants: *const i8, tiles: *const u8, products: &mut Products) {
+    const { assert!(TOKENS * BLOCK == TILE && PANEL.is_multiple_of(W::TILES)) };
     // SAFETY: reads and writes the tiles' rows alone.
     unsafe {
         asm!(
             "tilezero tmm0",
+            "2:",
             "tileloadd tmm1, [{quants} + {block}]",
-            "tileloadd tmm2, [{tile} + {register}]",
+            "tileloadd tmm2, [{tiles} + {register}]",
             "tdpbssd tmm0, tmm1, tmm2",
+            "add {quants}, {tile}",
+            "add {tiles}, {tile}",
+            "dec {count}",
+            "jnz 2b",
             "tilestored [{products} + {register}], tmm0",
-            quants = in(reg) quants,
-            tile = in(reg) tile,
+            quants = inout(reg) quants => _,
+            tiles = inout(reg) tiles => _,
+            count = inout(reg) W::TILES => _,
+            tile = const TILE,
             products = in(reg) products.0.as_mut_ptr(),
             block = in(reg) BLOCK,
             register = in(reg) TILE_ROWS * 4,
             out("tmm0") _,
             out("tmm1") _,
             out("tmm2") _,
-            options(nostack, preserves_flags),
+            options(nostack),
         );
     }
 }

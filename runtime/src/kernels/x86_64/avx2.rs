@@ -17,6 +17,75 @@ table! {
     simd: Avx2, rows: (2, 2), of_one_token: (2, 2),
 }
 
+/// Weights of a quad of 8 rows, and what `vpmaddubsw` takes of them.
+#[derive(Clone, Copy)]
+struct Factors {
+    weights: __m256i,
+    magnitudes: __m256i,
+}
+
+impl Factors {
+    // SAFETY: all bits 0 are a register.
+    const ZERO: Self = unsafe { std::mem::zeroed() };
+
+    /// Those of quad `quad`.
+    ///
+    /// # Safety
+    /// As [`Simd::dots`].
+    #[inline(always)]
+    unsafe fn load<W: Weights>(rows: *const u8, quad: usize) -> Self {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let codes = gemm::codes::<Avx2, W>(rows, quad);
+            let weights = match W::FORMAT.code {
+                Code::Minus(_) | Code::Signed => codes,
+                Code::Table(values) => {
+                    let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.as_ptr().cast()));
+                    _mm256_shuffle_epi8(table, codes)
+                }
+            };
+            let magnitudes = match W::FORMAT.code {
+                Code::Minus(_) => weights,
+                Code::Signed | Code::Table(_) => _mm256_abs_epi8(weights),
+            };
+            Self { weights, magnitudes }
+        }
+    }
+
+    /// Sums of two products each, in 16 bits.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2.
+    #[inline(always)]
+    unsafe fn products<W: Weights>(self, x: __m256i) -> __m256i {
+        // SAFETY: computes from registers only.
+        unsafe {
+            let x = match W::FORMAT.code {
+                Code::Minus(_) => x,
+                Code::Signed | Code::Table(_) => _mm256_sign_epi8(x, self.weights),
+            };
+            _mm256_maddubs_epi16(self.magnitudes, x)
+        }
+    }
+}
+
+/// Quad `index` of a token's quants, for every row.
+///
+/// # Safety
+/// It must be readable.
+#[inline(always)]
+unsafe fn quad(x: *const i8, index: usize) -> __m256i {
+    // SAFETY: the caller's duty.
+    unsafe { _mm256_set1_epi32(x.add(index * 4).cast::<i32>().read_unaligned()) }
+}
+
+/// `dots` and the sums of two neighbours of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pairs(dots: __m256i, sums: __m256i) -> __m256i {
+    _mm256_add_epi32(dots, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)))
+}
+
 /// See the module.
 struct Avx2;
 
@@ -24,59 +93,71 @@ impl Simd for Avx2 {
     ymm_registers!();
 
     #[inline(always)]
+    unsafe fn start<W: Weights, const P: usize, const M: usize>(
+        _rows: [*const u8; P],
+        sums: [i32; M],
+    ) -> [[__m256i; P]; M] {
+        // SAFETY: computes from registers only.
+        sums.map(|sum| [unsafe { _mm256_set1_epi32(sum.wrapping_mul(-W::OFFSET)) }; P])
+    }
+
+    #[inline(always)]
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+        mut dots: [[__m256i; P]; M],
         rows: [*const u8; P],
         first: usize,
         x: [*const i8; M],
-        sums: [i32; M],
     ) -> [[__m256i; P]; M] {
         let chain = const { gemm::chain::<W>(2) };
         // SAFETY: the caller vouches for the rows and the 32 quants of each token.
         unsafe {
-            let mut dots = [[_mm256_setzero_si256(); P]; M];
-            let mut pairs = [[_mm256_setzero_si256(); P]; M];
-            unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
-                let quad = first + i;
-                let (mut weights, mut magnitudes) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
-                for p in 0..P {
-                    let codes = gemm::codes::<Self, W>(rows[p], quad);
-                    weights[p] = match W::FORMAT.code {
-                        Code::Minus(_) | Code::Signed => codes,
-                        Code::Table(values) => {
-                            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.as_ptr().cast()));
-                            _mm256_shuffle_epi8(table, codes)
-                        }
-                    };
-                    magnitudes[p] = match W::FORMAT.code {
-                        Code::Minus(_) => weights[p],
-                        Code::Signed | Code::Table(_) => _mm256_abs_epi8(weights[p]),
-                    };
-                }
-                for m in 0..M {
-                    let x = _mm256_set1_epi32(x[m].add(quad * 4).cast::<i32>().read_unaligned());
+            if const { gemm::chain::<W>(2) > 2 } {
+                let mut pairs = [[_mm256_setzero_si256(); P]; M];
+                unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
+                    let mut weights = [Factors::ZERO; P];
                     for p in 0..P {
-                        let x = match W::FORMAT.code {
-                            Code::Minus(_) => x,
-                            Code::Signed | Code::Table(_) => _mm256_sign_epi8(x, weights[p]),
-                        };
-                        let products = _mm256_maddubs_epi16(magnitudes[p], x);
-                        let sum = match i % chain {
-                            0 => products,
-                            _ => _mm256_add_epi16(pairs[m][p], products),
-                        };
-                        if (i + 1).is_multiple_of(chain) {
-                            let before = match i + 1 == chain {
-                                true => _mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)),
-                                false => dots[m][p],
+                        weights[p] = Factors::load::<W>(rows[p], first + i);
+                    }
+                    for m in 0..M {
+                        let x = quad(x[m], first + i);
+                        for p in 0..P {
+                            let products = weights[p].products::<W>(x);
+                            let sum = match i % chain {
+                                0 => products,
+                                _ => _mm256_add_epi16(pairs[m][p], products),
                             };
-                            let widened = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-                            dots[m][p] = in_this_order(_mm256_add_epi32(before, widened));
-                        } else {
-                            pairs[m][p] = in_this_order(sum);
+                            if (i + 1).is_multiple_of(chain) {
+                                dots[m][p] = in_this_order(add_pairs(dots[m][p], sum));
+                            } else {
+                                pairs[m][p] = in_this_order(sum);
+                            }
                         }
                     }
-                }
-            });
+                });
+            } else {
+                // A chain is so short that its weights fit the registers: no sums of 16 bits have to wait there.
+                unroll!(i < W::QUADS / gemm::chain::<W>(2), 0 1 2 3 4 5 6 7; {
+                    let at = first + i * chain;
+                    let (mut weights, mut next) = ([Factors::ZERO; P], [Factors::ZERO; P]);
+                    for p in 0..P {
+                        weights[p] = Factors::load::<W>(rows[p], at);
+                        if chain == 2 {
+                            next[p] = Factors::load::<W>(rows[p], at + 1);
+                        }
+                    }
+                    for m in 0..M {
+                        let y = quad(x[m], at);
+                        let z = if chain == 2 { quad(x[m], at + 1) } else { y };
+                        for p in 0..P {
+                            let mut sum = weights[p].products::<W>(y);
+                            if chain == 2 {
+                                sum = _mm256_add_epi16(sum, next[p].products::<W>(z));
+                            }
+                            dots[m][p] = in_this_order(add_pairs(dots[m][p], sum));
+                        }
+                    }
+                });
+            }
             dots
         }
     }

@@ -201,25 +201,31 @@ const SIGNS: i32 = i32::from_ne_bytes([0x80; 4]);
 macro_rules! vnni_dots {
     ($splat:ident, $broadcast:ident, $xor:ident, $shuffle:ident, $dpbusd:ident, $ordered:ident) => {
         #[inline(always)]
+        unsafe fn start<W: Weights, const P: usize, const M: usize>(
+            _rows: [*const u8; P],
+            sums: [i32; M],
+        ) -> [[Self::Ints; P]; M] {
+            use $crate::quant::Code;
+            let offset = match W::FORMAT.code {
+                Code::Minus(offset) => offset,
+                Code::Signed | Code::Table(_) => 128,
+            };
+            // SAFETY: computes from registers only.
+            sums.map(|sum| [unsafe { $splat(sum.wrapping_mul(-offset)) }; P])
+        }
+
+        #[inline(always)]
         unsafe fn dots<W: Weights, const P: usize, const M: usize>(
+            mut dots: [[Self::Ints; P]; M],
             rows: [*const u8; P],
             first: usize,
             x: [*const i8; M],
-            sums: [i32; M],
         ) -> [[Self::Ints; P]; M] {
             use $crate::kernels::gemm::{codes, unroll};
             use $crate::kernels::x86_64::SIGNS;
             use $crate::quant::Code;
             // SAFETY: the caller vouches for the rows and the 32 quants of each token.
             unsafe {
-                let offset = match W::FORMAT.code {
-                    Code::Minus(offset) => offset,
-                    Code::Signed | Code::Table(_) => 128,
-                };
-                let mut dots = [[$splat(0); P]; M];
-                for m in 0..M {
-                    dots[m] = [$splat(sums[m].wrapping_mul(-offset)); P];
-                }
                 unroll!(i < W::QUADS, 0 1 2 3 4 5 6 7; {
                     let quad = first + i;
                     let mut weights = [$splat(0); P];

@@ -46,6 +46,16 @@ pub(super) fn q8_0(x: &[f32; BLOCK], out: &mut [u8; 34]) {
     }
 }
 
+/// Scale, quants as i8: -63..=63.
+pub(super) fn q7_128(x: &[f32; 128], out: &mut [u8; 130]) {
+    let scale = x.iter().fold(0.0f32, |most, v| most.max(v.abs())) / 63.0;
+    let inverse = inverse(scale);
+    out[..2].copy_from_slice(&half(scale));
+    for (out, v) in out[2..].iter_mut().zip(x) {
+        *out = (v * inverse).round() as i8 as u8;
+    }
+}
+
 /// The weight of largest magnitude becomes quant `-n`; quants, of -n..n, are stored `+n`.
 fn signed(x: &[f32; BLOCK], n: u8) -> (f32, [u8; BLOCK]) {
     let n = f32::from(n);

@@ -31,6 +31,7 @@ pub fn quantize_row(block: BlockType, x: &[f32], out: &mut [u8]) {
         BlockType::Q5_0 => blocks(x, out, linear::q5_0),
         BlockType::Q5_1 => blocks(x, out, linear::q5_1),
         BlockType::Q8_0 => blocks(x, out, linear::q8_0),
+        BlockType::Q7_128 => blocks(x, out, linear::q7_128),
         BlockType::Q2K => blocks(x, out, k::q2_k),
         BlockType::Q3K => blocks(x, out, k::q3_k),
         BlockType::Q4K => blocks(x, out, k::q4_k),

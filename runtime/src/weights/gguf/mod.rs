@@ -98,7 +98,7 @@ fn type_id(encoding: Encoding) -> Option<u32> {
         Encoding::F32 => Some(0),
         Encoding::F16 => Some(1),
         Encoding::Bf16 => Some(30),
-        Encoding::Blocks(block) => Some(block.ggml_id()),
+        Encoding::Blocks(block) => block.ggml_id(),
         Encoding::Packed(_) => None,
     }
 }
