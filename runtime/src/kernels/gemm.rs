@@ -7,6 +7,9 @@
 //! 2. where the type has minimums, `fma(w_min, -(sum as f32 * x_scale), acc)`, `sum` being the exact sum of the activations'
 //!    quants of these columns.
 //!
+//! Where activations are coarse ([`Grain`]), weights have one scale for as many columns, and it is these, 128, that make a block
+//! here.
+//!
 //! `w_scale` and `w_min` are float32, products of two factors at most (see [`Scales`]), and every product is rounded to
 //! float32. An instruction set brings registers and a few operations on them ([`Simd`]); a type of weights is data
 //! ([`Format`]), of which every branch below is decided at compile time.

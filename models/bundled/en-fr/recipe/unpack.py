@@ -3,9 +3,10 @@
 
     unpack.py --model DIR --out start.safetensors
 
-DIR holds model.safetensors as babil ships it. Its matrices are packed blocks of q8_0 (runtime/src/quant/mod.rs): tiles of
-16 rows by 32 columns, a byte string `[rows / 16][columns / 32][8 quads][16 rows][4]` of int8, then the scales
-`[rows / 16][columns / 32][16 rows]` in float16. The 8 bits are not given back, but train.py goes on from there as well.
+DIR holds model.safetensors as babil ships it. Its matrices are packed blocks (runtime/src/quant/packed.rs): tiles of
+16 rows by 32 columns, a byte string `[rows / 16][columns / 32][8 quads][16 rows][4]` of codes, then the scales
+`[rows / 16][columns / COLUMNS][16 rows]` in float16. What was rounded is not given back, but train.py goes on from there as
+well.
 """
 import argparse
 import json
@@ -14,11 +15,17 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-def unpack(data, rows, columns):
-    """data: uint8 of a packed q8_0 matrix -> float32 [rows, columns]."""
+# Of each type: the columns of a scale, and what codes are above quants.
+TYPES = {"q8_0": (32, 0), "q7_128": (128, 64)}
+
+
+def unpack(data, kind, rows, columns):
+    """data: uint8 of a packed matrix of type `kind` -> float32 [rows, columns]."""
+    width, offset = TYPES[kind]
     tiles, blocks = -(-rows // 16), columns // 32
-    quants = data[: tiles * blocks * 512].view(np.int8).reshape(tiles, blocks, 8, 16, 4)
-    scales = data[tiles * blocks * 512 :].view("<f2").reshape(tiles, blocks, 1, 16, 1).astype(np.float32)
+    quants = data[: tiles * blocks * 512].view(np.int8).reshape(tiles, blocks, 8, 16, 4) - np.int8(offset)
+    scales = data[tiles * blocks * 512 :].view("<f2").reshape(tiles, columns // width, 1, 16, 1).astype(np.float32)
+    scales = scales.repeat(width // 32, axis=1)
     return (quants * scales).transpose(0, 3, 1, 2, 4).reshape(tiles * 16, columns)[:rows]
 
 
@@ -29,9 +36,10 @@ def read(path):
         for name in f.keys():
             out[name] = f.get_tensor(name)
             if name in packed:
-                if packed[name]["type"] != "q8_0":
-                    raise SystemExit(f"{name} is of type {packed[name]['type']}, not q8_0")
-                out[name] = unpack(out[name], *packed[name]["shape"])
+                kind = packed[name]["type"]
+                if kind not in TYPES:
+                    raise SystemExit(f"{name} is of type {kind}, not {' or '.join(TYPES)}")
+                out[name] = unpack(out[name], kind, *packed[name]["shape"])
         return out
 
 
