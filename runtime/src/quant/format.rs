@@ -74,7 +74,7 @@ impl Grain {
 pub(crate) enum Code {
     /// Bytes in two's complement.
     Signed,
-    /// The quant is the code minus this. (Codes of 8 bits are below 128: see `largest`.)
+    /// The quant is the code minus this. Codes that are packed in 8 bits have 7: they are below 128.
     Minus(i32),
     /// The quant is this table's entry, at most 127 in magnitude.
     Table(&'static [i8; 16]),

@@ -74,6 +74,27 @@ pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usiz
 /// from their value. There are fewer units for conversions than for subtractions.
 pub(super) const START: i32 = 0x4b40_0000;
 
+/// [`Simd::start`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn start<W: Weights, const P: usize, const M: usize>(
+    rows: [*const u8; P],
+    sums: [i32; M],
+) -> [[int32x4_t; P]; M] {
+    // SAFETY: computes from registers only.
+    unsafe {
+        let mut start = [[vdupq_n_s32(0); P]; M];
+        for m in 0..M {
+            for p in 0..P {
+                start[m][p] = less_than_start(sums[m].wrapping_mul(W::OFFSET), rows[p]);
+            }
+        }
+        start
+    }
+}
+
 /// [`START`] minus `less`.
 ///
 /// In `asm!` that seems to depend on the rows, so that each sum has its own: that is work for a unit that has little to do,
@@ -81,7 +102,7 @@ pub(super) const START: i32 = 0x4b40_0000;
 #[inline]
 #[target_feature(enable = "neon")]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read")]
-pub(super) fn start(less: i32, rows: *const u8) -> int32x4_t {
+fn less_than_start(less: i32, rows: *const u8) -> int32x4_t {
     let sums;
     // SAFETY: only computes `sums`.
     unsafe {
@@ -126,8 +147,8 @@ impl Simd for Dotprod {
         rows: [*const u8; P],
         sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
-        // SAFETY: computes from registers only.
-        sums.map(|sum| rows.map(|rows| unsafe { start(sum.wrapping_mul(W::OFFSET), rows) }))
+        // SAFETY: the caller's duty.
+        unsafe { start::<W, P, M>(rows, sums) }
     }
 
     #[inline(always)]

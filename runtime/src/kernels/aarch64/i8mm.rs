@@ -45,11 +45,16 @@ impl Simd for I8mm {
     ) -> [[int32x4_t; P]; M] {
         if M == 1 {
             // SAFETY: the caller's duty.
-            return sums.map(|sum| rows.map(|rows| unsafe { dotprod::start(sum.wrapping_mul(W::OFFSET), rows) }));
+            return unsafe { dotprod::start::<W, P, M>(rows, sums) };
         }
         // SAFETY: computes from registers only.
-        let start = |sum: i32| unsafe { vdupq_n_s32(dotprod::START.wrapping_sub(sum.wrapping_mul(W::OFFSET))) };
-        sums.map(|sum| [start(sum); P])
+        unsafe {
+            let mut start = [[vdupq_n_s32(0); P]; M];
+            for m in 0..M {
+                start[m] = [vdupq_n_s32(dotprod::START.wrapping_sub(sums[m].wrapping_mul(W::OFFSET))); P];
+            }
+            start
+        }
     }
 
     #[inline(always)]

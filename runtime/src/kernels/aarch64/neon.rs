@@ -113,7 +113,13 @@ impl Simd for Neon {
         sums: [i32; M],
     ) -> [[int32x4_t; P]; M] {
         // SAFETY: computes from registers only.
-        sums.map(|sum| [unsafe { vdupq_n_s32(sum.wrapping_mul(-W::OFFSET)) }; P])
+        unsafe {
+            let mut start = [[vdupq_n_s32(0); P]; M];
+            for m in 0..M {
+                start[m] = [vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET)); P];
+            }
+            start
+        }
     }
 
     #[inline(always)]

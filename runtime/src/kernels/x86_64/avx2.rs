@@ -98,7 +98,13 @@ impl Simd for Avx2 {
         sums: [i32; M],
     ) -> [[__m256i; P]; M] {
         // SAFETY: computes from registers only.
-        sums.map(|sum| [unsafe { _mm256_set1_epi32(sum.wrapping_mul(-W::OFFSET)) }; P])
+        unsafe {
+            let mut start = [[_mm256_setzero_si256(); P]; M];
+            for m in 0..M {
+                start[m] = [_mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)); P];
+            }
+            start
+        }
     }
 
     #[inline(always)]

@@ -211,7 +211,13 @@ macro_rules! vnni_dots {
                 Code::Signed | Code::Table(_) => 128,
             };
             // SAFETY: computes from registers only.
-            sums.map(|sum| [unsafe { $splat(sum.wrapping_mul(-offset)) }; P])
+            unsafe {
+                let mut start = [[$splat(0); P]; M];
+                for m in 0..M {
+                    start[m] = [$splat(sums[m].wrapping_mul(-offset)); P];
+                }
+                start
+            }
         }
 
         #[inline(always)]
