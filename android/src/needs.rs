@@ -96,7 +96,7 @@ impl Needs {
         }
     }
 
-    /// Those of an encoder and decoder, whose matrices are quantised to 8 bits.
+    /// Those of an encoder and decoder, whose matrices are quantised.
     fn of_weights(weights: &Weights) -> Self {
         let mut needs = Self::default();
         // Whoever has packed a model has packed all matrices of it: what is two-dimensional and is not are tables.

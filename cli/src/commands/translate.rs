@@ -84,7 +84,7 @@ pub(crate) struct TranslateArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t)]
     backend: BackendArg,
-    /// How float weights are quantised while loading [default: q8_0]
+    /// How float weights are quantised while loading [default: q7_128]
     #[arg(long, value_enum)]
     quant: Option<QuantArg>,
     /// Threads to compute with, as far as there are cores for them [default: one per fast core]

@@ -259,8 +259,12 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
         // SAFETY: the plane of scales has `blocks / span` spans for each group (of 0 bytes where there is one scale only).
         unsafe { w.scales.as_ptr().add((group_of(n) * (blocks / span) + b / span) * format.span_bytes()) }
     };
-    // SAFETY: the closures above point to what they say; `x` has `blocks` blocks of 32 quants and scales and twice as many
-    // sums for each of its tokens.
+    const {
+        assert!(W::FORMAT.span().is_multiple_of(W::TILES));
+        assert!(W::TILES == 1 || (W::SCALES == 1 && !W::FORMAT.scales.have_min()), "coarse, with more than one scale");
+    }
+    // SAFETY: the closures above point to what they say; for each of its tokens, `x` has `blocks` blocks of 32 quants, and a
+    // scale and two sums for each of them, or, coarse, a scale and a sum for `TILES` of them.
     unsafe {
         let mut totals = [[S::splat(0.0); N]; M];
         for m in 0..M {

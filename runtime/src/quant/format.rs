@@ -74,7 +74,8 @@ impl Grain {
 pub(crate) enum Code {
     /// Bytes in two's complement.
     Signed,
-    /// The quant is the code minus this. Codes that are packed in 8 bits have 7: they are below 128.
+    /// The quant is the code minus this. Codes that are packed in 8 bits have 7: they are below 128. A
+    /// damaged file may have others, which give numbers without meaning.
     Minus(i32),
     /// The quant is this table's entry, at most 127 in magnitude.
     Table(&'static [i8; 16]),

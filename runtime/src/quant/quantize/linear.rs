@@ -1,4 +1,4 @@
-//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: 32 weights as `scale * quant`, or `scale * quant + minimum`.
+//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, and Q7_128: 32 or 128 weights as `scale * quant`, or `scale * quant + minimum`.
 
 use super::{half, inverse, largest};
 

@@ -1,4 +1,5 @@
-//! float32 -> the blocks of GGUF, byte for byte what ggml's reference quantisers write without an importance matrix.
+//! float32 -> the blocks of GGUF, byte for byte what ggml's reference quantisers write without an importance matrix, and
+//! our own.
 //!
 //! A row is cut into blocks that know nothing of each other. The simple types take scale and quants from a block's
 //! extremes (`linear.rs`, `ternary.rs`, and MXFP4 in `table.rs`). The others search (`search.rs`): a super-block of 256
@@ -89,11 +90,11 @@ fn largest(x: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BLOCK, BlocksView};
+    use super::super::BlocksView;
     use super::*;
     use proptest::prelude::*;
 
-    const TYPES: [BlockType; 2] = [BlockType::Q8_0, BlockType::Q4_0];
+    const TYPES: [BlockType; 3] = [BlockType::Q8_0, BlockType::Q7_128, BlockType::Q4_0];
 
     /// The test signal of llama.cpp's quantisation tests: a smooth curve with values in -1.9..=2.1.
     fn signal(n: usize, offset: f32) -> Vec<f32> {
@@ -130,14 +131,16 @@ mod tests {
     proptest! {
         #[test]
         fn a_weight_moves_by_at_most_half_a_step(
-            x in prop::collection::vec(-100.0f32..100.0, BLOCK),
+            x in prop::collection::vec(-100.0f32..100.0, 128),
             exponent in -10i32..10,
         ) {
             let x: Vec<f32> = x.iter().map(|v| v * (exponent as f32).exp2()).collect();
             let amax = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
             // Half a step, plus what rounding the scale to float16 adds at the end of the range. Q4_0 has one value
             // fewer on the side opposite to the largest weight, where the error may reach a whole step.
-            for (block, step, steps) in [(BlockType::Q8_0, amax / 127.0, 0.5), (BlockType::Q4_0, amax / 8.0, 1.0)] {
+            let steps = [(BlockType::Q8_0, 127.0, 0.5), (BlockType::Q7_128, 63.0, 0.5), (BlockType::Q4_0, 8.0, 1.0)];
+            for (block, most, steps) in steps {
+                let step = amax / most;
                 let limit = step * steps + amax / 1024.0 + 1e-5;
                 for (a, b) in x.iter().zip(round_trip(block, &x)) {
                     prop_assert!((a - b).abs() <= limit, "{:?}: {} became {}, limit {}", block, a, b, limit);

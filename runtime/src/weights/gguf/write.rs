@@ -73,7 +73,7 @@ impl<W: Write> Writer<W> {
             put_string(&mut header, name.as_bytes());
             header.extend((shape.len() as u32).to_le_bytes());
             header.extend(shape.iter().rev().flat_map(|&d| (d as u64).to_le_bytes()));
-            header.extend(type_id(*encoding).expect("not packed").to_le_bytes());
+            header.extend(type_id(*encoding).expect("a type of GGUF").to_le_bytes());
             header.extend(offset.to_le_bytes());
             offset = (offset + len).next_multiple_of(alignment);
             left.push(len);
