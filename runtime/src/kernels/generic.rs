@@ -12,10 +12,10 @@
 
 use super::Activation;
 use crate::quant::{BLOCK, Grain};
+use std::f32::consts::LOG2_E;
 
 /// Columns of fine activations that have a sum.
 const SUM_COLUMNS: usize = Grain::Fine.sum_columns();
-use std::f32::consts::LOG2_E;
 
 /// Partial results of a reduction: the float32 lanes of the widest register.
 pub(super) const LANES: usize = 16;
