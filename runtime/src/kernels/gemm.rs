@@ -316,7 +316,12 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                         for p in 0..P {
                             rows[p] = tile(part * P + p, b);
                         }
-                        let mut dots = S::start::<W, P, M>(rows, sums);
+                        let mut dots = [[S::start::<W>(rows[0], 0); P]; M];
+                        for m in 0..M {
+                            for p in 0..P {
+                                dots[m][p] = S::start::<W>(rows[p], sums[m]);
+                            }
+                        }
                         unroll!(t < W::TILES, 0 1 2 3; {
                             let (mut rows, mut quants) = (rows, quants);
                             for p in 0..P {

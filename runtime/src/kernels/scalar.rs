@@ -28,11 +28,8 @@ impl Simd for Scalar {
         std::array::from_fn(|row| std::array::from_fn(|j| a[row][j] | b[row][j]))
     }
 
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        _rows: [*const u8; P],
-        _sums: [i32; M],
-    ) -> [[Self::Ints; P]; M] {
-        [[[0; TILE_ROWS]; P]; M]
+    unsafe fn start<W: Weights>(_rows: *const u8, _sum: i32) -> Self::Ints {
+        [0; TILE_ROWS]
     }
 
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(

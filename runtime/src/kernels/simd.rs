@@ -36,12 +36,9 @@ pub(super) trait Simd: Sized {
     unsafe fn field(bytes: Self::Bytes, right: i32, mask: u8) -> Self::Bytes;
     /// a | b
     unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// What products start with of `P` registers of rows, at `rows`, and of `M` tokens, whose sums over the columns that will be
-    /// multiplied are `sums`: minus their product with the offset of codes, where it is codes that are multiplied.
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        rows: [*const u8; P],
-        sums: [i32; M],
-    ) -> [[Self::Ints; P]; M];
+    /// What the products start with of the register of rows at `rows` and a token whose sum over the columns that will be
+    /// multiplied is `sum`: minus its product with the offset of codes, where it is codes that are multiplied.
+    unsafe fn start<W: Weights>(rows: *const u8, sum: i32) -> Self::Ints;
     /// `dots` and the products of quads `first..first + W::QUADS` of `P` registers of rows, at `rows` (their first quad's byte in
     /// the tile), and of `M` tokens, at `x` (the tile's 32 quants).
     unsafe fn dots<W: Weights, const P: usize, const M: usize>(

@@ -72,28 +72,7 @@ pub(super) unsafe fn dots<S: Simd<Bytes = uint8x16_t>, W: Weights, const P: usiz
 
 /// What sums of products start with: the bits of 1.5 * 2^23, of which the last is worth 1, so that they are a float that far
 /// from their value. There are fewer units for conversions than for subtractions.
-pub(super) const START: i32 = 0x4b40_0000;
-
-/// [`Simd::start`].
-///
-/// # Safety
-/// As there.
-#[inline(always)]
-pub(super) unsafe fn start<W: Weights, const P: usize, const M: usize>(
-    rows: [*const u8; P],
-    sums: [i32; M],
-) -> [[int32x4_t; P]; M] {
-    // SAFETY: computes from registers only.
-    unsafe {
-        let mut start = [[vdupq_n_s32(0); P]; M];
-        for m in 0..M {
-            for p in 0..P {
-                start[m][p] = less_than_start(sums[m].wrapping_mul(W::OFFSET), rows[p]);
-            }
-        }
-        start
-    }
-}
+const START: i32 = 0x4b40_0000;
 
 /// [`START`] minus `less`.
 ///
@@ -102,7 +81,7 @@ pub(super) unsafe fn start<W: Weights, const P: usize, const M: usize>(
 #[inline]
 #[target_feature(enable = "neon")]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read")]
-fn less_than_start(less: i32, rows: *const u8) -> int32x4_t {
+pub(super) fn less_than_start(rows: *const u8, less: i32) -> int32x4_t {
     let sums;
     // SAFETY: only computes `sums`.
     unsafe {
@@ -143,12 +122,9 @@ impl Simd for Dotprod {
     neon_registers!(dotprod);
 
     #[inline(always)]
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        rows: [*const u8; P],
-        sums: [i32; M],
-    ) -> [[int32x4_t; P]; M] {
-        // SAFETY: the caller's duty.
-        unsafe { start::<W, P, M>(rows, sums) }
+    unsafe fn start<W: Weights>(rows: *const u8, sum: i32) -> int32x4_t {
+        // SAFETY: computes from registers only.
+        unsafe { less_than_start(rows, sum.wrapping_mul(W::OFFSET)) }
     }
 
     #[inline(always)]

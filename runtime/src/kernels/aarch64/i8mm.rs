@@ -39,22 +39,9 @@ impl Simd for I8mm {
     neon_registers!(dotprod);
 
     #[inline(always)]
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        rows: [*const u8; P],
-        sums: [i32; M],
-    ) -> [[int32x4_t; P]; M] {
-        if M == 1 {
-            // SAFETY: the caller's duty.
-            return unsafe { dotprod::start::<W, P, M>(rows, sums) };
-        }
+    unsafe fn start<W: Weights>(rows: *const u8, sum: i32) -> int32x4_t {
         // SAFETY: computes from registers only.
-        unsafe {
-            let mut start = [[vdupq_n_s32(0); P]; M];
-            for m in 0..M {
-                start[m] = [vdupq_n_s32(dotprod::START.wrapping_sub(sums[m].wrapping_mul(W::OFFSET))); P];
-            }
-            start
-        }
+        unsafe { dotprod::less_than_start(rows, sum.wrapping_mul(W::OFFSET)) }
     }
 
     #[inline(always)]

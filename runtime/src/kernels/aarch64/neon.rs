@@ -108,18 +108,9 @@ impl Simd for Neon {
     neon_registers!(neon);
 
     #[inline(always)]
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        _rows: [*const u8; P],
-        sums: [i32; M],
-    ) -> [[int32x4_t; P]; M] {
+    unsafe fn start<W: Weights>(_rows: *const u8, sum: i32) -> int32x4_t {
         // SAFETY: computes from registers only.
-        unsafe {
-            let mut start = [[vdupq_n_s32(0); P]; M];
-            for m in 0..M {
-                start[m] = [vdupq_n_s32(sums[m].wrapping_mul(-W::OFFSET)); P];
-            }
-            start
-        }
+        unsafe { vdupq_n_s32(sum.wrapping_mul(-W::OFFSET)) }
     }
 
     #[inline(always)]

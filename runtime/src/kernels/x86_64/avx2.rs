@@ -93,18 +93,9 @@ impl Simd for Avx2 {
     ymm_registers!();
 
     #[inline(always)]
-    unsafe fn start<W: Weights, const P: usize, const M: usize>(
-        _rows: [*const u8; P],
-        sums: [i32; M],
-    ) -> [[__m256i; P]; M] {
+    unsafe fn start<W: Weights>(_rows: *const u8, sum: i32) -> __m256i {
         // SAFETY: computes from registers only.
-        unsafe {
-            let mut start = [[_mm256_setzero_si256(); P]; M];
-            for m in 0..M {
-                start[m] = [_mm256_set1_epi32(sums[m].wrapping_mul(-W::OFFSET)); P];
-            }
-            start
-        }
+        unsafe { _mm256_set1_epi32(sum.wrapping_mul(-W::OFFSET)) }
     }
 
     #[inline(always)]

@@ -201,23 +201,14 @@ const SIGNS: i32 = i32::from_ne_bytes([0x80; 4]);
 macro_rules! vnni_dots {
     ($splat:ident, $broadcast:ident, $xor:ident, $shuffle:ident, $dpbusd:ident, $ordered:ident) => {
         #[inline(always)]
-        unsafe fn start<W: Weights, const P: usize, const M: usize>(
-            _rows: [*const u8; P],
-            sums: [i32; M],
-        ) -> [[Self::Ints; P]; M] {
+        unsafe fn start<W: Weights>(_rows: *const u8, sum: i32) -> Self::Ints {
             use $crate::quant::Code;
             let offset = match W::FORMAT.code {
                 Code::Minus(offset) => offset,
                 Code::Signed | Code::Table(_) => 128,
             };
             // SAFETY: computes from registers only.
-            unsafe {
-                let mut start = [[$splat(0); P]; M];
-                for m in 0..M {
-                    start[m] = [$splat(sums[m].wrapping_mul(-offset)); P];
-                }
-                start
-            }
+            unsafe { $splat(sum.wrapping_mul(-offset)) }
         }
 
         #[inline(always)]
