@@ -102,8 +102,56 @@ impl<const INDEX: usize> Weights for Type<INDEX> {
 /// The most rows that are multiplied together.
 const MAX_ROWS: usize = 2 * TILE_ROWS;
 
-/// How far ahead weights are fetched, in bytes of codes.
+/// How far ahead weights are fetched that will be read soon, in bytes of codes.
 const AHEAD: usize = 4096;
+
+/// The most passes over a strip of rows among which the next one is dealt out; more of them fetch nothing.
+const FETCHING: usize = 4;
+
+/// What a pass over a strip of rows brings near of the weights further on.
+///
+/// The first pass fetches all of what will be read soon. Products of coarse blocks are so fast that it would wait for memory
+/// then, which has nothing to do while the other passes compute: so each of these fetches a part of the next strip.
+#[derive(Clone, Copy)]
+struct Fetch {
+    /// The passes among which tiles are dealt out, less one: 0, 1 or 3.
+    mask: usize,
+    /// The number of this pass; above `mask`, it fetches nothing.
+    pass: usize,
+    /// How far ahead, in bytes of codes.
+    codes: usize,
+    /// How far ahead, in bytes of scales.
+    scales: usize,
+}
+
+impl Fetch {
+    const NOTHING: Self = Self { mask: 0, pass: 1, codes: 0, scales: 0 };
+
+    /// For the first of `passes` passes over strips of `groups` groups of rows with `blocks` blocks of columns.
+    fn new<W: Weights>(passes: usize, groups: usize, blocks: usize) -> Self {
+        let format = W::FORMAT;
+        if passes == 1 || W::TILES == 1 {
+            let scales = AHEAD * format.span_bytes() / (format.span() * format.tile_bytes());
+            return Self { mask: 0, pass: 0, codes: AHEAD, scales };
+        }
+        Self {
+            mask: (1 << passes.min(FETCHING).ilog2()) - 1,
+            pass: 0,
+            codes: groups * blocks * format.tile_bytes(),
+            scales: groups * (blocks / format.span()) * format.span_bytes(),
+        }
+    }
+
+    /// For the next pass.
+    fn next(self) -> Self {
+        Self { pass: self.pass + 1, ..self }
+    }
+
+    /// Whether tile `b` of a row is for this pass.
+    fn includes<W: Weights>(&self, b: usize) -> bool {
+        self.pass == if W::TILES == 1 { 0 } else { b & self.mask }
+    }
+}
 
 /// Where accumulators start without a bias.
 static ZEROS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
@@ -228,7 +276,7 @@ unsafe fn sub<W: Weights>(span: *const u8, block: usize, index: usize) -> *const
 
 /// The product of `N` registers of rows, the first of them the first of group `group`, and `M` tokens, from `token` on:
 /// accumulators start with the values at `start`, one for each row, and are stored at `to`, for each token. `P` registers
-/// are in flight together: they share the loads of the activations. `fetch`: weights further on are brought near.
+/// are in flight together: they share the loads of the activations.
 ///
 /// # Safety
 /// - The CPU must support the instruction set.
@@ -243,7 +291,7 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     token: usize,
     start: *const f32,
     to: [*mut f32; M],
-    fetch: bool,
+    fetch: Fetch,
 ) {
     const { assert!(N.is_multiple_of(P) && N <= 4 && N * S::LANES <= MAX_ROWS) };
     let format = W::FORMAT;
@@ -258,6 +306,20 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
     let scales = |n: usize, b: usize| {
         // SAFETY: the plane of scales has `blocks / span` spans for each group (of 0 bytes where there is one scale only).
         unsafe { w.scales.as_ptr().add((group_of(n) * (blocks / span) + b / span) * format.span_bytes()) }
+    };
+    // Brings near what lies ahead of tile b, if that is for this pass. (The processor's own fetching ends with a page.)
+    let bring = |b: usize| {
+        if fetch.includes::<W>(b) {
+            for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
+                // SAFETY: what is fetched need not be readable.
+                unsafe {
+                    unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
+                        S::prefetch(tile(n, b).wrapping_add(fetch.codes + line * 64));
+                    });
+                    S::prefetch(scales(n, b).wrapping_add(fetch.scales));
+                }
+            }
+        }
     };
     const {
         assert!(W::FORMAT.span().is_multiple_of(W::TILES));
@@ -281,20 +343,7 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                 }
             }
             for b in (first..first + span).step_by(W::TILES) {
-                if fetch {
-                    // The processor's own prefetching ends with a page.
-                    for n in (0..N).filter(|n| (n * S::LANES).is_multiple_of(TILE_ROWS)) {
-                        unroll!(t < W::TILES, 0 1 2 3; {
-                            unroll!(line < W::FORMAT.planes[0] + W::FORMAT.planes[1], 0 1 2 3 4 5 6 7; {
-                                S::prefetch(tile(n, b + t).wrapping_add(AHEAD + line * 64));
-                            });
-                        });
-                        S::prefetch(
-                            scales(n, b)
-                                .wrapping_add(AHEAD * format.span_bytes() / (format.span() * format.tile_bytes())),
-                        );
-                    }
-                }
+                bring(b);
                 let mut quants = [x.quants.as_ptr(); M];
                 let mut x_scales = [0.0; M];
                 for m in 0..M {
@@ -323,6 +372,9 @@ unsafe fn multiply<S: Simd, W: Weights, const N: usize, const P: usize, const M:
                             }
                         }
                         unroll!(t < W::TILES, 0 1 2 3; {
+                            if t > 0 && half == 0 && part == 0 {
+                                bring(b + t);
+                            }
                             let (mut rows, mut quants) = (rows, quants);
                             for p in 0..P {
                                 rows[p] = rows[p].add(t * W::FORMAT.tile_bytes());
@@ -409,35 +461,45 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize, const P1: usiz
         let columns = out.columns();
         let tokens = x.rows;
         let start = |row: usize, width: usize| bias.map_or(&ZEROS[..width], |bias| &bias[row..row + width]).as_ptr();
-        // The strips of rows that are whole; a strip stays in the cache while the tokens pass, of which the first fetch it.
+        // The strips of rows that are whole; a strip stays in the cache while the tokens pass.
         let width = if tokens == 1 { N1 } else { N } * S::LANES;
         let whole = columns.start..columns.end - columns.len() % width;
+        let passes = tokens / S::TOKENS + (tokens % S::TOKENS).count_ones() as usize;
+        let fetch = Fetch::new::<W>(passes, width.div_ceil(TILE_ROWS), w.cols / BLOCK);
         // SAFETY: rows are among the columns of `out`, which are rows of the weights; as many as a strip has are read at `start`
         // and written at `to`.
         unsafe {
             for row in whole.clone().step_by(width) {
                 let (group, start) = (row / TILE_ROWS, start(row, width));
-                let mut to = |token: usize| out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
+                let mut to = |token: usize| {
+                    let to = out.row_mut(token)[row - columns.start..][..width].as_mut_ptr();
+                    // The lines that the next strip's results end in: else storing them waits for memory.
+                    for line in (TILE_ROWS..=width).step_by(TILE_ROWS) {
+                        S::prefetch_to_write(to.wrapping_add(width + line - 1));
+                    }
+                    to
+                };
+                let mut fetch = fetch;
                 if tokens == 1 {
-                    multiply::<S, W, N1, P1, 1>(w, group, x, 0, start, [to(0)], true);
+                    multiply::<S, W, N1, P1, 1>(w, group, x, 0, start, [to(0)], fetch);
                     continue;
                 }
                 let mut token = 0;
                 if const { S::TOKENS == 4 } {
                     while token + 4 <= tokens {
                         let to = [to(token), to(token + 1), to(token + 2), to(token + 3)];
-                        multiply::<S, W, N, P, 4>(w, group, x, token, start, to, token == 0);
-                        token += 4;
+                        multiply::<S, W, N, P, 4>(w, group, x, token, start, to, fetch);
+                        (token, fetch) = (token + 4, fetch.next());
                     }
                     if token + 2 <= tokens {
                         let to = [to(token), to(token + 1)];
-                        multiply::<S, W, N, P, 2>(w, group, x, token, start, to, token == 0);
-                        token += 2;
+                        multiply::<S, W, N, P, 2>(w, group, x, token, start, to, fetch);
+                        (token, fetch) = (token + 2, fetch.next());
                     }
                 }
                 while token < tokens {
-                    multiply::<S, W, N, P, 1>(w, group, x, token, start, [to(token)], token == 0);
-                    token += 1;
+                    multiply::<S, W, N, P, 1>(w, group, x, token, start, [to(token)], fetch);
+                    (token, fetch) = (token + 1, fetch.next());
                 }
             }
             for row in (whole.end..columns.end).step_by(TILE_ROWS) {
@@ -449,7 +511,7 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize, const P1: usiz
                 for token in 0..tokens {
                     let mut result = [0.0; TILE_ROWS];
                     let to = [result.as_mut_ptr()];
-                    multiply::<S, W, N1, P1, 1>(w, row / TILE_ROWS, x, token, start.as_ptr(), to, false);
+                    multiply::<S, W, N1, P1, 1>(w, row / TILE_ROWS, x, token, start.as_ptr(), to, Fetch::NOTHING);
                     out.row_mut(token)[row - columns.start..][..rows.len()].copy_from_slice(&result[..rows.len()]);
                 }
             }

@@ -123,6 +123,8 @@ impl Simd for Scalar {
 
     unsafe fn prefetch(_: *const u8) {}
 
+    unsafe fn prefetch_to_write(_: *mut f32) {}
+
     unsafe fn powers_of_two(at: *const u8) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(power_of_two)

@@ -82,6 +82,8 @@ pub(super) trait Simd: Sized {
     /// Brings the cache line of `at`, which need not be readable, into the second-level cache: it waits for more lines at a
     /// time than the first, which a stream from memory needs, and is near enough.
     unsafe fn prefetch(at: *const u8);
+    /// Brings the cache line of `at`, which need not be writable, into the first-level cache, to be written.
+    unsafe fn prefetch_to_write(at: *mut f32);
 
     /// Runs `work`, compiled for the instruction set.
     unsafe fn with<W: Work>(work: W);

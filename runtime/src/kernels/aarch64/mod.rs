@@ -144,6 +144,12 @@ macro_rules! neon_registers {
             unsafe { asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
         }
 
+        #[inline(always)]
+        unsafe fn prefetch_to_write(at: *mut f32) {
+            // SAFETY: a prefetch of any address is allowed (its intrinsic is not stable yet).
+            unsafe { asm!("prfm pstl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags)) }
+        }
+
         /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
         #[inline(always)]
         unsafe fn powers_of_two(at: *const u8) -> float32x4_t {

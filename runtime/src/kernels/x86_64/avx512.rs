@@ -151,6 +151,12 @@ impl Simd for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
+    #[inline(always)]
+    unsafe fn prefetch_to_write(at: *mut f32) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
+    }
+
     /// The bits of a normal power are `(e - 1) << 23`; those of a subnormal one are more than that.
     #[inline(always)]
     unsafe fn powers_of_two(at: *const u8) -> __m512 {
