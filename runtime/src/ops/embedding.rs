@@ -43,7 +43,8 @@ impl Embedding {
             return;
         }
         for (x, p) in out.iter_mut().zip(&self.positions[position * self.dim..]) {
-            *x = x.mul_add(self.scale, *p);
+            // Not fused: this is not compiled for an instruction set, and a fused operation would be a call of the C library.
+            *x = *x * self.scale + p;
         }
     }
 }
