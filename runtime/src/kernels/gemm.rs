@@ -479,12 +479,13 @@ impl<W: Weights, const N: usize, const P: usize, const N1: usize, const P1: usiz
                     }
                     to
                 };
-                let mut fetch = fetch;
                 if tokens == 1 {
+                    // A constant: no loop over blocks asks whether to fetch.
+                    let fetch = Fetch::new::<W>(1, 1, 1);
                     multiply::<S, W, N1, P1, 1>(w, group, x, 0, start, [to(0)], fetch);
                     continue;
                 }
-                let mut token = 0;
+                let (mut token, mut fetch) = (0, fetch);
                 if const { S::TOKENS == 4 } {
                     while token + 4 <= tokens {
                         let to = [to(token), to(token + 1), to(token + 2), to(token + 3)];
