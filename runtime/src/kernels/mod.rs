@@ -145,7 +145,7 @@ pub struct Kernels {
     pub rms_norm: RmsNorm,
     /// The largest value, minus infinity for an empty row; NaNs are passed over.
     pub max: fn(&[f32]) -> f32,
-    /// Each value becomes e^(value - max); returns their sum. (x, max)
+    /// Each value becomes e^(value - max), no value being above max; returns their sum. (x, max)
     pub exponentials: fn(&mut [f32], f32) -> f32,
     /// Softmax of one row, in place. At least one value must be finite, or all become NaN.
     pub softmax: fn(&mut [f32]),
