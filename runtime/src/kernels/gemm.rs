@@ -233,8 +233,8 @@ pub(super) unsafe fn scale<S: Simd, W: Weights>(
             Scales::F16 | Scales::F16Min => heads[0],
             Scales::Byte => S::mul(heads[0], S::i8(sub(0).add(lane))),
             Scales::ByteHalves => S::mul(heads[0], S::i8(sub(half).add(lane))),
-            Scales::ByteMin => S::mul(heads[0], S::u8(sub(0), lane)),
-            Scales::NibbleHalvesMin => S::mul(heads[0], S::nibbles(sub(half), lane, false)),
+            Scales::ByteMin => S::mul_u8(heads[0], sub(0), lane),
+            Scales::NibbleHalvesMin => S::mul_nibbles(heads[0], sub(half), lane, false),
             Scales::Exponent => S::powers_of_two(sub(0).add(lane)),
             Scales::Tensor => S::splat(f32::from_le_bytes(span.cast::<[u8; 4]>().read())),
         }
@@ -256,8 +256,8 @@ pub(super) unsafe fn min<S: Simd, W: Weights>(
     // SAFETY: subs lie inside the span.
     unsafe {
         match W::FORMAT.scales {
-            Scales::ByteMin => S::mul(heads[1], S::u8(sub::<W>(span, block, 1), lane)),
-            Scales::NibbleHalvesMin => S::mul(heads[1], S::nibbles(sub::<W>(span, block, half), lane, true)),
+            Scales::ByteMin => S::mul_u8(heads[1], sub::<W>(span, block, 1), lane),
+            Scales::NibbleHalvesMin => S::mul_nibbles(heads[1], sub::<W>(span, block, half), lane, true),
             _ => heads[1],
         }
     }

@@ -92,9 +92,10 @@ impl Simd for Scalar {
         unsafe { at.cast::<[[u8; 2]; TILE_ROWS]>().read() }.map(super::generic::widen_bf16)
     }
 
-    unsafe fn u8(at: *const u8, _lane: usize) -> Self::Floats {
+    unsafe fn mul_u8(a: Self::Floats, at: *const u8, _lane: usize) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
-        unsafe { at.cast::<[u8; TILE_ROWS]>().read() }.map(f32::from)
+        let bytes = unsafe { at.cast::<[u8; TILE_ROWS]>().read() };
+        std::array::from_fn(|i| a[i] * f32::from(bytes[i]))
     }
 
     unsafe fn i8(at: *const u8) -> Self::Floats {
@@ -102,10 +103,10 @@ impl Simd for Scalar {
         unsafe { at.cast::<[i8; TILE_ROWS]>().read() }.map(f32::from)
     }
 
-    unsafe fn nibbles(at: *const u8, _lane: usize, high: bool) -> Self::Floats {
+    unsafe fn mul_nibbles(a: Self::Floats, at: *const u8, _lane: usize, high: bool) -> Self::Floats {
         // SAFETY: the caller vouches for the bytes.
         let bytes = unsafe { at.cast::<[u8; TILE_ROWS]>().read() };
-        bytes.map(|b| f32::from(if high { b >> 4 } else { b & 15 }))
+        std::array::from_fn(|i| a[i] * f32::from(if high { bytes[i] >> 4 } else { bytes[i] & 15 }))
     }
 
     unsafe fn quads(at: *const f32) -> Self::Floats {

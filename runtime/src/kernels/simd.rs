@@ -64,12 +64,12 @@ pub(super) trait Simd: Sized {
     unsafe fn f16(at: *const u8) -> Self::Floats;
     /// Loads bfloat16.
     unsafe fn bf16(at: *const u8) -> Self::Floats;
-    /// Loads unsigned bytes: of the 16 at `at`, those from number `lane` on.
-    unsafe fn u8(at: *const u8, lane: usize) -> Self::Floats;
+    /// a times unsigned bytes: of the 16 at `at`, those from number `lane` on.
+    unsafe fn mul_u8(a: Self::Floats, at: *const u8, lane: usize) -> Self::Floats;
     /// Loads signed bytes.
     unsafe fn i8(at: *const u8) -> Self::Floats;
-    /// Loads the low or the high nibbles of bytes, as [`Simd::u8`].
-    unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> Self::Floats;
+    /// a times the low or the high nibbles of bytes, as [`Simd::mul_u8`].
+    unsafe fn mul_nibbles(a: Self::Floats, at: *const u8, lane: usize, high: bool) -> Self::Floats;
     /// Loads powers of two: see [`crate::quant::power_of_two`].
     unsafe fn powers_of_two(at: *const u8) -> Self::Floats;
 

@@ -103,16 +103,17 @@ pub(super) fn floats(ints: int32x4_t) -> float32x4_t {
     vsubq_f32(vreinterpretq_f32_s32(ints), vdupq_n_f32(f32::from_bits(START as u32)))
 }
 
-/// Bytes `lane..lane + 4`: the lowest ones of 2^23, from which it is subtracted.
+/// `a`, which is finite, times bytes `lane..lane + 4`, rounded once: bytes become the lowest ones of 2^23, which times `a` is
+/// subtracted. It is the same for all blocks of a span.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn u8(bytes: uint8x16_t, lane: usize) -> float32x4_t {
+pub(super) fn mul_u8(a: float32x4_t, bytes: uint8x16_t, lane: usize) -> float32x4_t {
     let start = 8388608.0f32;
     let place: [u8; 16] = std::array::from_fn(|i| if i % 4 == 0 { lane + i / 4 } else { 16 + i } as u8);
     let table = uint8x16x2_t(bytes, vreinterpretq_u8_f32(vdupq_n_f32(start)));
     // SAFETY: there are 16 places.
     let place = unsafe { vld1q_u8(place.as_ptr()) };
-    vsubq_f32(vreinterpretq_f32_u8(vqtbl2q_u8(table, place)), vdupq_n_f32(start))
+    vfmaq_f32(vmulq_f32(a, vdupq_n_f32(-start)), a, vreinterpretq_f32_u8(vqtbl2q_u8(table, place)))
 }
 
 /// See the module.

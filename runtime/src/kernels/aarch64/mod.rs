@@ -60,18 +60,18 @@ macro_rules! neon_registers {
         }
 
         #[inline(always)]
-        unsafe fn u8(at: *const u8, lane: usize) -> float32x4_t {
+        unsafe fn mul_u8(a: float32x4_t, at: *const u8, lane: usize) -> float32x4_t {
             // SAFETY: the caller's duty.
-            unsafe { $crate::kernels::aarch64::$conversions::u8(vld1q_u8(at), lane) }
+            unsafe { $crate::kernels::aarch64::$conversions::mul_u8(a, vld1q_u8(at), lane) }
         }
 
         #[inline(always)]
-        unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> float32x4_t {
+        unsafe fn mul_nibbles(a: float32x4_t, at: *const u8, lane: usize, high: bool) -> float32x4_t {
             // SAFETY: the caller's duty.
             unsafe {
                 let bytes = vld1q_u8(at);
                 let nibbles = if high { vshrq_n_u8::<4>(bytes) } else { vandq_u8(bytes, vdupq_n_u8(15)) };
-                $crate::kernels::aarch64::$conversions::u8(nibbles, lane)
+                $crate::kernels::aarch64::$conversions::mul_u8(a, nibbles, lane)
             }
         }
 

@@ -93,12 +93,13 @@ pub(super) fn floats(ints: int32x4_t) -> float32x4_t {
     vcvtq_f32_s32(ints)
 }
 
-/// Bytes `lane..lane + 4`.
+/// `a` times bytes `lane..lane + 4`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn u8(bytes: uint8x16_t, lane: usize) -> float32x4_t {
+pub(super) fn mul_u8(a: float32x4_t, bytes: uint8x16_t, lane: usize) -> float32x4_t {
     let half = vmovl_u8(if lane < 8 { vget_low_u8(bytes) } else { vget_high_u8(bytes) });
-    vcvtq_f32_u32(vmovl_u16(if lane % 8 < 4 { vget_low_u16(half) } else { vget_high_u16(half) }))
+    let words = vmovl_u16(if lane % 8 < 4 { vget_low_u16(half) } else { vget_high_u16(half) });
+    vmulq_f32(a, vcvtq_f32_u32(words))
 }
 
 /// See the module.

@@ -107,9 +107,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn u8(at: *const u8, _lane: usize) -> __m512 {
+    unsafe fn mul_u8(a: __m512, at: *const u8, _lane: usize) -> __m512 {
         // SAFETY: the caller vouches for 16 bytes.
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }
+        unsafe { _mm512_mul_ps(a, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())))) }
     }
 
     #[inline(always)]
@@ -119,13 +119,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn nibbles(at: *const u8, _lane: usize, high: bool) -> __m512 {
+    unsafe fn mul_nibbles(a: __m512, at: *const u8, _lane: usize, high: bool) -> __m512 {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe {
             let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));
             let nibbles =
                 if high { _mm512_srli_epi32::<4>(bytes) } else { _mm512_and_si512(bytes, _mm512_set1_epi32(15)) };
-            _mm512_cvtepi32_ps(nibbles)
+            _mm512_mul_ps(a, _mm512_cvtepi32_ps(nibbles))
         }
     }
 

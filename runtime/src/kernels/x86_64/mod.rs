@@ -118,9 +118,9 @@ macro_rules! ymm_registers {
         }
 
         #[inline(always)]
-        unsafe fn u8(at: *const u8, lane: usize) -> __m256 {
+        unsafe fn mul_u8(a: __m256, at: *const u8, lane: usize) -> __m256 {
             // SAFETY: the caller vouches for 8 bytes.
-            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast()))) }
+            unsafe { _mm256_mul_ps(a, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast())))) }
         }
 
         #[inline(always)]
@@ -130,13 +130,13 @@ macro_rules! ymm_registers {
         }
 
         #[inline(always)]
-        unsafe fn nibbles(at: *const u8, lane: usize, high: bool) -> __m256 {
+        unsafe fn mul_nibbles(a: __m256, at: *const u8, lane: usize, high: bool) -> __m256 {
             // SAFETY: the caller vouches for 8 bytes.
             unsafe {
                 let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(lane).cast()));
                 let nibbles =
                     if high { _mm256_srli_epi32::<4>(bytes) } else { _mm256_and_si256(bytes, _mm256_set1_epi32(15)) };
-                _mm256_cvtepi32_ps(nibbles)
+                _mm256_mul_ps(a, _mm256_cvtepi32_ps(nibbles))
             }
         }
 
