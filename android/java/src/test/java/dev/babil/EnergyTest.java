@@ -53,7 +53,8 @@ class EnergyTest extends GivesBack {
     double now = (System.nanoTime() - begin) * 1e-9;
     for (double time = 0.002; time < now; time += 0.005) {
       double since = (System.nanoTime() - begin) * 1e-9;
-      assertTrue(monitor.push(reading.applyAsDouble(time), since - time));
+      // A machine that is late between `since` and the push has this reading after the next ones, which are refused then.
+      monitor.push(reading.applyAsDouble(time), since - time);
     }
     return window;
   }
