@@ -136,10 +136,14 @@ static void listen(worker *self, _Atomic uint64_t *place) {
   keep(place, captions);
   for (unsigned i = choose(self, 4); i > 0; i--) {
     babil_status status = babil_push(captions, silence, sizeof silence / sizeof *silence);
-    if (status == BABIL_STATUS_END) return;
-    if (!went_on("push", status)) return;
+    if (status == BABIL_STATUS_END || !went_on("push", status)) break;
   }
-  if (choose(self, 4)) went_on("end of sound", babil_end_of_sound(captions));
+  /* Its sound ends in any case: threads that all wait for more of it would wait for ever. */
+  if (choose(self, 4)) {
+    went_on("end of sound", babil_end_of_sound(captions));
+  } else {
+    went_on("cancel", babil_cancel(captions));
+  }
 }
 
 /* What a model does, and its directions: one at least of translators, none of others. */
